@@ -1,0 +1,118 @@
+// Engine and Context: an engine is a graph made ready for one device, immutable and shared; a context runs it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "planner/plan.h"
+#include "runtime/graph/graph.h"
+
+namespace fcm {
+
+struct DeviceChoice {
+  enum class Kind : uint8_t { automatic, cpu, cuda };
+  Kind kind = Kind::automatic;  ///< automatic: CUDA device 0 when there is one, else CPU
+  int ordinal = 0;
+};
+
+/// Callbacks for device memory; both null: cudaMalloc / cudaFree.
+struct DeviceAllocator {
+  void* (*allocate)(void* user, size_t bytes) = nullptr;  ///< returns null when it cannot
+  void (*release)(void* user, void* pointer) = nullptr;
+  void* user = nullptr;
+};
+
+struct EngineOptions {
+  DeviceChoice device;
+  Precision precision = Precision::automatic;  ///< automatic: f16 on a GPU with tensor cores, else f32
+  bool tf32 = false;
+  bool tune = false;         ///< measure cuDNN and cuBLASLt algorithms (cached, hashed into the plan)
+  size_t memory_limit = 0;   ///< bytes of device memory an engine and its contexts may take each; 0: no limit
+  DeviceAllocator allocator;
+  std::function<void(const std::string& stage, double fraction)> progress;
+};
+
+/// One input or output of the model.
+struct Port {
+  std::string name;
+  DType dtype = DType::f32;  ///< the model's dtype, which callers see whatever the precision
+  Shape shape;
+};
+
+/// Bytes by kind; exact for what the library allocates itself.
+struct MemoryUse {
+  size_t weights = 0;      ///< device (or host, on the CPU) bytes of the engine's packed weights
+  size_t activations = 0;  ///< the context's arena
+  size_t workspace = 0;    ///< scratch of library steps, inside the same single allocation as the arena
+  size_t io = 0;           ///< pinned staging (host)
+};
+
+enum class MemorySpace : uint8_t { host, device };
+enum class InputFormat : uint8_t {
+  as_model,  ///< the port's dtype and shape, row-major
+  nhwc_u8,   ///< uint8 [N,H,W,C] for a float port of shape [N,C,H,W] or [N,H,W,C]; normalised as (x - mean[c]) / std[c]
+};
+struct InputBuffer {
+  const void* data = nullptr;
+  MemorySpace space = MemorySpace::host;
+  InputFormat format = InputFormat::as_model;
+  float mean[4] = {0, 0, 0, 0};
+  float std[4] = {1, 1, 1, 1};
+};
+struct OutputBuffer {
+  void* data = nullptr;
+  MemorySpace space = MemorySpace::host;
+};
+
+/// What a run took, in microseconds; zero where it does not apply.
+struct RunTimes {
+  double upload_us = 0;
+  double compute_us = 0;
+  double download_us = 0;
+};
+
+class Context;
+
+/// Immutable after creation; every method is safe from any number of threads.
+class Engine : public std::enable_shared_from_this<Engine> {
+ public:
+  /// `graph` is normalised (see passes/passes.h). Throws Error.
+  static std::shared_ptr<const Engine> create(std::shared_ptr<const Graph> graph, const EngineOptions& options);
+  virtual ~Engine() = default;
+
+  virtual const std::vector<Port>& inputs() const = 0;
+  virtual const std::vector<Port>& outputs() const = 0;
+  virtual std::string device_name() const = 0;      ///< "CPU (2 threads)", "NVIDIA H200 (cuda:0)"
+  virtual std::string precision_name() const = 0;   ///< "fp32", "tf32", "fp16", "bf16"
+  virtual std::string plan_hash() const = 0;        ///< 16 hex digits
+  virtual std::string plan_text() const = 0;
+  /// Exact bytes a context for batches up to `max_batch` will take, before anything is allocated.
+  virtual MemoryUse memory(int64_t max_batch) const = 0;
+  virtual std::unique_ptr<Context> create_context(int64_t max_batch) const = 0;
+};
+
+/// One thread at a time. Keeps its engine alive.
+class Context {
+ public:
+  virtual ~Context() = default;
+  /// Allocates, runs once uncaptured and captures what `run(batch)` needs; afterwards `run(batch)` allocates nothing.
+  /// 1 <= batch <= max_batch, else Error(bad_input).
+  virtual void prepare(int64_t batch) = 0;
+  /// Buffers by port position, each holding `batch` items. `stream`: a cudaStream_t to order with (device buffers), or null for the
+  /// context's own; returns after completion when any buffer is in host memory or `stream` is null, else when enqueued.
+  /// Calls prepare(batch) when that has not happened. Outputs are untouched on error.
+  virtual void run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs, void* stream = nullptr) = 0;
+  /// Times of the last completed run, measured when `enable_timing(true)`.
+  virtual void enable_timing(bool on) = 0;
+  virtual RunTimes times() const = 0;
+};
+
+/// CUDA devices usable by this build; 0 without CUDA support, driver or device. `reason` says why there is none.
+int cuda_device_count(std::string* reason = nullptr);
+
+}  // namespace fcm

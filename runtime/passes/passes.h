@@ -1,0 +1,31 @@
+// Graph to Graph rewrites, one a file, independent of any device. Each returns how many times it fired.
+#pragma once
+
+#include "runtime/graph/graph.h"
+
+namespace fcm::passes {
+
+/// Shape inference, binding of constant inputs and constant folding in one topological sweep (integer shape arithmetic with the
+/// symbolic batch included); Identity, Dropout and no-op Cast/Reshape/Pad/... vanish. Throws one Error naming every node that fails.
+int fold(Graph& graph);
+/// BatchNormalization after Conv/Gemm/ConvTranspose into its weights.
+int fold_batch_norm(Graph& graph);
+/// Zero Pad into the following Conv or (where it is equal) pooling.
+int fold_pad(Graph& graph);
+/// x*sigmoid(x), x*hard_sigmoid(x), x*clip(x+3,0,6)/6 and the like into one UnaryOp.
+int recognize_activations(Graph& graph);
+/// A UnaryOp into the Conv, Gemm or Binary that alone feeds it.
+int fuse_activation(Graph& graph);
+/// Binary add of two equal shapes into the Conv that alone feeds it, as its residual input.
+int fuse_residual(Graph& graph);
+/// ReduceMean/Max over all spatial axes, or an AveragePool as large as its input, to GlobalPool.
+int canonicalize_global_pool(Graph& graph);
+/// MatMul by a constant matrix, with a following constant bias Add, to Gemm where the shapes allow.
+int matmul_to_gemm(Graph& graph);
+/// Dead nodes and values.
+int remove_dead(Graph& graph);
+
+/// All of the above in order, to a fixed point: an imported graph becomes the normal form that planner and engine expect.
+void normalize(Graph& graph);
+
+}  // namespace fcm::passes
