@@ -3,13 +3,12 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <atomic>
-#include <mutex>
-
 #include "runtime/support/env.h"
 
 namespace fcm {
 namespace {
+
+thread_local const LogTarget* thread_target = nullptr;
 
 LogLevel level_from_env() {
   const std::string& text = env().log;
@@ -19,23 +18,6 @@ LogLevel level_from_env() {
   if (text == "error") return LogLevel::error;
   if (text == "off") return LogLevel::off;
   return LogLevel::warning;
-}
-
-struct State {
-  std::atomic<LogLevel> level{level_from_env()};
-  std::mutex mutex;
-  std::function<void(LogLevel, const std::string&)> sink;
-  spdlog::logger standard_error{"fcm", std::make_shared<spdlog::sinks::stderr_color_sink_mt>()};
-
-  State() {
-    standard_error.set_level(spdlog::level::trace);
-    standard_error.set_pattern("%^%l%$: %v");
-  }
-};
-
-State& state() {
-  static State instance;
-  return instance;
 }
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
@@ -56,32 +38,35 @@ spdlog::level::level_enum to_spdlog(LogLevel level) {
   return spdlog::level::off;
 }
 
+void write_standard_error(LogLevel level, const std::string& message) {
+  static spdlog::logger logger = [] {
+    spdlog::logger made("fcm", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+    made.set_level(spdlog::level::trace);
+    made.set_pattern("%^%l%$: %v");
+    return made;
+  }();
+  logger.log(to_spdlog(level), message);
+}
+
 }  // namespace
 
-void set_log_level(LogLevel level) {
-  state().level = level;
+const LogTarget& default_log_target() {
+  static const LogTarget target{level_from_env(), {}};
+  return target;
 }
 
-LogLevel log_level() {
-  return state().level;
-}
+const LogTarget& current_log_target() { return thread_target != nullptr ? *thread_target : default_log_target(); }
 
-void set_log_sink(std::function<void(LogLevel, const std::string&)> sink) {
-  const std::lock_guard lock(state().mutex);
-  state().sink = std::move(sink);
-}
+LogScope::LogScope(const LogTarget& target) : previous_(thread_target) { thread_target = &target; }
+
+LogScope::~LogScope() { thread_target = previous_; }
 
 void log_message(LogLevel level, const std::string& message) {
-  std::function<void(LogLevel, const std::string&)> sink;
-  {
-    const std::lock_guard lock(state().mutex);
-    sink = state().sink;
-  }
-  // Called outside the lock, so that a sink may log or replace itself.
-  if (sink) {
-    sink(level, message);
+  const LogTarget& target = current_log_target();
+  if (target.sink) {
+    target.sink(level, message);
   } else {
-    state().standard_error.log(to_spdlog(level), message);
+    write_standard_error(level, message);
   }
 }
 
