@@ -7,9 +7,9 @@ import pickle
 import tempfile
 import unittest
 
-import numpy as np
+import support  # first: it skips the module where numpy is missing
 
-import support
+import numpy as np
 
 import torch_pickle
 from torch_pickle import FormatError, load_state_dict
