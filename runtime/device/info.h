@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string>
 
-#include "runtime/jit/jit.h"
+#include "runtime/jit/jit.h"  // jit::Target alone
 
 namespace fcm {
 
