@@ -14,4 +14,4 @@ add_custom_command(
   VERBATIM)
 add_library(fcm_onnx_schema STATIC ${schema_dir}/onnx.pb.cc)
 target_include_directories(fcm_onnx_schema SYSTEM PUBLIC ${schema_dir})
-target_link_libraries(fcm_onnx_schema PUBLIC protobuf::libprotobuf)
+target_link_libraries(fcm_onnx_schema PUBLIC protobuf::libprotobuf-lite)  # the schema asks for LITE_RUNTIME: no descriptor registry that an embedding program could clash with
