@@ -14,8 +14,8 @@ namespace fcm::ops {
 struct Known {
   DType dtype = DType::f32;
   Shape shape;
-  const Tensor* constant = nullptr;            ///< its contents, when fully known
-  const std::vector<Dim>* terms = nullptr;     ///< contents of an integer tensor whose elements are `c` or `c*B`
+  const Tensor* constant = nullptr;         ///< its contents, when fully known
+  const std::vector<Dim>* terms = nullptr;  ///< contents of an integer tensor whose elements are `c` or `c*B`
 };
 
 struct Inferred {
@@ -34,8 +34,8 @@ void bind(Node& node, std::span<const Known* const> inputs);
 std::vector<Inferred> infer(const Node& node, std::span<const Known* const> inputs);
 
 /// The CPU reference: computes all outputs of a bound node from dense row-major inputs (nullptr where absent). `outputs` come
-/// allocated, with the dtypes and dims that `infer` gave at the running batch. Float arithmetic is done in float32 (f16, bf16 inputs are widened and the result rounded; f64 stays f64).
-/// Deterministic whatever the number of OpenMP threads.
+/// allocated, with the dtypes and dims that `infer` gave at the running batch. Float arithmetic is done in float32 (f16, bf16 inputs are
+/// widened and the result rounded; f64 stays f64). Deterministic whatever the number of OpenMP threads.
 void reference(const Op& op, std::span<const Tensor* const> inputs, std::span<Tensor> outputs);
 
 }  // namespace fcm::ops
