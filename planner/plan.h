@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/graph/graph.h"
@@ -24,24 +27,30 @@ std::string to_string(const Layout& layout);
 /// Bytes of a value of shape `dims` (ONNX axis order) in this layout.
 size_t layout_bytes(const Layout& layout, const Dims& dims);
 
+using BufferId = int32_t;
+inline constexpr BufferId kNoBuffer = -1;
+
 /// A tensor that exists during execution: a graph value in one layout.
 struct PlanBuffer {
   std::string name;
   ValueId value = kNoValue;
   Shape shape;
   Layout layout;
+  BufferId alias_of =
+      kNoBuffer;  ///< an earlier buffer that is never an alias itself and whose bytes this one is (a Reshape that moves nothing)
 };
-using BufferId = int32_t;
 
 /// One step: a graph node executed by one backend operator, or a layout conversion at a border.
 struct PlanStep {
   enum class Kind : uint8_t { node, convert };
   Kind kind = Kind::node;
-  std::string name;               ///< the node's origin name, or "convert NAME"
-  NodeId node = kNoNode;          ///< kind == node
-  std::vector<BufferId> inputs;   ///< by input position; -1 for constants (packed by the step) and absent inputs
+  std::string name;              ///< the node's origin name, or "convert NAME"
+  std::string op;                ///< the operator with its attributes, as in the graph's text; "convert"
+  NodeId node = kNoNode;         ///< kind == node
+  std::vector<BufferId> inputs;  ///< by input position; kNoBuffer for constants (packed by the step) and absent inputs
   std::vector<BufferId> outputs;
   std::vector<int32_t> depends_on;  ///< earlier steps whose results this one reads, ascending
+  std::map<int64_t, int> choices;   ///< by tuned batch size: which of the step's algorithms was fastest; others run the first
 };
 
 /// The steps for batches up to `max_batch` (0: any).
@@ -49,9 +58,23 @@ struct PlanVariant {
   int64_t max_batch = 0;
   std::vector<PlanBuffer> buffers;
   std::vector<PlanStep> steps;
-  std::vector<BufferId> inputs;   ///< by graph input: the rows-ordered border buffer
-  std::vector<BufferId> outputs;  ///< by graph output
+  std::vector<BufferId> inputs;   ///< by graph input: the rows-ordered border buffer in the model's dtype
+  std::vector<BufferId> outputs;  ///< by graph output, likewise; kNoBuffer when the output is a constant of the graph
+
+  const PlanBuffer& buffer(BufferId id) const { return buffers[static_cast<size_t>(id)]; }
+  /// The buffer that owns the bytes of `id`: itself, or what it is an alias of.
+  BufferId root(BufferId id) const { return buffer(id).alias_of == kNoBuffer ? id : buffer(id).alias_of; }
+  /// True when the variant's input or output list names `id` or an alias of it: such a buffer lives at the border, outside the arena.
+  bool is_border(BufferId id) const;
 };
+
+/// The steps that write or read a buffer, ascending, the writer first; uses of aliases count for their root.
+struct BufferUse {
+  BufferId buffer = kNoBuffer;
+  std::vector<int32_t> steps;
+};
+/// One entry a buffer that needs a place in the arena (neither alias nor border), ascending by buffer.
+std::vector<BufferUse> buffer_uses(const PlanVariant& variant);
 
 enum class Precision : uint8_t { automatic, f32, f16, bf16 };
 
@@ -68,11 +91,39 @@ struct Plan {
   /// 16 hex digits over the canonical text: same inputs, same plan, same hash.
   std::string hash() const;
 };
+/// FNV-1a of 64 bits as 16 hex digits.
+std::string text_hash(std::string_view text);
 /// Canonical text: one line a buffer and a step.
 std::string to_string(const Plan& plan);
 
-/// Every node its own step: convolution chains in NHWC, conversions only at the borders, graph outputs in the model's dtype.
-/// Throws Error(unsupported) listing every node that no backend operator can run.
-Plan plan_unfused(const Graph& graph, const PlanOptions& options);
+/// The memory order that a node's step wants for its float rank-4 activations; everything else is always `rows`.
+enum class OrderNeed : uint8_t {
+  rows,
+  nhwc,
+  any,  ///< each input and output on its own
+};
+
+/// What the planner asks of the operators that will run the steps, so that it can plan for a device without one.
+struct PlanBackend {
+  std::string device_model;  ///< copied into the plan
+  /// Why the backend cannot run a node; an empty text when it can.
+  std::function<std::string(const Graph&, const Node&)> refusal;
+  std::function<OrderNeed(const Graph&, const Node&)> order;
+  /// Whether the step of a node that computes in `compute` can store its output in `stored`, another float type. Unset: never.
+  std::function<bool(const Node&, DType compute, DType stored)> stores_as;
+};
+
+/// Elements from pixel to pixel: `channels` rounded up so that a pixel is whole 16-byte vectors (8 for 16-bit types, 4 for f32).
+int64_t channel_pitch(int64_t channels, DType dtype);
+
+/// Every node its own step. Float values take the compute dtype; rank-4 ones connected to a convolution or pooling lie in NHWC, all
+/// else in rows. Conversions stand only where the order changes and at the borders: graph inputs are read by conversions alone, and
+/// graph outputs are written by a conversion unless the step that makes them can store them in rows of the model's dtype itself.
+/// A Reshape that moves no byte is an alias. `graph` is normalised, with every shape known.
+/// Throws Error(unsupported) listing every node that the backend refuses.
+Plan plan_unfused(const Graph& graph, const PlanOptions& options, const PlanBackend& backend);
+
+/// "f32", ...: the dtype that float values have under `precision` (never automatic).
+DType compute_dtype(Precision precision);
 
 }  // namespace fcm

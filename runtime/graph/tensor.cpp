@@ -109,6 +109,15 @@ Tensor::Tensor(DType dtype, Dims dims) : dtype_(dtype), dims_(std::move(dims)), 
   }
 }
 
+Tensor Tensor::over(DType dtype, Dims dims, std::shared_ptr<std::byte[]> storage) {
+  Tensor t;
+  t.dtype_ = dtype;
+  t.dims_ = std::move(dims);
+  t.count_ = element_count(t.dims_);
+  t.storage_ = std::move(storage);
+  return t;
+}
+
 Tensor Tensor::floats(Dims dims, std::span<const float> values) {
   Tensor t(DType::f32, std::move(dims));
   if (static_cast<size_t>(t.count()) != values.size()) throw Error(ErrorCode::internal, "Tensor::floats: count differs from dims");

@@ -18,6 +18,9 @@ class Tensor {
   /// Zero-filled. Throws Error(bad_input) when the byte size overflows, Error(out_of_memory) when it cannot be had.
   Tensor(DType dtype, Dims dims);
 
+  /// A tensor in memory that somebody else laid out: `storage` holds at least its bytes, suitably aligned, and is kept alive.
+  static Tensor over(DType dtype, Dims dims, std::shared_ptr<std::byte[]> storage);
+
   /// A float32 / int64 tensor from values, for tests and constants.
   static Tensor floats(Dims dims, std::span<const float> values);
   static Tensor ints(Dims dims, std::span<const int64_t> values);
