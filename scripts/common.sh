@@ -1,5 +1,5 @@
 # Shared by the scripts: where the project is, how messages look, how one preset is configured and built. Sourced, not run.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 set -euo pipefail
 
 FCM_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

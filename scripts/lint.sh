@@ -1,25 +1,28 @@
 #!/usr/bin/env bash
-# Checks the style of every tracked source with clang-format and clang-tidy. A file that passed is not looked at again until it, a header
+# Checks the style of every source with clang-format and clang-tidy. A file that passed clang-tidy is not looked at again until it, a header
 # that it includes, its compile command or the configuration changes (.deps/lint remembers digests).
-#   scripts/lint.sh [--format-only | --fix]    --fix: rewrites the format; needs a configured build/release otherwise
+#   scripts/lint.sh [--format-only | --fix]    --fix: rewrites the format; without an option build/release must have been built
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$FCM_ROOT"
 
-sources() { git ls-files --cached --others --exclude-standard -- "$@"; }
+format() {
+  find apps fcm ops planner runtime tests -type f -regex '.*\.\(h\|hpp\|c\|cpp\|cuh\)' -print0 | xargs -0 clang-format "$@"
+}
 
 check_format() {
-  local files
-  mapfile -t files < <(sources '*.h' '*.hpp' '*.c' '*.cpp' '*.cuh')
-  [ ${#files[@]} -eq 0 ] || clang-format "$@" "${files[@]}"
+  local complaints
+  complaints=$(format --dry-run --Werror 2>&1) && return
+  grep -oE '^[^ :]+:[0-9]+' <<<"$complaints" | sort -u | sed 's/$/: not as .clang-format wants it/' >&2
+  fail "scripts/lint.sh --fix rewrites these files"
 }
 
 case "${1:-}" in
-  --fix) check_format -i && exit ;;
-  --format-only) check_format --dry-run --Werror && exit ;;
-  '') ;;
+  --fix) format -i ;;
+  --format-only) check_format ;;
+  '')
+    check_format
+    [ -f build/release/compile_commands.json ] || fail "build/release is missing: run scripts/test.sh, or cmake --preset release and ninja"
+    python3 scripts/tidy.py build/release
+    ;;
   *) fail "usage: scripts/lint.sh [--format-only | --fix]" ;;
 esac
-
-check_format --dry-run --Werror || fail "the format differs from .clang-format; scripts/lint.sh --fix rewrites it"
-[ -f build/release/compile_commands.json ] || fail "build/release is not configured: run cmake --preset release"
-exec python3 scripts/tidy.py build/release
