@@ -16,7 +16,7 @@ using fcm::Port;
 static_assert(FCM_FLOAT16 == static_cast<int>(fcm::DType::f16) && FCM_BOOL == static_cast<int>(fcm::DType::boolean));
 
 size_t port_bytes(const Port& port, int64_t batch) {
-  return static_cast<size_t>(element_count(at_batch(port.shape, batch))) * dtype_size(port.dtype);
+  return static_cast<size_t>(fcm::element_count(at_batch(port.shape, batch))) * dtype_size(port.dtype);
 }
 
 void fill_port(const Port& port, fcm_port* out) {
@@ -60,8 +60,13 @@ bool ends_in_softmax(const fcm::Graph& graph) {
   }
 }
 
+// False when the model was exported with a fixed batch: a run then computes that whole batch.
+bool batch_is_free(const fcm::Engine& engine) {
+  return std::any_of(engine.inputs().begin(), engine.inputs().end(), [](const Port& port) { return has_batch(port.shape); });
+}
+
 size_t needed_bytes(const Port& port, const fcm_input& input, int64_t batch) {
-  if (input.format == FCM_NHWC_U8) return static_cast<size_t>(element_count(at_batch(port.shape, batch)));
+  if (input.format == FCM_NHWC_U8) return static_cast<size_t>(fcm::element_count(at_batch(port.shape, batch)));
   return port_bytes(port, batch);
 }
 
@@ -192,6 +197,9 @@ fcm_status* fcm_context_run(fcm_context* context, int64_t batch, const fcm_input
     fcm::capi::require((inputs != nullptr || input_count == 0) && (outputs != nullptr || output_count == 0), "inputs or outputs is NULL");
     if (batch < 1 || batch > context->max_batch)
       throw Error(ErrorCode::command_line, fmt::format("batch {} is outside 1..{}, the range of this context", batch, context->max_batch));
+    if (batch > 1 && !batch_is_free(*context->engine))
+      throw Error(ErrorCode::command_line,
+                  fmt::format("batch {}: the model's batch is fixed, so that only batch 1 (one run) is accepted", batch));
     const auto in = convert_inputs(*context->engine, batch, inputs, input_count);
     const auto result = convert_outputs(*context->engine, batch, outputs, output_count);
     context->context->run(batch, in, result, stream);

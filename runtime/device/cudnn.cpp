@@ -34,6 +34,12 @@ Cudnn open_cudnn() {
   library.bind(f.get_convolution_forward_workspace_size, "cudnnGetConvolutionForwardWorkspaceSize");
   library.bind(f.convolution_forward, "cudnnConvolutionForward");
   library.bind(f.convolution_bias_activation_forward, "cudnnConvolutionBiasActivationForward");
+  library.bind(f.backend_create, "cudnnBackendCreateDescriptor");
+  library.bind(f.backend_destroy, "cudnnBackendDestroyDescriptor");
+  library.bind(f.backend_set, "cudnnBackendSetAttribute");
+  library.bind(f.backend_get, "cudnnBackendGetAttribute");
+  library.bind(f.backend_finalize, "cudnnBackendFinalize");
+  library.bind(f.backend_execute, "cudnnBackendExecute");
   const size_t version = f.get_version();
   f.version_text = fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
   return f;

@@ -31,6 +31,13 @@ struct Cudnn {
   decltype(&::cudnnGetConvolutionForwardWorkspaceSize) get_convolution_forward_workspace_size = nullptr;
   decltype(&::cudnnConvolutionForward) convolution_forward = nullptr;
   decltype(&::cudnnConvolutionBiasActivationForward) convolution_bias_activation_forward = nullptr;
+  // The graph ("backend") interface.
+  decltype(&::cudnnBackendCreateDescriptor) backend_create = nullptr;
+  decltype(&::cudnnBackendDestroyDescriptor) backend_destroy = nullptr;
+  decltype(&::cudnnBackendSetAttribute) backend_set = nullptr;
+  decltype(&::cudnnBackendGetAttribute) backend_get = nullptr;
+  decltype(&::cudnnBackendFinalize) backend_finalize = nullptr;
+  decltype(&::cudnnBackendExecute) backend_execute = nullptr;
 
   std::string version_text;  ///< "9.19.0"
 };
