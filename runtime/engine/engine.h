@@ -31,8 +31,9 @@ struct EngineOptions {
   DeviceChoice device;
   Precision precision = Precision::automatic;  ///< automatic: f16 on a GPU with tensor cores, else f32
   bool tf32 = false;
-  bool tune = false;         ///< measure cuDNN and cuBLASLt algorithms (cached, hashed into the plan)
-  size_t memory_limit = 0;   ///< bytes of device memory an engine and its contexts may take each; 0: no limit
+  bool tune = false;                        ///< measure cuDNN and cuBLASLt algorithms (cached, hashed into the plan)
+  std::vector<int64_t> tune_batches = {1};  ///< the batch sizes that `tune` measures; others run the default algorithms
+  size_t memory_limit = 0;                  ///< bytes of device memory an engine and its contexts may take each; 0: no limit
   DeviceAllocator allocator;
   std::function<void(const std::string& stage, double fraction)> progress;
 };
@@ -47,7 +48,7 @@ struct Port {
 /// Bytes by kind; exact for what the library allocates itself.
 struct MemoryUse {
   size_t weights = 0;      ///< device (or host, on the CPU) bytes of the engine's packed weights
-  size_t activations = 0;  ///< the context's arena
+  size_t activations = 0;  ///< the context's arena and the device's copies of inputs and outputs, inside its single allocation
   size_t workspace = 0;    ///< scratch of library steps, inside the same single allocation as the arena
   size_t io = 0;           ///< pinned staging (host)
 };
@@ -87,9 +88,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   virtual const std::vector<Port>& inputs() const = 0;
   virtual const std::vector<Port>& outputs() const = 0;
-  virtual std::string device_name() const = 0;      ///< "CPU (2 threads)", "NVIDIA H200 (cuda:0)"
-  virtual std::string precision_name() const = 0;   ///< "fp32", "tf32", "fp16", "bf16"
-  virtual std::string plan_hash() const = 0;        ///< 16 hex digits
+  virtual std::string device_name() const = 0;     ///< "CPU (2 threads)", "NVIDIA H200 (cuda:0)"
+  virtual std::string precision_name() const = 0;  ///< "fp32", "tf32", "fp16", "bf16"
+  virtual std::string plan_hash() const = 0;       ///< 16 hex digits
   virtual std::string plan_text() const = 0;
   /// Exact bytes a context for batches up to `max_batch` will take, before anything is allocated.
   virtual MemoryUse memory(int64_t max_batch) const = 0;

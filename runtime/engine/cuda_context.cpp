@@ -1,0 +1,394 @@
+// Running a plan on a device. `prepare` runs the steps once as they are (libraries load and initialise what they need then) and once
+// more into a captured graph; `run` points the graph's border kernels at the caller's buffers and launches it.
+#include "runtime/engine/cuda_context.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "runtime/device/cuda_check.h"
+#include "runtime/engine/ports.h"
+#include "runtime/support/error.h"
+#include "runtime/support/log.h"
+
+namespace fcm {
+namespace {
+
+using ops::cuda::Border;
+
+// Border kernels use 16-byte accesses; a caller's pointer that is not so aligned goes through our copy.
+bool is_aligned(const void* pointer) {
+  constexpr uintptr_t kVector = 16;
+  return reinterpret_cast<uintptr_t>(pointer) % kVector == 0;
+}
+
+bool same_binding(const Border::Args& a, const Border::Args& b) {
+  return a.source == b.source && a.target == b.target && std::equal(a.mean, a.mean + 4, b.mean) && std::equal(a.std, a.std + 4, b.std);
+}
+
+// A stream in capture; what was captured is dropped unless `finish` is reached.
+class Capture {
+ public:
+  explicit Capture(cudaStream_t stream) : stream_(stream) {
+    cuda_check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    active_ = true;
+  }
+  ~Capture() {
+    if (!active_) return;
+    cudaGraph_t graph = nullptr;
+    cudaStreamEndCapture(stream_, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();  // an invalidated capture is reported by the error that broke it
+  }
+  Capture(const Capture&) = delete;
+  Capture& operator=(const Capture&) = delete;
+
+  // The node that was captured last.
+  cudaGraphNode_t last_node() const {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    const cudaGraphNode_t* nodes = nullptr;
+    const cudaGraphEdgeData* edges = nullptr;
+    size_t count = 0;
+    cuda_check(cudaStreamGetCaptureInfo(stream_, &status, nullptr, nullptr, &nodes, &edges, &count), "cudaStreamGetCaptureInfo");
+    if (status != cudaStreamCaptureStatusActive || count != 1)
+      throw Error(ErrorCode::internal, fmt::format("a border left {} nodes at the head of the capture", count));
+    return nodes[0];
+  }
+  cudaGraph_t finish() {
+    active_ = false;
+    cudaGraph_t graph = nullptr;
+    cuda_check(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
+    return graph;
+  }
+
+ private:
+  cudaStream_t stream_;
+  bool active_ = false;
+};
+
+}  // namespace
+
+// Runs `body` on the engine's device. After an error nothing of ours is in flight any more, and a sticky one ends the context's life.
+template <class Body>
+void CudaContext::guarded(Body&& body) {
+  if (lost_) throw Error(ErrorCode::device_lost, fmt::format("{} was lost earlier; create a new context", engine_->device_name()));
+  const DeviceGuard guard(engine_->device().ordinal);
+  try {
+    body();
+  } catch (const Error& e) {
+    lost_ = e.code() == ErrorCode::device_lost || is_sticky(cudaStreamSynchronize(stream_->get()));
+    cudaGetLastError();
+    throw;
+  }
+}
+
+CudaContext::CudaContext(std::shared_ptr<const CudaEngine> engine, int64_t max_batch)
+    : engine_(std::move(engine)), max_batch_(max_batch), sizes_(engine_->sizes(max_batch)) {
+  check_memory_limit("a context", sizes_.device_bytes(), engine_->memory_limit());
+  const DeviceGuard guard(engine_->device().ordinal);
+  memory_ = DeviceBuffer(sizes_.device_bytes(), engine_->memory_source());
+  staging_ = PinnedBuffer(sizes_.border.bytes);
+  stream_ = std::make_unique<Stream>();
+  ready_ = std::make_unique<Event>();
+  done_ = std::make_unique<Event>();
+  handles_ = std::make_unique<ops::cuda::LibraryHandles>();
+}
+
+CudaContext::~CudaContext() {
+  try {
+    const DeviceGuard guard(engine_->device().ordinal);
+    cudaStreamSynchronize(stream_->get());
+    prepared_.clear();
+    handles_.reset();
+    marks_.clear();
+    done_.reset();
+    ready_.reset();
+    stream_.reset();
+    staging_ = PinnedBuffer();
+    memory_ = DeviceBuffer();
+  } catch (const Error& e) {
+    log(LogLevel::warning, "while releasing a context: {}", e.what());
+  }
+}
+
+void CudaContext::prepare(int64_t batch) {
+  check_batch(batch, max_batch_);
+  guarded([&] { prepare_graph(batch); });
+}
+
+void CudaContext::prepare_graph(int64_t batch) {
+  if (prepared_.count(batch) > 0) return;
+  const std::vector<Call> calls = make_calls(batch);
+  // Zeros are valid contents for every input, indices included.
+  fill_async(border_base(), 0, sizes_.border.bytes, stream_->get());
+  enqueue_all(batch, calls);
+  synchronize(stream_->get());
+  prepared_.emplace(batch, capture(batch, calls));
+}
+
+std::vector<CudaContext::Call> CudaContext::make_calls(int64_t batch) const {
+  const PlanVariant& variant = engine_->variant();
+  const BufferPlaces places = place_within(variant, batch, sizes_.arena);
+  std::vector<std::byte*> at(variant.buffers.size(), nullptr);  // by root
+  for (size_t b = 0; b < at.size(); ++b) {
+    if (places.offsets[b] != BufferPlaces::kOutside) at[b] = memory_.bytes() + places.offsets[b];
+  }
+  const auto place_ports = [&](const std::vector<BufferId>& buffers, const std::vector<size_t>& offsets) {
+    for (size_t i = 0; i < buffers.size(); ++i) {
+      if (buffers[i] != kNoBuffer) at[static_cast<size_t>(variant.root(buffers[i]))] = border_base() + offsets[i];
+    }
+  };
+  place_ports(variant.inputs, sizes_.border.inputs);
+  place_ports(variant.outputs, sizes_.border.outputs);
+  const auto address = [&](BufferId b) { return b == kNoBuffer ? nullptr : at[static_cast<size_t>(variant.root(b))]; };
+  std::vector<Call> calls;
+  calls.reserve(variant.steps.size());
+  for (const PlanStep& step : variant.steps) {
+    Call call;
+    for (const BufferId b : step.inputs) call.inputs.push_back(address(b));
+    for (const BufferId b : step.outputs) call.outputs.push_back(address(b));
+    calls.push_back(std::move(call));
+  }
+  return calls;
+}
+
+void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int choice) {
+  const CudaStep& s = engine_->steps()[step];
+  if (s.border) {
+    Border::Args args;
+    args.batch = batch;
+    args.source = call.inputs[0];
+    args.target = call.outputs[0];
+    s.border->enqueue(stream_->get(), args);
+    return;
+  }
+  ops::cuda::StepArgs args;
+  args.batch = batch;
+  args.inputs = call.inputs;
+  args.outputs = call.outputs;
+  args.workspace = memory_.bytes() + sizes_.arena.bytes;
+  args.weights = engine_->weights();
+  args.handles = handles_.get();
+  args.stream = stream_->get();
+  args.choice = choice;
+  s.step->enqueue(args);
+}
+
+CudaContext::Prepared CudaContext::capture(int64_t batch, const std::vector<Call>& calls) {
+  Prepared prepared;
+  Capture capture(stream_->get());
+  for (size_t i = 0; i < calls.size(); ++i) {
+    enqueue_step(i, batch, calls[i], engine_->choice(i, batch));
+    const CudaStep& s = engine_->steps()[i];
+    if (!s.border) continue;
+    BorderNode node;
+    node.step = i;
+    node.node = capture.last_node();
+    node.border = s.border.get();
+    node.args.batch = batch;
+    node.args.source = calls[i].inputs[0];
+    node.args.target = calls[i].outputs[0];
+    prepared.borders.push_back(node);
+  }
+  prepared.graph.reset(capture.finish());
+  prepared.exec = GraphExec(prepared.graph.get());
+  return prepared;
+}
+
+void CudaContext::enqueue_all(int64_t batch, const std::vector<Call>& calls) {
+  for (size_t i = 0; i < calls.size(); ++i) enqueue_step(i, batch, calls[i], engine_->choice(i, batch));
+}
+
+void CudaContext::run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs, void* stream) {
+  check_batch(batch, max_batch_);
+  check_buffers(engine_->inputs(), inputs, engine_->outputs(), outputs);
+  const auto on_host = [](const auto& b) { return b.space == MemorySpace::host; };
+  const bool waits =
+      stream == nullptr || std::any_of(inputs.begin(), inputs.end(), on_host) || std::any_of(outputs.begin(), outputs.end(), on_host);
+  auto* const caller = static_cast<cudaStream_t>(stream);
+  guarded([&] {
+    prepare_graph(batch);
+    if (caller != nullptr) {
+      ready_->record(caller);
+      cuda_check(cudaStreamWaitEvent(stream_->get(), ready_->get(), 0), "cudaStreamWaitEvent");
+    }
+    enqueue_run(batch, inputs, outputs);
+    if (caller != nullptr) {
+      done_->record(stream_->get());
+      cuda_check(cudaStreamWaitEvent(caller, done_->get(), 0), "cudaStreamWaitEvent");
+    }
+    if (!waits) return;
+    synchronize(stream_->get());
+    store_host_outputs(batch, outputs);
+  });
+}
+
+void CudaContext::mark(size_t event) {
+  if (!marks_.empty()) marks_[event].record(stream_->get());
+}
+
+void CudaContext::enqueue_run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs) {
+  timed_ = false;
+  mark(0);
+  std::vector<const void*> sources;
+  for (size_t i = 0; i < inputs.size(); ++i) sources.push_back(upload(i, inputs[i], batch));
+  mark(1);
+  Prepared& prepared = prepared_.at(batch);
+  for (BorderNode& node : prepared.borders) rebind(prepared, node, inputs, sources, outputs);
+  prepared.exec.launch(stream_->get());
+  mark(2);
+  for (size_t i = 0; i < outputs.size(); ++i) download(i, outputs[i], batch);
+  mark(3);
+  timed_ = !marks_.empty();
+}
+
+// Where the border kernels find an input: the caller's device buffer itself, or our copy of it.
+const void* CudaContext::upload(size_t port, const InputBuffer& input, int64_t batch) {
+  if (input.space == MemorySpace::device && is_aligned(input.data)) return input.data;
+  const size_t bytes = port_bytes(engine_->inputs()[port], batch, input.format);
+  std::byte* copy = border_base() + sizes_.border.inputs[port];
+  if (input.space == MemorySpace::device) {
+    copy_async(copy, input.data, bytes, cudaMemcpyDeviceToDevice, stream_->get());
+    return copy;
+  }
+  std::byte* staged = staging_.bytes() + sizes_.border.inputs[port];
+  if (bytes > 0) std::memcpy(staged, input.data, bytes);
+  copy_async(copy, staged, bytes, cudaMemcpyHostToDevice, stream_->get());
+  return copy;
+}
+
+bool CudaContext::writes_directly(size_t port, const OutputBuffer& output) const {
+  if (output.space != MemorySpace::device || !is_aligned(output.data)) return false;
+  const auto& steps = engine_->steps();
+  return std::any_of(steps.begin(), steps.end(), [&](const CudaStep& s) { return s.output_port == static_cast<int>(port); });
+}
+
+// Points one border kernel at this run's buffers, unless it is so already.
+void CudaContext::rebind(Prepared& prepared, BorderNode& node, std::span<const InputBuffer> inputs, std::span<const void* const> sources,
+                         std::span<const OutputBuffer> outputs) {
+  const CudaStep& s = engine_->steps()[node.step];
+  const Border* border = s.border.get();
+  Border::Args args = node.args;
+  if (s.input_port >= 0) {
+    const auto port = static_cast<size_t>(s.input_port);
+    args.source = sources[port];
+    if (inputs[port].format == InputFormat::nhwc_u8) {
+      border = s.image.get();
+      std::copy(std::begin(inputs[port].mean), std::end(inputs[port].mean), args.mean);
+      std::copy(std::begin(inputs[port].std), std::end(inputs[port].std), args.std);
+    }
+  }
+  if (s.output_port >= 0) {
+    const auto port = static_cast<size_t>(s.output_port);
+    args.target = writes_directly(port, outputs[port]) ? outputs[port].data : border_base() + sizes_.border.outputs[port];
+  }
+  if (border == node.border && same_binding(args, node.args)) return;
+  Border::Launch launch;
+  const cudaKernelNodeParams params = border->node_params(args, launch);
+  cuda_check(cudaGraphExecKernelNodeSetParams(prepared.exec.get(), node.node, &params), "cudaGraphExecKernelNodeSetParams");
+  node.border = border;
+  node.args = args;
+}
+
+void CudaContext::download(size_t port, const OutputBuffer& output, int64_t batch) {
+  const size_t offset = sizes_.border.outputs[port];
+  if (offset == BufferPlaces::kOutside) {  // a constant of the graph
+    const Graph& graph = engine_->graph();
+    const Tensor& constant = *graph.value(graph.outputs[port]).constant;
+    if (output.space == MemorySpace::device)
+      copy_async(output.data, constant.raw(), constant.bytes(), cudaMemcpyHostToDevice, stream_->get());
+    return;
+  }
+  if (writes_directly(port, output)) return;
+  const size_t bytes = port_bytes(engine_->outputs()[port], batch);
+  if (output.space == MemorySpace::device) {
+    copy_async(output.data, border_base() + offset, bytes, cudaMemcpyDeviceToDevice, stream_->get());
+  } else {
+    copy_async(staging_.bytes() + offset, border_base() + offset, bytes, cudaMemcpyDeviceToHost, stream_->get());
+  }
+}
+
+void CudaContext::store_host_outputs(int64_t batch, std::span<const OutputBuffer> outputs) {
+  const Graph& graph = engine_->graph();
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (outputs[i].space != MemorySpace::host) continue;
+    const size_t offset = sizes_.border.outputs[i];
+    const std::byte* source = offset == BufferPlaces::kOutside ? graph.value(graph.outputs[i]).constant->raw() : staging_.bytes() + offset;
+    const size_t bytes = port_bytes(engine_->outputs()[i], batch);
+    if (bytes > 0) std::memcpy(outputs[i].data, source, bytes);
+  }
+}
+
+void CudaContext::enable_timing(bool on) {
+  guarded([&] {
+    timed_ = false;
+    marks_.clear();
+    for (int i = 0; on && i < kMarks; ++i) marks_.emplace_back(true);
+  });
+}
+
+RunTimes CudaContext::times() const {
+  RunTimes times;
+  if (!timed_) return times;
+  const DeviceGuard guard(engine_->device().ordinal);
+  synchronize(marks_[3]);
+  times.upload_us = elapsed_us(marks_[0], marks_[1]);
+  times.compute_us = elapsed_us(marks_[1], marks_[2]);
+  times.download_us = elapsed_us(marks_[2], marks_[3]);
+  return times;
+}
+
+// The median of a few rounds, in microseconds an execution.
+double CudaContext::time_candidate(size_t step, int64_t batch, const Call& call, int choice) {
+  constexpr int kRounds = 7;
+  constexpr int kRuns = 5;
+  const Event begin(true);
+  const Event end(true);
+  std::vector<double> rounds;
+  for (int round = -1; round < kRounds; ++round) {  // the first one warms up
+    begin.record(stream_->get());
+    for (int i = 0; i < kRuns; ++i) enqueue_step(step, batch, call, choice);
+    end.record(stream_->get());
+    synchronize(end);
+    if (round >= 0) rounds.push_back(elapsed_us(begin, end) / kRuns);
+  }
+  std::sort(rounds.begin(), rounds.end());
+  return rounds[kRounds / 2];
+}
+
+std::vector<int> CudaContext::fastest_choices(int64_t batch) {
+  check_batch(batch, max_batch_);
+  std::vector<int> choices(engine_->steps().size(), 0);
+  guarded([&] {
+    const std::vector<Call> calls = make_calls(batch);
+    fill_async(memory_.data(), 0, memory_.size(), stream_->get());
+    for (size_t i = 0; i < choices.size(); ++i) {
+      const CudaStep& s = engine_->steps()[i];
+      const int count = s.step ? s.step->candidates(batch, *handles_) : 1;
+      double best = 0;
+      for (int c = 0; c < count && count > 1; ++c) {
+        const double took = time_candidate(i, batch, calls[i], c);
+        if (c > 0 && took >= best) continue;
+        best = took;
+        choices[i] = c;
+      }
+    }
+  });
+  return choices;
+}
+
+std::vector<int> CudaContext::valid_choices(int64_t batch, const std::vector<int>& choices) {
+  bool valid = true;
+  guarded([&] {
+    for (size_t i = 0; i < choices.size(); ++i) {
+      const CudaStep& s = engine_->steps()[i];
+      const int count = s.step ? s.step->candidates(batch, *handles_) : 1;
+      valid = valid && choices[i] >= 0 && choices[i] < count;
+    }
+  });
+  return valid ? choices : std::vector<int>();
+}
+
+}  // namespace fcm

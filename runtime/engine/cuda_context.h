@@ -1,0 +1,96 @@
+// A CUDA context: one allocation, one stream, one captured graph a batch size.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "ops/cuda/step.h"
+#include "runtime/device/memory.h"
+#include "runtime/device/stream.h"
+#include "runtime/engine/cuda_engine.h"
+#include "runtime/engine/engine.h"
+
+namespace fcm {
+
+class CudaContext final : public Context {
+ public:
+  /// Takes everything that any batch up to `max_batch` needs, except graphs. Throws Error(out_of_memory); then nothing is left.
+  CudaContext(std::shared_ptr<const CudaEngine> engine, int64_t max_batch);
+  ~CudaContext() override;
+  CudaContext(const CudaContext&) = delete;
+  CudaContext& operator=(const CudaContext&) = delete;
+
+  void prepare(int64_t batch) override;
+  void run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs, void* stream) override;
+  void enable_timing(bool on) override;
+  RunTimes times() const override;
+
+  /// By step, the index of the candidate that runs fastest at this batch (median of a few timed runs each).
+  std::vector<int> fastest_choices(int64_t batch);
+  /// `choices` if each is one of its step's candidates at this batch, else nothing.
+  std::vector<int> valid_choices(int64_t batch, const std::vector<int>& choices);
+
+ private:
+  /// A kernel of the graph that reads or writes a caller's buffer, and what it is bound to now.
+  struct BorderNode {
+    size_t step = 0;
+    cudaGraphNode_t node = nullptr;
+    const ops::cuda::Border* border = nullptr;
+    ops::cuda::Border::Args args;
+  };
+  /// Pointers of one step at one batch.
+  struct Call {
+    std::vector<const void*> inputs;
+    std::vector<void*> outputs;
+  };
+  struct GraphDeleter {
+    void operator()(cudaGraph_t graph) const { cudaGraphDestroy(graph); }
+  };
+  using GraphHandle = std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, GraphDeleter>;
+  struct Prepared {
+    GraphHandle graph;  // border nodes are named by it
+    GraphExec exec;
+    std::vector<BorderNode> borders;
+  };
+  template <class Body>
+  void guarded(Body&& body);
+  void prepare_graph(int64_t batch);
+  std::vector<Call> make_calls(int64_t batch) const;
+  void enqueue_all(int64_t batch, const std::vector<Call>& calls);
+  void enqueue_step(size_t step, int64_t batch, const Call& call, int choice);
+  Prepared capture(int64_t batch, const std::vector<Call>& calls);
+  double time_candidate(size_t step, int64_t batch, const Call& call, int choice);
+
+  void enqueue_run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs);
+  const void* upload(size_t port, const InputBuffer& input, int64_t batch);
+  void rebind(Prepared& prepared, BorderNode& node, std::span<const InputBuffer> inputs, std::span<const void* const> sources,
+              std::span<const OutputBuffer> outputs);
+  /// Whether a border kernel writes this output port straight into the caller's buffer.
+  bool writes_directly(size_t port, const OutputBuffer& output) const;
+  void download(size_t port, const OutputBuffer& output, int64_t batch);
+  void store_host_outputs(int64_t batch, std::span<const OutputBuffer> outputs);
+  void mark(size_t event);
+
+  std::byte* border_base() const { return memory_.bytes() + sizes_.arena.bytes + sizes_.workspace; }
+
+  static constexpr int kMarks = 4;
+
+  std::shared_ptr<const CudaEngine> engine_;
+  int64_t max_batch_;
+  ContextSizes sizes_;
+  DeviceBuffer memory_;
+  PinnedBuffer staging_;
+  std::unique_ptr<Stream> stream_;
+  std::unique_ptr<Event> ready_;  // the caller's stream has come to this run
+  std::unique_ptr<Event> done_;
+  std::unique_ptr<ops::cuda::LibraryHandles> handles_;
+  std::map<int64_t, Prepared> prepared_;
+  std::vector<Event> marks_;  // start, uploaded, computed, downloaded; empty unless timing is on
+  bool timed_ = false;        // the marks of a whole run are recorded
+  bool lost_ = false;
+};
+
+}  // namespace fcm

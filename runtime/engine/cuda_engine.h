@@ -1,0 +1,88 @@
+// The CUDA engine: a plan whose steps are built, compiled and packed for one device. Compiled only where the toolkit is.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "ops/cuda/step.h"
+#include "runtime/device/memory.h"
+#include "runtime/engine/engine.h"
+#include "runtime/engine/placement.h"
+
+namespace fcm {
+
+/// Throws Error(device) without a device, Error(unsupported) with every node that cannot run, Error(out_of_memory).
+std::shared_ptr<const Engine> create_cuda_engine(std::shared_ptr<const Graph> graph, const EngineOptions& options);
+
+/// One step of the plan as it runs: an operator, or a border that reads or writes a caller's buffer.
+struct CudaStep {
+  std::unique_ptr<ops::cuda::Step> step;      ///< null for a border
+  std::unique_ptr<ops::cuda::Border> border;  ///< null for an operator
+  std::unique_ptr<ops::cuda::Border> image;   ///< the border's twin for nhwc_u8; null where the port is no image
+  int input_port = -1;                        ///< the port that the border reads; -1: a buffer of ours
+  int output_port = -1;                       ///< the port that the border writes; -1: a buffer of ours
+};
+
+/// What a context for a largest batch takes.
+struct ContextSizes {
+  BufferPlaces arena;
+  BorderPlaces border;
+  size_t workspace = 0;
+  /// The one device allocation: arena, workspace, border, in this order, each 256-byte aligned.
+  size_t device_bytes() const { return arena.bytes + workspace + border.bytes; }
+};
+
+class CudaEngine final : public Engine {
+ public:
+  CudaEngine(std::shared_ptr<const Graph> graph, const EngineOptions& options);
+  ~CudaEngine() override;
+
+  const std::vector<Port>& inputs() const override { return inputs_; }
+  const std::vector<Port>& outputs() const override { return outputs_; }
+  std::string device_name() const override;
+  std::string precision_name() const override;
+  std::string plan_hash() const override { return hash_; }
+  std::string plan_text() const override;
+  MemoryUse memory(int64_t max_batch) const override;
+  std::unique_ptr<Context> create_context(int64_t max_batch) const override;
+
+  /// Measures the algorithms at these batch sizes, or takes the figures from the cache; before any other thread has the engine.
+  void tune(const std::vector<int64_t>& batches);
+
+  // For contexts.
+  const Graph& graph() const { return *graph_; }
+  const DeviceInfo& device() const { return device_; }
+  const PlanVariant& variant() const { return plan_.variants.front(); }
+  const std::vector<CudaStep>& steps() const { return steps_; }
+  const void* weights() const { return weights_.data(); }
+  size_t memory_limit() const { return memory_limit_; }
+  const DeviceMemorySource& memory_source() const { return source_; }
+  /// Asks the libraries for workspace sizes once a `max_batch`; locks.
+  ContextSizes sizes(int64_t max_batch) const;
+  /// Which candidate each step runs at this batch: 0 unless the batch was tuned.
+  int choice(size_t step, int64_t batch) const;
+
+ private:
+  void build(const EngineOptions& options);
+  CudaStep build_step(const PlanStep& step, ops::cuda::StepBuild& build) const;
+  CudaStep build_convert(const PlanStep& step, ops::cuda::StepBuild& build) const;
+  ops::cuda::DeviceTensor tensor(BufferId id) const;
+
+  std::shared_ptr<const Graph> graph_;
+  DeviceInfo device_;
+  DeviceMemorySource source_;
+  size_t memory_limit_ = 0;
+  std::vector<Port> inputs_;
+  std::vector<Port> outputs_;
+  Plan plan_;
+  std::string hash_;
+  std::vector<CudaStep> steps_;
+  size_t weight_bytes_ = 0;
+  DeviceBuffer weights_;
+  mutable std::mutex mutex_;  // guards what follows
+  mutable std::map<int64_t, ContextSizes> sizes_;
+  mutable std::unique_ptr<ops::cuda::LibraryHandles> handles_;
+};
+
+}  // namespace fcm

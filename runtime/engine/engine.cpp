@@ -1,0 +1,53 @@
+// Choice of the device for an engine.
+#include "runtime/engine/engine.h"
+
+#include <fmt/format.h>
+
+#include "runtime/device/info.h"
+#include "runtime/engine/cpu_engine.h"
+#include "runtime/engine/ports.h"
+#include "runtime/support/error.h"
+#include "runtime/support/log.h"
+#if FCM_HAS_CUDA
+#include "runtime/engine/cuda_engine.h"
+#endif
+
+namespace fcm {
+namespace {
+
+std::shared_ptr<const Engine> create_on_gpu(std::shared_ptr<const Graph> graph, const EngineOptions& options) {
+#if FCM_HAS_CUDA
+  std::string reason;
+  if (cuda_device_count(&reason) == 0) throw Error(ErrorCode::device, fmt::format("no CUDA device can be used: {}", reason));
+  return create_cuda_engine(std::move(graph), options);
+#else
+  static_cast<void>(graph);
+  static_cast<void>(options);
+  throw Error(ErrorCode::device, "this build has no CUDA support; accepted: the devices auto and cpu");
+#endif
+}
+
+}  // namespace
+
+std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Graph> graph, const EngineOptions& options) {
+  if (!graph) throw Error(ErrorCode::internal, "an engine was asked for without a graph");
+  check_shapes(*graph);
+  switch (options.device.kind) {
+    case DeviceChoice::Kind::cpu:
+      return create_cpu_engine(std::move(graph), options);
+    case DeviceChoice::Kind::cuda:
+      return create_on_gpu(std::move(graph), options);
+    case DeviceChoice::Kind::automatic:
+      break;
+  }
+  std::string reason;
+  if (cuda_device_count(&reason) > 0) return create_on_gpu(std::move(graph), options);
+  log(LogLevel::info, "no GPU is used ({}): running on the CPU", reason);
+  return create_cpu_engine(std::move(graph), options);
+}
+
+int cuda_device_count(std::string* reason) {
+  return device_count(reason);
+}
+
+}  // namespace fcm
