@@ -16,7 +16,7 @@ void check_image_size(const std::string& name, int64_t width, int64_t height);
 
 /// libjpeg-turbo. Not turned upright.
 Image decode_jpeg(std::span<const std::byte> bytes, const std::string& name);
-/// stb_image: PNG, BMP, GIF (first frame), PNM. Not turned upright.
+/// stb_image: PNG, BMP, GIF (first frame). Not turned upright.
 Image decode_stb(std::span<const std::byte> bytes, const std::string& name);
 
 }  // namespace fcm

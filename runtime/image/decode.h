@@ -4,7 +4,7 @@
 // DCT and fancy upsampling, CMYK and YCCK JPEG in Adobe's inverted convention, grey and palette expanded, alpha dropped without blending.
 // 16 bits a channel become 8 by taking the high byte; for 16-bit grey Pillow clips at 255 instead, which turns nearly every pixel white,
 // so this one case differs on purpose.
-// Formats: JPEG, PNG, BMP, GIF (first frame), PNM.
+// Formats: JPEG, PNG, BMP, GIF (first frame).
 #pragma once
 
 #include <cstddef>

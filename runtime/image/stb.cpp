@@ -1,10 +1,11 @@
-// PNG, BMP, GIF and PNM through stb_image, which is compiled here. Data reach it by callbacks, because they tell a truncated file: past
+// PNG, BMP and GIF through stb_image, which is compiled here. Data reach it by callbacks, because they tell a truncated file: past
 // the end stb_image reads zeros and some of its formats carry on.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <string_view>
 
 #include "runtime/image/codec.h"
 
@@ -12,7 +13,6 @@
 #define STBI_ONLY_PNG
 #define STBI_ONLY_BMP
 #define STBI_ONLY_GIF
-#define STBI_ONLY_PNM
 #define STBI_NO_STDIO
 #define STBI_NO_LINEAR
 #define STBI_NO_HDR
@@ -70,23 +70,48 @@ const char* reason() {
   return text != nullptr ? text : "no reason given";
 }
 
+/// Told by the signature: stb_image tries one format after the other and keeps only the last one's complaint.
+std::string_view format_of(std::span<const std::byte> bytes) {
+  const auto begins = [&](std::string_view magic) {
+    return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
+  };
+  if (begins("\x89PNG\r\n\x1A\n")) return "PNG";
+  if (begins("BM")) return "BMP";
+  if (begins("GIF87a") || begins("GIF89a")) return "GIF";
+  return {};
+}
+
+/// PNG says its size at a fixed place; stb_image refuses a large one without saying why.
+void check_png_size(std::span<const std::byte> bytes, const std::string& name) {
+  constexpr size_t kWidth = 16;
+  if (bytes.size() < kWidth + 8) image_error(name, fmt::format("truncated PNG: {} bytes", bytes.size()));
+  const auto side = [&](size_t at) {
+    int64_t value = 0;
+    for (size_t i = at; i < at + 4; ++i) value = value << 8 | std::to_integer<int64_t>(bytes[i]);
+    return value;
+  };
+  check_image_size(name, side(kWidth), side(kWidth + 4));
+}
+
 }  // namespace
 
 Image decode_stb(std::span<const std::byte> bytes, const std::string& name) {
   int width = 0;
   int height = 0;
   int channels = 0;
+  const std::string_view format = format_of(bytes);
+  if (format.empty()) image_error(name, "not an image of a known format (JPEG, PNG, BMP, GIF)");
+  if (format == "PNG") check_png_size(bytes, name);
   Source header{bytes};
   if (stbi_info_from_callbacks(&kCallbacks, &header, &width, &height, &channels) == 0) {
-    const bool unknown = std::strcmp(reason(), "unknown image type") == 0;
-    image_error(name, unknown ? "not an image of a known format (JPEG, PNG, BMP, GIF, PNM)" : fmt::format("unreadable: {}", reason()));
+    image_error(name, fmt::format("{} {} header", header.overrun ? "truncated" : "unreadable", format));
   }
   check_image_size(name, width, height);
 
   Source source{bytes};
   const std::unique_ptr<stbi_uc, FreePixels> pixels(stbi_load_from_callbacks(&kCallbacks, &source, &width, &height, &channels, 3));
-  if (source.overrun) image_error(name, fmt::format("truncated: the data ends after {} bytes", bytes.size()));
-  if (!pixels) image_error(name, fmt::format("damaged: {}", reason()));
+  if (source.overrun) image_error(name, fmt::format("truncated {}: the data ends after {} bytes", format, bytes.size()));
+  if (!pixels) image_error(name, fmt::format("damaged {}: {}", format, reason()));
   Image image(width, height);
   std::copy_n(pixels.get(), image.pixels.size(), image.pixels.data());
   return image;
