@@ -106,7 +106,7 @@ class HeaderParser {
     if (quote != '\'' && quote != '"') fail("expected a string");
     const size_t end = text_.find(quote, at_ + 1);
     if (end == std::string_view::npos) fail("a string without end");
-    const std::string result(text_.substr(at_ + 1, end - at_ - 1));
+    std::string result(text_.substr(at_ + 1, end - at_ - 1));
     at_ = end + 1;
     return result;
   }

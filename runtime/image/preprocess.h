@@ -53,7 +53,7 @@ class PreprocessSettings {
 /// Reads the JSON of a model's `fcm.preprocess` or of MODEL.json: an object with any of "preset", "resize", "crop", "interpolation",
 /// "mean", "std" (arrays of three numbers) and "range" (255 or 1; required beside a mean or std). What is missing is the preset's, by
 /// default imagenet's. `name` stands for the text in messages and becomes the source. Throws Error(bad_input).
-Preprocess parse_preprocess(std::string_view json, const std::string& name);
+Preprocess parse_preprocess(std::string_view text, const std::string& name);
 /// The JSON that parse_preprocess reads back to the same settings.
 std::string to_json(const Preprocess& preprocess);
 /// One line: the source and the settings.
