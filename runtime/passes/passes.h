@@ -8,11 +8,14 @@ namespace fcm::passes {
 /// Shape inference, binding of constant inputs and constant folding in one topological sweep (integer shape arithmetic with the
 /// symbolic batch included); Identity, Dropout and no-op Cast/Reshape/Pad/... vanish. Throws one Error naming every node that fails.
 int fold(Graph& graph);
-/// BatchNormalization after Conv/Gemm/ConvTranspose into its weights.
+/// BatchNormalization after Conv/Gemm into its weights.
 int fold_batch_norm(Graph& graph);
+/// Adding, subtracting, multiplying or dividing by a constant per channel after Conv/Gemm, into its weights and bias.
+int fold_affine(Graph& graph);
 /// Zero Pad into the following Conv or (where it is equal) pooling.
 int fold_pad(Graph& graph);
-/// x*sigmoid(x), x*hard_sigmoid(x), x*clip(x+3,0,6)/6 and the like into one UnaryOp.
+/// x*sigmoid(x), x*hard_sigmoid(x), x*clip(x+3,0,6)/6, the spellings of GELU, Mish and Softplus, min and max with numbers, ... into one
+/// UnaryOp.
 int recognize_activations(Graph& graph);
 /// A UnaryOp into the Conv, Gemm or Binary that alone feeds it.
 int fuse_activation(Graph& graph);
@@ -25,7 +28,7 @@ int matmul_to_gemm(Graph& graph);
 /// Dead nodes and values.
 int remove_dead(Graph& graph);
 
-/// All of the above in order, to a fixed point: an imported graph becomes the normal form that planner and engine expect.
+/// All of the above to a fixed point: an imported graph becomes the normal form that planner and engine expect.
 void normalize(Graph& graph);
 
 }  // namespace fcm::passes

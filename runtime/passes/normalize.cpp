@@ -1,0 +1,53 @@
+// The pipeline of passes, repeated until none fires: an imported graph becomes the normal form.
+#include <fmt/format.h>
+
+#include <array>
+
+#include "runtime/passes/passes.h"
+#include "runtime/support/error.h"
+#include "runtime/support/log.h"
+
+namespace fcm::passes {
+namespace {
+
+struct Pass {
+  const char* name;
+  int (*run)(Graph&);
+};
+
+// `recognize_activations` before `fold_affine`, which would take the "+ 3" of a hard swish into a bias; `fuse_activation` before
+// `fuse_residual`, which takes the activation of the sum along.
+constexpr std::array kPasses = {
+    Pass{"fold", fold},
+    Pass{"canonicalize_global_pool", canonicalize_global_pool},
+    Pass{"recognize_activations", recognize_activations},
+    Pass{"matmul_to_gemm", matmul_to_gemm},
+    Pass{"fold_batch_norm", fold_batch_norm},
+    Pass{"fold_affine", fold_affine},
+    Pass{"fuse_activation", fuse_activation},
+    Pass{"fuse_residual", fuse_residual},
+    Pass{"fold_pad", fold_pad},
+};
+
+}  // namespace
+
+void normalize(Graph& graph) {
+  // Each firing removes a node or turns one into a form that no pass takes back, so the number of rounds is bounded by the nodes.
+  const size_t most_rounds = 10 + 3 * graph.nodes.size();
+  for (size_t round = 0; round < most_rounds; ++round) {
+    int fired = 0;
+    for (const Pass& pass : kPasses) {
+      const int count = pass.run(graph);
+      if (count > 0) log(LogLevel::debug, "{}: round {}: {} fired {} times", graph.name, round, pass.name, count);
+      fired += count;
+      remove_dead(graph);
+    }
+    if (fired == 0) {
+      graph.validate();
+      return;
+    }
+  }
+  throw Error(ErrorCode::internal, fmt::format("{}: the passes do not settle within {} rounds", graph.name, most_rounds));
+}
+
+}  // namespace fcm::passes
