@@ -69,16 +69,28 @@ std::map<std::string, std::string> read_metadata(const Proto& proto) {
   return metadata;
 }
 
-// Where in the PyTorch program a node comes from: the innermost module's path and the last frame of the stack trace.
+// The quoted strings of a Python list: ['', 'features', "conv2d"].
+std::vector<std::string> quoted_strings(const std::string& list) {
+  std::vector<std::string> strings;
+  size_t open = list.find_first_of("'\"");
+  while (open != std::string::npos) {
+    const size_t close = list.find(list[open], open + 1);
+    if (close == std::string::npos) break;
+    strings.push_back(list.substr(open + 1, close - open - 1));
+    open = list.find_first_of("'\"", close + 1);
+  }
+  return strings;
+}
+
+// Where in the PyTorch program a node comes from: the innermost module's path with the operation, and the last frame of the stack.
 std::string python_origin(const ::onnx::NodeProto& node) {
   const auto metadata = read_metadata(node);
   std::string text;
   if (const auto scopes = metadata.find("pkg.torch.onnx.name_scopes"); scopes != metadata.end()) {
-    // A Python list of strings, from the outermost module to the operator: ['', 'features', 'features.0', 'conv2d'].
-    const std::string& list = scopes->second;
-    const size_t close = list.find_last_of("'\"");
-    const size_t open = close == std::string::npos || close == 0 ? std::string::npos : list.find_last_of("'\"", close - 1);
-    text = open == std::string::npos ? list : list.substr(open + 1, close - open - 1);
+    const std::vector<std::string> names = quoted_strings(scopes->second);  // from the model to the operation
+    const size_t count = names.size();
+    if (count >= 2 && !names[count - 2].empty()) text = names[count - 2] + "/";
+    if (count >= 1) text += names[count - 1];
   }
   if (const auto trace = metadata.find("pkg.torch.onnx.stack_trace"); trace != metadata.end()) {
     const size_t frame = trace->second.rfind("File ");

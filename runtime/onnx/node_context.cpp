@@ -196,9 +196,9 @@ bool NodeContext::output_used(size_t i) const {
   return !name.empty() && assembly_.read_names.contains(name);
 }
 
-void NodeContext::reject_outputs_from(size_t first, const std::string& reason) {
+void NodeContext::reject_outputs_from(size_t first, const std::string& accepted) {
   for (size_t i = first; i < output_count(); ++i) {
-    if (output_used(i)) reject(fmt::format("output {}", i), fmt::format("\"{}\"", printable(proto_.output(static_cast<int>(i)))), reason);
+    if (output_used(i)) reject(fmt::format("output {}", i), fmt::format("\"{}\"", printable(proto_.output(static_cast<int>(i)))), accepted);
   }
 }
 

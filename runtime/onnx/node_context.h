@@ -66,8 +66,8 @@ class NodeContext {
   size_t output_count() const;
   /// Whether output `i` is named and something reads it.
   bool output_used(size_t i) const;
-  /// Reports the node when an output from `first` on is used; `reason` says why it is not supported.
-  void reject_outputs_from(size_t first, const std::string& reason);
+  /// Reports the node when an output from `first` on is used; `accepted` says what would be.
+  void reject_outputs_from(size_t first, const std::string& accepted);
 
   // Emission.
   /// A made-up constant input, named after the node and `label`.

@@ -48,7 +48,7 @@ void batch_normalization(NodeContext& node) {
     const int64_t training = node.int_attribute("training_mode", 0);
     if (training != 0) node.reject("training_mode", fmt::format("{}", training), "0 (export the model in evaluation mode)");
   }
-  node.reject_outputs_from(1, "only output 0: the others exist in training");
+  node.reject_outputs_from(1, "output 0 alone; the others belong to training");
   node.emit(BatchNorm{node.float_attribute("epsilon", 1e-5f)}, {node.input(0), node.input(1), node.input(2), node.input(3), node.input(4)});
 }
 

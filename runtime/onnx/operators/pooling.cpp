@@ -22,7 +22,7 @@ void max_pool(NodeContext& node) {
   require_kernel(node, op);
   if (node.opset() >= 10) op.ceil_mode = node.flag("ceil_mode", false);
   if (node.opset() >= 8) node.ignore("storage_order");  // the order of Indices, which may not be used
-  node.reject_outputs_from(1, "only output 0: Indices is not supported");
+  node.reject_outputs_from(1, "output 0 alone, without Indices");
   node.emit(op, {node.input(0)});
 }
 

@@ -31,7 +31,7 @@ void dropout(NodeContext& node) {
       node.reject("input training_mode", value != nullptr ? "true" : "a computed value", "absent or a constant false");
     }
   }
-  node.reject_outputs_from(1, "only output 0: the mask is not supported");
+  node.reject_outputs_from(1, "output 0 alone, without the mask");
   node.emit(Identity{}, {node.input(0)});
 }
 
