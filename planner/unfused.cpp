@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <type_traits>
+#include <ranges>
 
 #include "planner/plan.h"
 #include "runtime/support/error.h"
@@ -113,8 +113,8 @@ void UnfusedPlanner::find_nhwc_values() {
   nhwc_.assign(graph_.values.size(), false);
   for (bool changed = true; changed;) {  // forward then backward, so that a chain settles in one round
     changed = false;
-    for (auto node = graph_.nodes.begin(); node != graph_.nodes.end(); ++node) changed = spread_nhwc(*node) || changed;
-    for (auto node = graph_.nodes.rbegin(); node != graph_.nodes.rend(); ++node) changed = spread_nhwc(*node) || changed;
+    for (const Node& node : graph_.nodes) changed = spread_nhwc(node) || changed;
+    for (const Node& node : std::views::reverse(graph_.nodes)) changed = spread_nhwc(node) || changed;
   }
 }
 

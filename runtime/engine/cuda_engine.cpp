@@ -11,68 +11,20 @@
 #include "runtime/device/stream.h"
 #include "runtime/engine/cuda_context.h"
 #include "runtime/engine/ports.h"
+#include "runtime/support/env.h"
 #include "runtime/support/error.h"
 #include "runtime/support/log.h"
 
 namespace fcm {
 namespace {
 
-using ops::cuda::Border;
-using ops::cuda::DeviceTensor;
-using ops::cuda::OrderRule;
 using ops::cuda::StepBuild;
-
-// What distinguishes devices whose plans may differ.
-std::string model_text(const DeviceInfo& d) {
-  return fmt::format("{} sm_{} {} SMs {} MHz {} MiB L2", d.name, d.target.text(), d.sm_count, d.clock_khz / 1000, d.l2_bytes >> 20);
-}
 
 Precision resolve(Precision asked, bool tf32, const DeviceInfo& device) {
   if (asked == Precision::automatic) return device.tensor_cores && !tf32 ? Precision::f16 : Precision::f32;
   if (asked == Precision::bf16 && !device.bf16)
     throw Error(ErrorCode::unsupported, fmt::format("{} has no BF16 tensor cores; accepted: fp32, fp16, auto", device.name));
   return asked;
-}
-
-OrderNeed order_need(const Graph& graph, const Node& node) {
-  switch (ops::cuda::order_rule(graph, node)) {
-    case OrderRule::rows:
-      return OrderNeed::rows;
-    case OrderRule::nhwc:
-      return OrderNeed::nhwc;
-    case OrderRule::any:
-      break;
-  }
-  return OrderNeed::any;
-}
-
-// As `ops::cuda::supported` says: these store f32 from 16-bit operands.
-bool stores_as(const Node& node, DType compute, DType stored) {
-  if (stored != DType::f32 || (compute != DType::f16 && compute != DType::bf16)) return false;
-  return std::holds_alternative<Conv>(node.op) || std::holds_alternative<Gemm>(node.op) || std::holds_alternative<UnaryOp>(node.op) ||
-         std::holds_alternative<Binary>(node.op);
-}
-
-PlanBackend cuda_backend(const DeviceInfo& device) {
-  PlanBackend backend;
-  backend.device_model = model_text(device);
-  backend.refusal = [](const Graph& graph, const Node& node) {
-    std::string reason;
-    if (ops::cuda::supported(graph, node, &reason)) return std::string();
-    return reason.empty() ? std::string("not supported") : reason;
-  };
-  backend.order = order_need;
-  backend.stores_as = stores_as;
-  return backend;
-}
-
-bool is_image(const Port& port) {
-  try {
-    channels_last(port);
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
 }
 
 }  // namespace
@@ -113,8 +65,7 @@ void CudaEngine::build(const EngineOptions& options) {
   ops::cuda::WeightStore store;
   ops::cuda::KernelSet kernels;
   StepBuild build{device_, store, kernels, plan_.options.tf32};
-  steps_.reserve(variant().steps.size());
-  for (const PlanStep& step : variant().steps) steps_.push_back(build_step(step, build));
+  steps_ = build_steps(*graph_, variant(), build);
   weight_bytes_ = store.bytes();
   check_memory_limit("the engine's weights", weight_bytes_, memory_limit_);
   kernels.compile(device_.target, jit::DiskCache::standard(), 0, [&](double fraction) { report("compile", fraction); });
@@ -124,51 +75,6 @@ void CudaEngine::build(const EngineOptions& options) {
   const Stream stream;
   store.upload(weights_.data(), stream.get());
   report("upload", 1.0);
-}
-
-DeviceTensor CudaEngine::tensor(BufferId id) const {
-  const PlanBuffer& b = variant().buffer(id);
-  return DeviceTensor{b.shape, b.layout};
-}
-
-CudaStep CudaEngine::build_step(const PlanStep& step, StepBuild& build) const {
-  if (step.kind == PlanStep::Kind::convert) return build_convert(step, build);
-  std::vector<std::optional<DeviceTensor>> inputs;
-  std::vector<DeviceTensor> outputs;
-  for (const BufferId b : step.inputs) inputs.push_back(b == kNoBuffer ? std::nullopt : std::optional(tensor(b)));
-  for (const BufferId b : step.outputs) outputs.push_back(tensor(b));
-  const Node& node = graph_->nodes[static_cast<size_t>(step.node)];
-  CudaStep built;
-  try {
-    built.step = ops::cuda::make_step(*graph_, node, inputs, outputs, build);
-  } catch (const Error& e) {
-    throw Error(e.code(), fmt::format("{}: {}: {}", graph_->name, describe(node.origin), e.what()));
-  }
-  return built;
-}
-
-// A conversion from an input port or to an output port is a border; one between two of our buffers a plain step. A buffer that
-// serves several output ports is filled once and copied from there.
-CudaStep CudaEngine::build_convert(const PlanStep& step, StepBuild& build) const {
-  const BufferId from = step.inputs[0];
-  const BufferId to = step.outputs[0];
-  const auto position = [](const std::vector<BufferId>& list, BufferId b) {
-    if (std::count(list.begin(), list.end(), b) != 1) return -1;
-    return static_cast<int>(std::find(list.begin(), list.end(), b) - list.begin());
-  };
-  CudaStep built;
-  built.input_port = position(variant().inputs, from);
-  built.output_port = position(variant().outputs, to);
-  if (built.input_port < 0 && built.output_port < 0) {
-    built.step = ops::cuda::make_convert(tensor(from), tensor(to), build);
-    return built;
-  }
-  built.border = ops::cuda::make_border(tensor(from), tensor(to), build);
-  if (built.input_port >= 0) {
-    const Port& port = inputs_[static_cast<size_t>(built.input_port)];
-    if (is_image(port)) built.image = ops::cuda::make_image_border(tensor(to), channels_last(port), build);
-  }
-  return built;
 }
 
 std::string CudaEngine::device_name() const {
@@ -242,7 +148,7 @@ static std::vector<int> parse_choices(const std::string& text, size_t steps) {
 }
 
 void CudaEngine::tune(const std::vector<int64_t>& batches) {
-  const jit::DiskCache cache = jit::DiskCache::standard();
+  const jit::DiskCache cache = env().jit_cache ? jit::DiskCache::standard() : jit::DiskCache::none();
   std::vector<std::tuple<size_t, int64_t, int>> found;  // entered at the end: each key is the text of the untuned plan
   for (const int64_t batch : batches) {
     // The text of the untuned plan names device and steps; library and driver versions can change which algorithms there are.

@@ -7,6 +7,7 @@
 
 #include "ops/cuda/step.h"
 #include "runtime/device/memory.h"
+#include "runtime/engine/cuda_steps.h"
 #include "runtime/engine/engine.h"
 #include "runtime/engine/placement.h"
 
@@ -14,15 +15,6 @@ namespace fcm {
 
 /// Throws Error(device) without a device, Error(unsupported) with every node that cannot run, Error(out_of_memory).
 std::shared_ptr<const Engine> create_cuda_engine(std::shared_ptr<const Graph> graph, const EngineOptions& options);
-
-/// One step of the plan as it runs: an operator, or a border that reads or writes a caller's buffer.
-struct CudaStep {
-  std::unique_ptr<ops::cuda::Step> step;      ///< null for a border
-  std::unique_ptr<ops::cuda::Border> border;  ///< null for an operator
-  std::unique_ptr<ops::cuda::Border> image;   ///< the border's twin for nhwc_u8; null where the port is no image
-  int input_port = -1;                        ///< the port that the border reads; -1: a buffer of ours
-  int output_port = -1;                       ///< the port that the border writes; -1: a buffer of ours
-};
 
 /// What a context for a largest batch takes.
 struct ContextSizes {
@@ -65,9 +57,6 @@ class CudaEngine final : public Engine {
 
  private:
   void build(const EngineOptions& options);
-  CudaStep build_step(const PlanStep& step, ops::cuda::StepBuild& build) const;
-  CudaStep build_convert(const PlanStep& step, ops::cuda::StepBuild& build) const;
-  ops::cuda::DeviceTensor tensor(BufferId id) const;
 
   std::shared_ptr<const Graph> graph_;
   DeviceInfo device_;

@@ -29,7 +29,7 @@ struct DeviceAllocator {
 
 struct EngineOptions {
   DeviceChoice device;
-  Precision precision = Precision::automatic;  ///< automatic: f16 on a GPU with tensor cores, else f32
+  Precision precision = Precision::automatic;  ///< automatic: f16 on a GPU with tensor cores (f32 when `tf32`), else f32
   bool tf32 = false;
   bool tune = false;                        ///< measure cuDNN and cuBLASLt algorithms (cached, hashed into the plan)
   std::vector<int64_t> tune_batches = {1};  ///< the batch sizes that `tune` measures; others run the default algorithms

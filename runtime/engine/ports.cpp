@@ -32,6 +32,10 @@ void load_image(const Port& port, const InputBuffer& input, int64_t batch, float
   }
 }
 
+bool is_channels(const Dim& d) {
+  return !d.batch && d.factor >= 1 && d.factor <= kMaxImageChannels;
+}
+
 bool is_half(DType t) {
   return t == DType::f16 || t == DType::bf16;
 }
@@ -59,14 +63,13 @@ void check_batch(int64_t batch, int64_t max_batch) {
     throw Error(ErrorCode::bad_input, fmt::format("batch {} is outside what the context was created for: 1 to {}", batch, max_batch));
 }
 
+bool is_image(const Port& port) {
+  return is_float(port.dtype) && port.dtype != DType::f64 && port.shape.size() == 4 &&
+         (is_channels(port.shape[1]) || is_channels(port.shape[3]));
+}
+
 bool channels_last(const Port& port) {
-  const auto is_channels = [&](size_t axis) {
-    const Dim& d = port.shape[axis];
-    return !d.batch && d.factor >= 1 && d.factor <= kMaxImageChannels;
-  };
-  const bool image = is_float(port.dtype) && port.dtype != DType::f64 && port.shape.size() == 4;
-  if (image && is_channels(1)) return false;
-  if (image && is_channels(3)) return true;
+  if (is_image(port)) return !is_channels(port.shape[1]);
   throw Error(ErrorCode::bad_input,
               fmt::format("input \"{}\" is {} {}; 8-bit images are accepted for float inputs [N,C,H,W] or [N,H,W,C] of 1 to {} channels",
                           port.name, dtype_name(port.dtype), to_string(port.shape), kMaxImageChannels));

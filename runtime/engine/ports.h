@@ -25,8 +25,10 @@ void check_memory_limit(const char* what, size_t bytes, size_t limit);
 /// Throws Error(unsupported) naming every value whose shape is not known.
 void check_shapes(const Graph& graph);
 
-/// Whether the channels of an image port stand last ([N,H,W,C]). Throws Error(bad_input) when the port is no float rank-4 image of
-/// at most 4 channels.
+/// Whether the port takes images: float, rank 4, at most 4 channels in the second or last axis.
+bool is_image(const Port& port);
+/// Whether the channels of an image port stand last ([N,H,W,C]); where both axes could be, they are the second. Throws
+/// Error(bad_input) when the port is no image.
 bool channels_last(const Port& port);
 
 /// Copies a caller's host buffer to `target` as row-major `dtype` in the port's axis order. f16 and bf16 widen to f32, else dtypes

@@ -65,6 +65,7 @@ TEST(CpuEngine, SameBitsInFourThreads) {
   const auto expected = run_host(*engine->create_context(2), *engine, 2, x);
   std::vector<std::vector<float>> results(4);
   std::vector<std::thread> threads;
+  threads.reserve(results.size());
   for (auto& result : results) {
     threads.emplace_back([&] {
       const auto context = engine->create_context(2);

@@ -1,0 +1,111 @@
+#include "runtime/engine/cuda_steps.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "runtime/engine/ports.h"
+#include "runtime/support/error.h"
+
+namespace fcm {
+namespace {
+
+using ops::cuda::DeviceTensor;
+using ops::cuda::OrderRule;
+using ops::cuda::StepBuild;
+
+// What distinguishes devices whose plans may differ.
+std::string model_text(const DeviceInfo& d) {
+  return fmt::format("{} sm_{} {} SMs {} MHz {} MiB L2", d.name, d.target.text(), d.sm_count, d.clock_khz / 1000, d.l2_bytes >> 20);
+}
+
+OrderNeed order_need(const Graph& graph, const Node& node) {
+  switch (ops::cuda::order_rule(graph, node)) {
+    case OrderRule::rows:
+      return OrderNeed::rows;
+    case OrderRule::nhwc:
+      return OrderNeed::nhwc;
+    case OrderRule::any:
+      break;
+  }
+  return OrderNeed::any;
+}
+
+// As `ops::cuda::supported` says: these store f32 from 16-bit operands.
+bool stores_as(const Node& node, DType compute, DType stored) {
+  if (stored != DType::f32 || (compute != DType::f16 && compute != DType::bf16)) return false;
+  return std::holds_alternative<Conv>(node.op) || std::holds_alternative<Gemm>(node.op) || std::holds_alternative<UnaryOp>(node.op) ||
+         std::holds_alternative<Binary>(node.op);
+}
+
+DeviceTensor tensor(const PlanVariant& variant, BufferId id) {
+  const PlanBuffer& b = variant.buffer(id);
+  return DeviceTensor{b.shape, b.layout};
+}
+
+CudaStep build_node(const Graph& graph, const PlanVariant& variant, const PlanStep& step, StepBuild& build) {
+  std::vector<std::optional<DeviceTensor>> inputs;
+  std::vector<DeviceTensor> outputs;
+  for (const BufferId b : step.inputs) inputs.push_back(b == kNoBuffer ? std::nullopt : std::optional(tensor(variant, b)));
+  for (const BufferId b : step.outputs) outputs.push_back(tensor(variant, b));
+  const Node& node = graph.nodes[static_cast<size_t>(step.node)];
+  CudaStep built;
+  try {
+    built.step = ops::cuda::make_step(graph, node, inputs, outputs, build);
+  } catch (const Error& e) {
+    throw Error(e.code(), fmt::format("{}: {}", graph.name, e.what()));
+  }
+  return built;
+}
+
+// A conversion from an input port or to an output port is a border; one between two of our buffers a plain step. A buffer that
+// serves several output ports is filled once and copied from there.
+CudaStep build_convert(const PlanVariant& variant, const std::vector<Port>& ports, const PlanStep& step, StepBuild& build) {
+  const BufferId from = step.inputs[0];
+  const BufferId to = step.outputs[0];
+  const auto position = [](const std::vector<BufferId>& list, BufferId b) {
+    if (std::count(list.begin(), list.end(), b) != 1) return -1;
+    return static_cast<int>(std::find(list.begin(), list.end(), b) - list.begin());
+  };
+  CudaStep built;
+  built.input_port = position(variant.inputs, from);
+  built.output_port = position(variant.outputs, to);
+  if (built.input_port < 0 && built.output_port < 0) {
+    built.step = ops::cuda::make_convert(tensor(variant, from), tensor(variant, to), build);
+    return built;
+  }
+  built.border = ops::cuda::make_border(tensor(variant, from), tensor(variant, to), build);
+  if (built.input_port >= 0) {
+    const Port& port = ports[static_cast<size_t>(built.input_port)];
+    if (is_image(port)) built.image = ops::cuda::make_image_border(tensor(variant, to), channels_last(port), build);
+  }
+  return built;
+}
+
+}  // namespace
+
+PlanBackend cuda_backend(const DeviceInfo& device) {
+  PlanBackend backend;
+  backend.device_model = model_text(device);
+  backend.refusal = [](const Graph& graph, const Node& node) {
+    std::string reason;
+    if (ops::cuda::supported(graph, node, &reason)) return std::string();
+    return reason.empty() ? std::string("not supported") : reason;
+  };
+  backend.order = order_need;
+  backend.stores_as = stores_as;
+  return backend;
+}
+
+std::vector<CudaStep> build_steps(const Graph& graph, const PlanVariant& variant, StepBuild& build) {
+  const std::vector<Port> ports = ports_of(graph, graph.inputs);
+  std::vector<CudaStep> steps;
+  steps.reserve(variant.steps.size());
+  for (const PlanStep& step : variant.steps) {
+    const bool converts = step.kind == PlanStep::Kind::convert;
+    steps.push_back(converts ? build_convert(variant, ports, step, build) : build_node(graph, variant, step, build));
+  }
+  return steps;
+}
+
+}  // namespace fcm

@@ -1,0 +1,27 @@
+// Between plan and device operators: what the CUDA backend tells the planner, and the executable steps of a plan. Needs no device.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "ops/cuda/step.h"
+#include "planner/plan.h"
+
+namespace fcm {
+
+/// The rules of the CUDA operators, for plans that run on `device`.
+PlanBackend cuda_backend(const DeviceInfo& device);
+
+/// One step of the plan as it runs: an operator, or a border that reads or writes a caller's buffer.
+struct CudaStep {
+  std::unique_ptr<ops::cuda::Step> step;      ///< null for a border
+  std::unique_ptr<ops::cuda::Border> border;  ///< null for an operator
+  std::unique_ptr<ops::cuda::Border> image;   ///< the border's twin for nhwc_u8; null where the port is no image
+  int input_port = -1;                        ///< the port that the border reads; -1: a buffer of ours
+  int output_port = -1;                       ///< the port that the border writes; -1: a buffer of ours
+};
+
+/// The steps of a plan in its order; their weights and kernels are collected in `build`. Throws Error naming the graph and the node.
+std::vector<CudaStep> build_steps(const Graph& graph, const PlanVariant& variant, ops::cuda::StepBuild& build);
+
+}  // namespace fcm
