@@ -11,7 +11,7 @@ namespace fcm::ops {
 template <class Body>
 void parallel_for(int64_t count, [[maybe_unused]] int64_t work, Body&& body) {
 #ifdef _OPENMP
-  constexpr int64_t kWorthwhile = 1 << 16;
+  constexpr int64_t kWorthwhile = 1 << 18;
 #pragma omp parallel for schedule(static) if (count > 1 && (work >= kWorthwhile || count > kWorthwhile / (work > 0 ? work : 1)))
 #endif
   for (int64_t i = 0; i < count; ++i) body(i);

@@ -28,11 +28,19 @@ std::optional<Terms> broadcast_terms(const Known& k, const Shape& out) {
   return result;
 }
 
-// A bound of Clip: one element, known.
+// A bound of Clip: one element, known. Bounds are float32; an integer that float32 cannot hold would clip at the wrong place,
+// unless it is the type's own limit (which stays beyond every value).
 float bound_value(const Known& k, std::string_view what) {
   if (k.constant == nullptr) unsupported("{} of Clip is computed at run time; accepted are constants", what);
   if (k.constant->count() != 1) bad_input("{} of Clip has shape {}; accepted is one element", what, to_string(k.shape));
-  return k.constant->cast(DType::f32).data<float>()[0];
+  const float value = k.constant->cast(DType::f32).data<float>()[0];
+  constexpr float kExact = 16777216.0f;  // 2^24
+  if (is_float(k.dtype) || std::fabs(value) < kExact) return value;
+  const int64_t exact = k.constant->cast(DType::i64).data<int64_t>()[0];
+  const bool limit = exact == std::numeric_limits<int32_t>::max() || exact == std::numeric_limits<int64_t>::max();
+  if (!limit && (k.dtype == DType::u64 || static_cast<int64_t>(value) != exact))
+    unsupported("{} of Clip = {}; accepted are integers that float32 holds exactly", what, exact);
+  return value;
 }
 
 std::optional<Terms> binary_terms(BinaryFn fn, Inputs inputs, const Shape& out) {
