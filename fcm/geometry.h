@@ -1,0 +1,238 @@
+// Every size of a module kernel, in one place: tile counts, halos, pitches, shared-memory offsets, packed-weight offsets, grid.
+// constexpr and free of CUDA and of the standard library, so that planner, emit, packing, tests and the kernels themselves (through
+// NVRTC) read the same formulas. `Shape` is what emit writes as a constant; `Geometry` is everything that follows from it.
+#pragma once
+
+#ifdef __CUDACC__
+#define FCM_CONSTEXPR __host__ __device__ constexpr
+#else
+#define FCM_CONSTEXPR constexpr
+#endif
+
+namespace fcm::geometry {
+
+FCM_CONSTEXPR int ceil_div(int a, int b) {
+  return (a + b - 1) / b;
+}
+FCM_CONSTEXPR int round_up(int a, int b) {
+  return ceil_div(a, b) * b;
+}
+FCM_CONSTEXPR int max_of(int a, int b) {
+  return a > b ? a : b;
+}
+FCM_CONSTEXPR int min_of(int a, int b) {
+  return a < b ? a : b;
+}
+
+/// What the arithmetic runs on: 16-bit tensor cores, FP32 CUDA cores, or FP32 data through TF32 tensor cores.
+enum class Math : int { f16, bf16, f32, tf32 };
+/// How the module's input lies in memory.
+enum class InputFormat : int { nhwc, nchw_f32, nhwc_u8 };
+enum class Residual : int { none, before_activation, after_activation };
+enum class Pool : int { none, only, also };  ///< `only`: sums alone are written; `also`: the map too
+
+/// A sliding window: kernel, stride, dilation, padding before the first row and column (what lies after follows from the output).
+struct Window {
+  int kh = 1, kw = 1, sh = 1, sw = 1, dh = 1, dw = 1, top = 0, left = 0;
+};
+/// A unary function: `fn` is the value of fcm::UnaryFn.
+struct Activation {
+  int fn = 0;
+  float a = 0, b = 0;
+};
+
+/// A module and its tile. Planes: in (module input) -> mid (read by the depthwise stage) -> out. Channels: in_c -> mid_c -> dw_c -> out_c.
+struct Shape {
+  Math math = Math::f16;
+  InputFormat input = InputFormat::nhwc;
+  int in_h = 1, in_w = 1, in_c = 1;
+  bool conv = false;  ///< the first stage is a dense KxK convolution (its patches are gathered into shared memory)
+  Window conv_window{};
+  bool expand = false;  ///< a dense stage before the depthwise one, or before the projection (PWPW)
+  Activation expand_act{};
+  int mid_h = 1, mid_w = 1, mid_c = 1;
+  bool dw = false;
+  Window dw_window{};
+  int multiplier = 1;
+  Activation dw_act{};
+  int out_h = 1, out_w = 1, dw_c = 1;
+  bool project = false;  ///< a last dense stage, accumulated over the chunks
+  int out_c = 1;
+  Activation out_act{};
+  Residual residual = Residual::none;
+  bool residual_is_input = false;  ///< the residual operand is the module's own input
+  Pool pool = Pool::none;
+  bool gate = false;  ///< the input is multiplied by a vector per image and channel
+  // the tile
+  int tile_h = 1, tile_w = 16;  ///< output tile; without a depthwise stage tile_h is 1 and tile_w counts flattened pixels
+  int chunk = 16;               ///< channels after the depthwise stage handled at a time
+  int n_tile = 16;              ///< output channels of a block (project)
+  int split = 1;                ///< blocks that share the chunks: a cluster when there is a projection
+  int warps_m = 1, warps_k = 1, warps_n = 1;
+  int stages = 1;                  ///< chunk buffers: double buffering of the expansion, pipeline depth of a copied source
+  int expand_m = 1, expand_n = 1;  ///< one warp's unit of the expansion, in 16-row and 16-column tiles
+  bool resident = false;           ///< all weights of a block stay in shared memory
+  int min_blocks = 1;              ///< blocks a multiprocessor should hold (bounds registers)
+  bool jitter = false;             ///< random spins around the programmatic wait (tests)
+};
+
+/// One axis of the halo'd region that the depthwise stage reads. `core` is the part that is computed or copied; the rest stays zero.
+struct Axis {
+  int tiles = 1;
+  int core_at = 0;
+  int core = 1;
+  int extent = 1;
+};
+FCM_CONSTEXPR Axis make_axis(int out, int tile, int granule, int mid, int k, int s, int d, int before) {
+  Axis a;
+  a.tiles = ceil_div(out, tile);
+  if (a.tiles == 1) {
+    const int last = min_of((out - 1) * s + (k - 1) * d - before, mid - 1);
+    a.core_at = before;
+    a.core = last + 1;
+  } else {
+    a.core = (tile - 1) * s + (k - 1) * d + 1;
+  }
+  a.extent = max_of((round_up(tile, granule) - 1) * s + (k - 1) * d + 1, a.core_at + a.core);
+  return a;
+}
+
+inline constexpr int kUnitBytes = 512;  ///< one packed B unit: k16 x n16 (16-bit) or k8 x n16 (FP32); a lane's fragment is 16 bytes
+inline constexpr int kNormBytes = 32;   ///< scale[4], shift[4] of the input transform
+inline constexpr int kMaxSharedBytes = 232448;
+
+struct Geometry {
+  int el = 2, vec = 8, ks = 16;  ///< element bytes, elements in 16 bytes, channels of one B unit
+  bool flat = false;             ///< pixels are flattened (no depthwise stage)
+  bool copied = false;           ///< chunks come from global memory, not from an expansion
+  int in_pitch = 8, out_channels = 1, out_pitch = 8;
+  int k1 = 0;                                ///< depth of the expansion, padded
+  int x_pitch = 0, x_rows = 0, x_bytes = 0;  ///< input tile in shared memory
+  int e_chunk = 16, chunks = 1, block_chunks = 1;
+  Axis ay{}, ax{};
+  int tiles = 1, m_tiles = 1, m_tiles_w = 1, core_px = 16;
+  int dw_rows = 1;                                                     ///< input rows that two output rows of one column need
+  int e_rows = 1, e_half = 1, e_slots = 16, e_pitch = 0, e_bytes = 0;  ///< one chunk buffer
+  int n_blocks = 1, warp_m = 1, warp_n = 1;
+  int dw_channel_bytes = 0, expand_bytes = 0, expand_bias_at = 0, dw_at = 0, dw_bias_at = 0, record_a = 0, record_b = 0;
+  int norm_at = 0, bias_at = 0, a_at = 0, b_at = 0, blob_bytes = 0;  ///< packed weights in global memory
+  int weight_stages = 1;
+  bool red_aliases_e = false;
+  int red_pitch = 0, red_bytes = 0;
+  int s_bias = 0, s_weights = 0, s_x = 0, s_e = 0, s_red = 0, s_stage = 0, s_pool = 0, shared_bytes = 0;
+  int warps = 1, threads = 32;
+};
+
+/// Bytes of a row of `channels` in shared memory such that eight rows at 16 bytes (16-bit) or 32 bytes (FP32) meet different banks.
+FCM_CONSTEXPR int bank_pitch(int channels, int el) {
+  const int bytes = channels * el;
+  const int unit = el == 2 ? 16 : 32;
+  return (bytes / unit) % 2 == 0 ? bytes + unit : bytes;
+}
+
+FCM_CONSTEXPR void derive_planes(const Shape& s, Geometry& g) {
+  g.flat = !s.dw;
+  g.copied = !s.expand;
+  if (g.flat) {
+    g.tiles = ceil_div(s.out_h * s.out_w, s.tile_w);  // of one image; only with a pool epilogue do tiles stop at images
+    g.m_tiles_w = 1;
+    g.m_tiles = s.tile_w / 16;
+    g.core_px = s.tile_w;
+    g.e_rows = 1;
+    g.e_half = g.e_slots = s.tile_w;
+    return;
+  }
+  const Window& w = s.dw_window;
+  g.ay = make_axis(s.out_h, s.tile_h, 2, s.mid_h, w.kh, w.sh, w.dh, w.top);
+  g.ax = make_axis(s.out_w, s.tile_w, 8, s.mid_w, w.kw, w.sw, w.dw, w.left);
+  g.tiles = g.ay.tiles * g.ax.tiles;
+  g.m_tiles_w = ceil_div(s.tile_w, 8);
+  g.m_tiles = ceil_div(s.tile_h, 2) * g.m_tiles_w;
+  g.core_px = g.ay.core * g.ax.core;
+  g.dw_rows = (w.kh - 1) * w.dh + w.sh + 1;
+  const int loaded = g.dw_rows % 4 == 3 ? g.dw_rows + 1 : g.dw_rows;
+  g.e_rows = max_of((round_up(s.tile_h, 2) - 2) * w.sh + loaded, g.ay.extent);
+  g.e_half = ceil_div(g.ax.extent, w.sw);  // columns of one residue modulo the stride lie together
+  g.e_slots = g.e_half * w.sw;
+}
+
+FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
+  if (s.expand) g.expand_bytes = (g.k1 / g.ks) * (g.e_chunk / 16) * kUnitBytes;
+  g.expand_bias_at = g.expand_bytes;
+  g.dw_at = g.expand_bias_at + (s.expand ? g.e_chunk * 4 : 0);
+  if (s.dw) {
+    const Window& w = s.dw_window;
+    g.dw_channel_bytes = g.el == 2 ? round_up(w.kw * round_up(w.kh, 2) * 2, 16) : w.kw * w.kh * 4;
+  }
+  g.dw_bias_at = g.dw_at + g.dw_channel_bytes * s.chunk;
+  g.record_a = g.dw_bias_at + (s.dw ? s.chunk * 4 : 0);
+  g.record_b = s.project ? (s.chunk / g.ks) * (s.n_tile / 16) * kUnitBytes : 0;
+  g.norm_at = 0;
+  g.bias_at = s.conv ? kNormBytes : 0;
+  g.a_at = g.bias_at + (s.project ? g.n_blocks * s.n_tile * 4 : 0);
+  g.b_at = g.a_at + g.chunks * g.record_a;
+  g.blob_bytes = g.b_at + g.chunks * g.n_blocks * g.record_b;
+}
+
+FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
+  g.weight_stages = s.resident ? g.block_chunks : min_of(g.block_chunks, g.copied ? s.stages : 2);
+  g.red_pitch = s.project ? bank_pitch(s.n_tile, 4) : 0;
+  g.red_bytes = s.project ? s.warps_k * g.m_tiles * 16 * g.red_pitch : 0;
+  g.red_aliases_e = s.expand && s.project;
+  int at = 0;
+  g.s_bias = at;
+  at += s.project ? s.n_tile * 4 : 0;
+  g.s_weights = at;
+  at += g.weight_stages * (g.record_a + g.record_b);
+  g.s_x = at;
+  at += g.x_bytes;
+  g.s_e = at;
+  const int e_all = s.stages * g.e_bytes;
+  at += g.red_aliases_e ? max_of(e_all, g.red_bytes) : e_all;
+  g.s_red = g.red_aliases_e ? g.s_e : at;
+  at += g.red_aliases_e ? 0 : g.red_bytes;
+  g.s_stage = at;
+  at += s.project ? 0 : g.warps * 16 * 16 * g.el;  // a warp's 16 pixels x 16 channels on their way out
+  g.s_pool = at;
+  at += s.pool != Pool::none && !s.project ? s.warps_m * s.chunk * 4 : 0;
+  g.shared_bytes = at;
+}
+
+/// All sizes of a module kernel. Meaningful for shapes that `fcm::illegal` accepts.
+FCM_CONSTEXPR Geometry derive(const Shape& s) {
+  Geometry g;
+  g.el = s.math == Math::f16 || s.math == Math::bf16 ? 2 : 4;
+  g.vec = 16 / g.el;
+  g.ks = g.el == 2 ? 16 : 8;
+  g.warps = s.warps_m * s.warps_k * s.warps_n;
+  g.threads = g.warps * 32;
+  g.in_pitch = round_up(s.in_c, g.vec);
+  g.out_channels = s.project ? s.out_c : s.dw_c;
+  g.out_pitch = round_up(g.out_channels, g.vec);
+  g.e_chunk = s.chunk / s.multiplier;
+  g.chunks = ceil_div(s.dw_c, s.chunk);
+  g.block_chunks = ceil_div(g.chunks, s.split);
+  derive_planes(s, g);
+  if (s.expand) {
+    g.k1 = round_up(s.conv ? s.conv_window.kh * s.conv_window.kw * s.in_c : s.in_c, g.ks);
+    g.x_pitch = bank_pitch(g.k1, g.el);
+    g.x_rows = round_up(g.core_px, 16 * s.expand_m);
+    g.x_bytes = g.x_rows * g.x_pitch;
+  }
+  g.e_pitch = bank_pitch(g.e_chunk, g.el);
+  g.e_bytes = g.e_rows * g.e_slots * g.e_pitch;
+  g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
+  g.warp_m = ceil_div(g.m_tiles, s.warps_m);
+  g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;
+  derive_weights(s, g);
+  derive_shared(s, g);
+  return g;
+}
+
+/// Independent pieces of work at a batch: spatial tiles of all images. Each is done by n_blocks * split blocks.
+FCM_CONSTEXPR int work_items(const Shape& s, const Geometry& g, int batch) {
+  if (g.flat && s.pool == Pool::none) return ceil_div(batch * s.out_h * s.out_w, s.tile_w);
+  return g.tiles * batch;
+}
+
+}  // namespace fcm::geometry

@@ -1,0 +1,17 @@
+// Arguments of every module kernel; host and device see the same struct. Device pointers, 16-byte aligned.
+#pragma once
+
+namespace fcm {
+
+struct ModuleArgs {
+  const void* input = nullptr;     ///< [N][H][W][pitch], or NCHW float / NHWC bytes for a first convolution, or pool sums
+  const void* residual = nullptr;  ///< shaped like the output
+  const void* gate = nullptr;      ///< [N][input pitch] in the module's element type
+  const void* weights = nullptr;   ///< packed by fcm::pack_weights for the same spec and tile
+  void* output = nullptr;          ///< [N][H][W][pitch]
+  float* pool = nullptr;           ///< [N][tiles][round_up(channels, 4)] sums over a tile's pixels
+  int batch = 1;
+  unsigned jitter = 0;  ///< seed of the random spins (kernels emitted with jitter only)
+};
+
+}  // namespace fcm

@@ -1,0 +1,82 @@
+// Asynchronous copies, programmatic dependent launch and clusters, each with the plain form that older targets run.
+#pragma once
+
+#include "fcm/kernels/mma.cuh"
+
+namespace fcm::kernel {
+
+/// Copies 16 bytes global to shared; zeros when !valid (the source is then not read). cp.async from sm_80 on.
+FCM_DEVICE void copy16(void* shared, const void* global, bool valid) {
+  if constexpr (kArch >= 800) {
+    const int bytes = valid ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
+  } else {
+    uint4 v = uint4{0, 0, 0, 0};
+    if (valid) v = *reinterpret_cast<const uint4*>(global);
+    *reinterpret_cast<uint4*>(shared) = v;
+  }
+}
+/// Closes the group of copies issued since the last call.
+FCM_DEVICE void copy_commit() {
+  if constexpr (kArch >= 800) asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/// Waits until at most `kPending` of the latest groups are still under way (this thread's own copies; a barrier shares them).
+template <int kPending>
+FCM_DEVICE void copy_wait() {
+  if constexpr (kArch >= 800) asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+/// Copies `bytes` (a multiple of 16) with all threads of the block.
+template <int kThreads>
+FCM_DEVICE void copy_linear(unsigned char* shared, const unsigned char* global, int bytes, int thread) {
+  for (int i = thread * 16; i < bytes; i += kThreads * 16) copy16(shared + i, global + i, true);
+}
+
+/// Lets the next kernel of the stream start; it waits for this grid's end before it reads what this one writes.
+FCM_DEVICE void launch_dependents() {
+  if constexpr (kArch >= 900) asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+/// Waits until the kernels before this one have ended and their writes are visible. Every block executes it before it reads
+/// activations, before any global write, and before it exits.
+FCM_DEVICE void wait_for_predecessor() {
+  if constexpr (kArch >= 900) asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
+/// Barrier of the cluster with release and acquire, so that shared memory written before is readable by its other blocks after.
+FCM_DEVICE void cluster_sync() {
+  if constexpr (kArch >= 900) {
+    asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
+  }
+}
+/// Sixteen bytes from the shared memory of cluster block `rank`, at the place that `own` has in this block.
+FCM_DEVICE float4 load_remote(const void* own, u32 rank) {
+  float4 v = float4{0, 0, 0, 0};
+  if constexpr (kArch >= 900) {
+    u32 remote;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(shared_address(own)), "r"(rank));
+    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(remote) : "memory");
+  }
+  return v;
+}
+
+/// One float from the shared memory of cluster block `rank`.
+FCM_DEVICE float load_remote_float(const void* own, u32 rank) {
+  float v = 0.0f;
+  if constexpr (kArch >= 900) {
+    u32 remote;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(shared_address(own)), "r"(rank));
+    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(remote) : "memory");
+  }
+  return v;
+}
+
+/// Spins for a pseudo-random time of up to about 4 microseconds that differs by block and seed (tests of the launch protocol).
+FCM_DEVICE void random_spin(unsigned seed) {
+  unsigned h = (seed ^ (blockIdx.x * 2654435761u)) * 2246822519u;
+  h ^= h >> 15;
+  const long long end = clock64() + (h & 8191u);
+  while (clock64() < end) {
+  }
+}
+
+}  // namespace fcm::kernel

@@ -1,0 +1,195 @@
+// Where a block works, and how its inputs come into shared memory: pixels as they lie, or patches of a first convolution gathered,
+// normalised and converted on the way; and the packed weights of a chunk.
+#pragma once
+
+#include "fcm/kernels/args.h"
+#include "fcm/kernels/async.cuh"
+
+namespace fcm::kernel {
+
+/// Shape and sizes of the kernel being compiled; Cfg is written by emit.
+template <class Cfg>
+struct Of {
+  static constexpr Shape S = Cfg::shape;
+  static constexpr Geometry G = geometry::derive(S);
+};
+
+/// One piece of work: an output tile of one image, or (flat) a run of pixels.
+struct Tile {
+  int image;   // unused when pixels run across images
+  int index;   // within the image
+  int oy, ox;  // first output row and column
+  int first;   // flat: first pixel counted over the batch
+  int end;     // flat: first pixel that is not this tile's
+};
+
+template <class Cfg>
+FCM_DEVICE int works_of(int batch) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  return geometry::work_items(S, G, batch);
+}
+
+template <class Cfg>
+FCM_DEVICE Tile locate(int work, int batch) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int plane = S.out_h * S.out_w;
+  Tile t{};
+  if constexpr (G.flat && S.pool == Pool::none) {
+    t.first = work * S.tile_w;
+    t.end = batch * plane;
+  } else {
+    t.image = work / G.tiles;
+    t.index = work % G.tiles;
+    if constexpr (G.flat) {
+      t.first = t.image * plane + t.index * S.tile_w;
+      t.end = (t.image + 1) * plane;
+    } else {
+      t.oy = (t.index / G.ax.tiles) * S.tile_h;
+      t.ox = (t.index % G.ax.tiles) * S.tile_w;
+    }
+  }
+  return t;
+}
+
+/// A pixel of the region that the module reads: where it is in the plane and where it goes in a chunk buffer.
+struct Site {
+  int image, y, x;
+  bool inside;
+  int slot;
+};
+
+/// The `px`-th pixel of the core region (row by row), on the plane that the depthwise stage reads; flat: of the pixel run.
+template <class Cfg>
+FCM_DEVICE Site site_of(const Tile& tile, int px) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  Site s;
+  if constexpr (G.flat) {
+    constexpr int plane = S.out_h * S.out_w;
+    const int p = tile.first + px;
+    s.inside = p < tile.end;
+    s.image = p / plane;
+    s.y = (p % plane) / S.out_w;
+    s.x = (p % plane) % S.out_w;
+    s.slot = px;
+  } else {
+    constexpr Window w = S.dw_window;
+    const int ey = px / G.ax.core + G.ay.core_at, ex = px % G.ax.core + G.ax.core_at;
+    s.image = tile.image;
+    s.y = tile.oy * w.sh - w.top + ey;
+    s.x = tile.ox * w.sw - w.left + ex;
+    s.inside = s.y >= 0 && s.y < S.mid_h && s.x >= 0 && s.x < S.mid_w;
+    s.slot = ey * G.e_slots + (ex % w.sw) * G.e_half + ex / w.sw;
+  }
+  return s;
+}
+
+/// Address of a pixel's channels in an NHWC input whose plane is the one that sites lie on.
+template <class Cfg>
+FCM_DEVICE const unsigned char* pixel_of(const ModuleArgs& args, const Tile& tile, const Site& s, int px) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  const long long index =
+      G.flat ? static_cast<long long>(tile.first) + px : (static_cast<long long>(s.image) * S.mid_h + s.y) * S.mid_w + s.x;
+  return static_cast<const unsigned char*>(args.input) + index * (G.in_pitch * G.el);
+}
+
+/// One input element of the first convolution as float, before normalisation.
+template <class Cfg>
+FCM_DEVICE float input_element(const void* input, int image, int y, int x, int c) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  const long long row = static_cast<long long>(image) * S.in_h + y;
+  if constexpr (S.input == InputFormat::nchw_f32) {
+    return static_cast<const float*>(input)[((static_cast<long long>(image) * S.in_c + c) * S.in_h + y) * S.in_w + x];
+  } else if constexpr (S.input == InputFormat::nhwc_u8) {
+    return static_cast<float>(static_cast<const unsigned char*>(input)[(row * S.in_w + x) * S.in_c + c]);
+  } else if constexpr (kIs16<S.math>) {
+    return widen<S.math>(static_cast<const u16*>(input)[(row * S.in_w + x) * G.in_pitch + c]);
+  } else {
+    return static_cast<const float*>(input)[(row * S.in_w + x) * G.in_pitch + c];
+  }
+}
+
+/// Writes the patch under one output pixel of the first convolution as a row of `depth` elements, order (ky, kx, c), zeros behind.
+template <class Cfg, int depth>
+FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned char* row) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Window w = S.conv_window;
+  constexpr bool normalise = S.input != InputFormat::nhwc;
+  const float* norm = static_cast<const float*>(args.weights);
+  const int y0 = s.y * w.sh - w.top, x0 = s.x * w.sw - w.left;
+#pragma unroll
+  for (int first = 0; first < depth; first += Vector<S.math>::kCount) {
+    Vector<S.math> v;
+#pragma unroll
+    for (int i = 0; i < Vector<S.math>::kCount; ++i) {
+      const int k = first + i, c = k % S.in_c, kx = (k / S.in_c) % w.kw, ky = k / (S.in_c * w.kw);
+      const int y = y0 + ky * w.dh, x = x0 + kx * w.dw;
+      float value = 0.0f;
+      if (ky < w.kh && s.inside && y >= 0 && y < S.in_h && x >= 0 && x < S.in_w) {
+        value = input_element<Cfg>(args.input, s.image, y, x, c);
+        if constexpr (normalise) value = value * norm[c] + norm[4 + c];
+      }
+      v.v[i] = value;
+    }
+    *reinterpret_cast<uint4*>(row + first * Of<Cfg>::G.el) = v.raw();
+  }
+}
+
+/// Input tile of the expansion: all channels (or whole patches) of the core region, rows of x_pitch bytes.
+template <class Cfg>
+FCM_DEVICE void load_input_tile(const ModuleArgs& args, const Tile& tile, unsigned char* x, int thread) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (S.conv) {
+    for (int px = thread; px < G.core_px; px += G.threads) gather_patch<Cfg, G.k1>(args, site_of<Cfg>(tile, px), x + px * G.x_pitch);
+  } else {
+    constexpr int vectors = G.k1 / G.vec;
+    for (int i = thread; i < G.core_px * vectors; i += G.threads) {
+      const int px = i / vectors, v = i % vectors;
+      const Site s = site_of<Cfg>(tile, px);
+      const bool valid = s.inside && v * G.vec < G.in_pitch;
+      copy16(x + px * G.x_pitch + v * 16, valid ? pixel_of<Cfg>(args, tile, s, px) + v * 16 : args.input, valid);
+    }
+  }
+}
+
+/// A chunk of channels straight from the input into a chunk buffer (modules that start with the depthwise stage or a projection).
+template <class Cfg>
+FCM_DEVICE void load_chunk(const ModuleArgs& args, const Tile& tile, int chunk, unsigned char* e, int thread) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (S.conv) {
+    for (int px = thread; px < G.core_px; px += G.threads) {
+      const Site s = site_of<Cfg>(tile, px);
+      gather_patch<Cfg, G.e_chunk>(args, s, e + s.slot * G.e_pitch);
+    }
+  } else {
+    constexpr int vectors = G.e_chunk / G.vec;
+    for (int i = thread; i < G.core_px * vectors; i += G.threads) {
+      const int px = i / vectors, v = i % vectors;
+      const Site s = site_of<Cfg>(tile, px);
+      const int channel = chunk * G.e_chunk + v * G.vec;
+      const bool valid = s.inside && channel < G.in_pitch;
+      copy16(e + s.slot * G.e_pitch + v * 16, valid ? pixel_of<Cfg>(args, tile, s, px) + channel * G.el : args.input, valid);
+    }
+  }
+}
+
+/// The packed weights of a chunk: those of the expansion and depthwise stage, then those of the projection to this block's columns.
+template <class Cfg>
+FCM_DEVICE void load_weights(const ModuleArgs& args, int chunk, int n_block, unsigned char* stage, int thread) {
+  constexpr Geometry G = Of<Cfg>::G;
+  const unsigned char* blob = static_cast<const unsigned char*>(args.weights);
+  if constexpr (G.record_a > 0)
+    copy_linear<G.threads>(stage, blob + G.a_at + static_cast<long long>(chunk) * G.record_a, G.record_a, thread);
+  if constexpr (G.record_b > 0) {
+    const long long record = static_cast<long long>(chunk) * G.n_blocks + n_block;
+    copy_linear<G.threads>(stage + G.record_a, blob + G.b_at + record * G.record_b, G.record_b, thread);
+  }
+}
+
+}  // namespace fcm::kernel

@@ -1,0 +1,165 @@
+// The matrix engine of every dense stage: C[16 x 16] += A[16 x ks] B[ks x 16] on one warp, where B is a packed unit of 512 bytes.
+//
+// One register layout serves all element types. With row = lane / 4 and q = lane % 4, an accumulator of a 16 x 8 tile holds
+// (row, 2q) (row, 2q + 1) (row + 8, 2q) (row + 8, 2q + 1). A fragments are the same positions of one (FP32) or two (16-bit) tiles,
+// so the result of one stage becomes the left operand of the next without leaving the registers. TF32's own fragment order differs
+// in which k a register stands for; packing permutes B's rows instead.
+#pragma once
+
+#include "fcm/kernels/types.cuh"
+
+namespace fcm::kernel {
+
+FCM_DEVICE u32 shared_address(const void* p) {
+  u32 a;
+  asm("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(a) : "l"(p));
+  return a;
+}
+
+template <int N>
+FCM_DEVICE void ldmatrix(u32 (&r)[N], u32 address) {
+  if constexpr (N == 1) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(r[0]) : "r"(address) : "memory");
+  } else if constexpr (N == 2) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(address) : "memory");
+  } else {
+    static_assert(N == 4, "ldmatrix loads 1, 2 or 4 matrices");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(address)
+                 : "memory");
+  }
+}
+
+/// c[16 x 8] += a[16 x 8] b[8 x 8], 16-bit operands.
+template <Math M>
+FCM_DEVICE void mma_k8(float (&c)[4], u32 a0, u32 a1, u32 b0) {
+  if constexpr (M == Math::f16) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(b0));
+  } else {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(b0));
+  }
+}
+
+/// c[16 x 8] += a[16 x 16] b[16 x 8]; sm_75 does it in two halves.
+template <Math M>
+FCM_DEVICE void mma_k16(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  if constexpr (kArch < 800) {
+    mma_k8<M>(c, a0, a1, b0);
+    mma_k8<M>(c, a2, a3, b1);
+  } else if constexpr (M == Math::f16) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  }
+}
+
+FCM_DEVICE u32 to_tf32(float x) {
+  u32 y;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
+  return y;
+}
+FCM_DEVICE void mma_tf32(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+/// Left operand, 16 rows x ks channels. 16-bit: {row k0-7, row+8 k0-7, row k8-15, row+8 k8-15}; FP32: {row 2q, row 2q+1, row+8 2q, row+8
+/// 2q+1}.
+template <Math M>
+struct AFragment {
+  u32 r[4];
+};
+
+/// Accumulator of a 16 x 16 tile: two 16 x 8 tiles side by side.
+struct Accumulator {
+  float lo[4], hi[4];
+};
+
+/// acc[m][n] += a[m] x unit(n), where unit(n) returns the shared-memory bytes of the packed unit of the n-th 16 columns.
+template <Math M, int kRows, int kCols, class UnitAt>
+FCM_DEVICE void multiply(Accumulator (&acc)[kRows][kCols], const AFragment<M> (&a)[kRows], UnitAt unit, int lane) {
+  if constexpr (kIs16<M>) {
+#pragma unroll
+    for (int n = 0; n < kCols; ++n) {
+      const uint4 b = *reinterpret_cast<const uint4*>(unit(n) + lane * 16);
+#pragma unroll
+      for (int m = 0; m < kRows; ++m) {
+        mma_k16<M>(acc[m][n].lo, a[m].r[0], a[m].r[1], a[m].r[2], a[m].r[3], b.x, b.y);
+        mma_k16<M>(acc[m][n].hi, a[m].r[0], a[m].r[1], a[m].r[2], a[m].r[3], b.z, b.w);
+      }
+    }
+  } else if constexpr (M == Math::tf32) {
+    u32 t[kRows][4];
+#pragma unroll
+    for (int m = 0; m < kRows; ++m) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) t[m][i] = to_tf32(__uint_as_float(a[m].r[i]));
+    }
+#pragma unroll
+    for (int n = 0; n < kCols; ++n) {
+      const uint4 b = *reinterpret_cast<const uint4*>(unit(n) + lane * 16);
+#pragma unroll
+      for (int m = 0; m < kRows; ++m) {
+        mma_tf32(acc[m][n].lo, t[m][0], t[m][2], t[m][1], t[m][3], b.x, b.y);
+        mma_tf32(acc[m][n].hi, t[m][0], t[m][2], t[m][1], t[m][3], b.z, b.w);
+      }
+    }
+  } else {
+    const int q = lane & 3;
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {  // four lanes hold a row's eight values; each needs all of them
+      float top[kRows], bottom[kRows];
+#pragma unroll
+      for (int m = 0; m < kRows; ++m) {
+        top[m] = __uint_as_float(__shfl_sync(0xffffffffu, a[m].r[k & 1], (lane & ~3) | (k >> 1)));
+        bottom[m] = __uint_as_float(__shfl_sync(0xffffffffu, a[m].r[2 + (k & 1)], (lane & ~3) | (k >> 1)));
+      }
+#pragma unroll
+      for (int n = 0; n < kCols; ++n) {
+        const float4 b = *reinterpret_cast<const float4*>(unit(n) + k * 64 + q * 16);
+#pragma unroll
+        for (int m = 0; m < kRows; ++m) {
+          acc[m][n].lo[0] += top[m] * b.x;
+          acc[m][n].lo[1] += top[m] * b.y;
+          acc[m][n].lo[2] += bottom[m] * b.x;
+          acc[m][n].lo[3] += bottom[m] * b.y;
+          acc[m][n].hi[0] += top[m] * b.z;
+          acc[m][n].hi[1] += top[m] * b.w;
+          acc[m][n].hi[2] += bottom[m] * b.z;
+          acc[m][n].hi[3] += bottom[m] * b.w;
+        }
+      }
+    }
+  }
+}
+
+/// Reads a left operand from rows in shared memory. `rows` is the address of row 0, `pitch` bytes from row to row, `channel` the first of
+/// ks.
+template <Math M>
+FCM_DEVICE AFragment<M> load_rows(const unsigned char* rows, int pitch, int channel, int lane) {
+  AFragment<M> a;
+  if constexpr (kIs16<M>) {
+    ldmatrix(a.r, shared_address(rows + (lane & 15) * pitch + (channel + (lane >> 4) * 8) * 2));
+  } else {
+    const unsigned char* p = rows + (lane >> 2) * pitch + (channel + 2 * (lane & 3)) * 4;
+    const uint2 top = *reinterpret_cast<const uint2*>(p);
+    const uint2 bottom = *reinterpret_cast<const uint2*>(p + 8 * pitch);
+    a.r[0] = top.x;
+    a.r[1] = top.y;
+    a.r[2] = bottom.x;
+    a.r[3] = bottom.y;
+  }
+  return a;
+}
+
+}  // namespace fcm::kernel

@@ -1,0 +1,203 @@
+// The kernel skeleton of every module: [PW or first convolution] -> [DW] -> [PW], the middle never leaving the block.
+//
+// A block owns one output tile (x one range of output channels x one share of the middle channels) at a time and walks over chunks of
+// middle channels: chunk buffer <- expansion of the input tile, or a copy from global memory; depthwise from the chunk buffer into
+// registers; registers are the left operand of the projection. Stages that a module lacks vanish at compile time.
+#pragma once
+
+#include "fcm/kernels/finish.cuh"
+
+namespace fcm::kernel {
+
+template <class Cfg>
+struct Block {
+  static constexpr Shape S = Of<Cfg>::S;
+  static constexpr Geometry G = Of<Cfg>::G;
+  static_assert(G.shared_bytes <= geometry::kMaxSharedBytes, "the tile does not fit shared memory");
+  static_assert(S.chunk % (16 * S.multiplier) == 0, "a chunk holds whole 16-channel groups before and after the depthwise stage");
+  static_assert(!S.project || S.n_tile % (16 * S.warps_n) == 0, "each warp owns whole 16-column tiles");
+  static constexpr bool kRing = G.weight_stages < G.block_chunks;
+
+  const ModuleArgs& args;
+  unsigned char* shared;
+  int thread = static_cast<int>(threadIdx.x);
+  int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  int rank = static_cast<int>(blockIdx.x) % S.split;
+  int n_block = (static_cast<int>(blockIdx.x) / S.split) % G.n_blocks;
+  int work = static_cast<int>(blockIdx.x) / (S.split * G.n_blocks);
+  int work_step = static_cast<int>(gridDim.x) / (S.split * G.n_blocks);
+  int works = works_of<Cfg>(args.batch);
+  int my_chunks = (G.chunks - rank + S.split - 1) / S.split;
+  WarpPlace at = place_of<Cfg>(warp);
+
+  FCM_DEVICE int chunk_of(int i) const { return rank + i * S.split; }
+  /// Stage of the weights of the `step`-th chunk that this block handles (its `i`-th of the tile).
+  FCM_DEVICE unsigned char* weights_of(int step, int i) const {
+    return shared + G.s_weights + (kRing ? step % G.weight_stages : i) * (G.record_a + G.record_b);
+  }
+  FCM_DEVICE unsigned char* buffer_of(int step) const { return shared + G.s_e + (step % S.stages) * G.e_bytes; }
+  FCM_DEVICE void fetch_weights(int step, int i) { load_weights<Cfg>(args, chunk_of(i), n_block, weights_of(step, i), thread); }
+
+  /// Zeros in the chunk buffers: positions outside the core region are padding and are never written again.
+  FCM_DEVICE void clear_buffers() {
+    if constexpr (!G.flat) {
+      for (int i = thread * 16; i < S.stages * G.e_bytes; i += G.threads * 16)
+        *reinterpret_cast<uint4*>(shared + G.s_e + i) = uint4{0, 0, 0, 0};
+    }
+  }
+
+  /// All that does not depend on the kernel before: weights, bias, padding.
+  FCM_DEVICE void prologue() {
+    if constexpr (S.project) {
+      const unsigned char* bias = static_cast<const unsigned char*>(args.weights) + G.bias_at + n_block * S.n_tile * 4;
+      copy_linear<G.threads>(shared + G.s_bias, bias, S.n_tile * 4, thread);
+    }
+    const int ahead = kRing ? (G.copied ? S.stages - 1 : 1) : G.block_chunks;
+    for (int i = 0; i < ahead && i < my_chunks; ++i) fetch_weights(i, i);
+    copy_commit();
+    clear_buffers();
+    // Rows between the core region and the padded count feed unused rows of the expansion; they only have to be there.
+  }
+
+  using Sums = Accumulator[G.warp_m][S.project ? G.warp_n : 1];
+  FCM_DEVICE static void clear(Sums& acc) {
+#pragma unroll
+    for (auto& row : acc) {
+#pragma unroll
+      for (Accumulator& a : row) a = Accumulator{};
+    }
+  }
+
+  /// Depthwise stage and what follows it, for the chunk in `e`.
+  FCM_DEVICE void consume(Sums& acc, const Tile& tile, int chunk, const unsigned char* e, const unsigned char* weights) {
+    if constexpr (S.project) {
+      project_chunk<Cfg>(acc, args, tile, chunk, e, weights, at, lane);
+    } else {
+      float* pool = reinterpret_cast<float*>(shared + G.s_pool);
+      unsigned char* corner = shared + G.s_stage + warp * 16 * 16 * G.el;
+      if (at.n == 0) store_chunk<Cfg>(args, tile, chunk, e, weights, corner, pool, at, lane);
+      if constexpr (S.pool != Pool::none) {
+        __syncthreads();
+        store_chunk_pool<Cfg>(args, tile, chunk, pool, thread);
+      }
+    }
+  }
+
+  /// Sums leave the registers; after this the block may start another tile.
+  FCM_DEVICE void finish(const Sums& acc, const Tile& tile, bool more) {
+    if constexpr (S.project) {
+      unsigned char* red = shared + G.s_red;
+      if constexpr (G.red_aliases_e) __syncthreads();  // all warps are done with the chunk buffers
+      publish<Cfg>(acc, red, at, lane);
+      if constexpr (S.split > 1) {
+        cluster_sync();
+      } else {
+        __syncthreads();
+      }
+      finish_tile<Cfg>(args, tile, red, reinterpret_cast<const float*>(shared + G.s_bias), shared + G.s_x, n_block, rank, thread);
+      if constexpr (S.split > 1) cluster_sync();  // no block overwrites or leaves while others read its sums
+      if constexpr (G.red_aliases_e && !G.flat) {
+        if (more) {
+          if constexpr (S.split == 1) __syncthreads();
+          clear_buffers();
+        }
+      }
+    }
+    if (more) __syncthreads();
+  }
+
+  /// Modules with an expansion: the input tile stays in shared memory while chunks are made from it.
+  FCM_DEVICE void run_expanding() {
+    int step = 0;
+    for (; work < works; work += work_step) {
+      const Tile tile = locate<Cfg>(work, args.batch);
+      const bool more = work + work_step < works;
+      load_input_tile<Cfg>(args, tile, shared + G.s_x, thread);
+      copy_commit();
+      copy_wait<0>();
+      __syncthreads();
+      Sums acc;
+      clear(acc);
+      for (int i = 0; i < my_chunks; ++i, ++step) {
+        if constexpr (kRing) {  // the other stage was last read before the barrier that ended the step before
+          const int next = i + 1 < my_chunks ? i + 1 : 0;
+          if (i + 1 < my_chunks || more) fetch_weights(step + 1, next);
+          copy_commit();
+        }
+        expand_chunk<Cfg>(tile, shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
+        __syncthreads();  // the chunk is whole
+        consume(acc, tile, chunk_of(i), buffer_of(step), weights_of(step, i));
+        if constexpr (kRing) copy_wait<0>();
+        if constexpr (kRing || S.stages == 1) __syncthreads();  // the chunk buffer may be overwritten, the next weights are here
+      }
+      finish(acc, tile, more);
+    }
+  }
+
+  /// Position in the sequence of (tile, chunk) that a block walks through.
+  struct Cursor {
+    int work, i, step;
+  };
+  FCM_DEVICE void advance(Cursor& c) const {
+    ++c.step;
+    if (++c.i == my_chunks) {
+      c.i = 0;
+      c.work += work_step;
+    }
+  }
+  FCM_DEVICE void fetch(const Cursor& c, bool with_weights) {
+    if (c.work >= works) return;
+    load_chunk<Cfg>(args, locate<Cfg>(c.work, args.batch), chunk_of(c.i), buffer_of(c.step), thread);
+    if (kRing && with_weights) fetch_weights(c.step, c.i);
+  }
+
+  /// Modules whose chunks come straight from global memory: a pipeline of `stages` buffers that runs on across tiles.
+  FCM_DEVICE void run_copying() {
+    constexpr int kAhead = S.stages - 1;
+    Cursor ahead{work, 0, 0}, now{work, 0, 0};
+    for (int s = 0; s < kAhead; ++s) {
+      fetch(ahead, s >= my_chunks);  // the prologue has asked for the first tile's weights
+      copy_commit();
+      advance(ahead);
+    }
+    while (now.work < works) {
+      const Tile tile = locate<Cfg>(now.work, args.batch);
+      Sums acc;
+      clear(acc);
+      for (int i = 0; i < my_chunks; ++i) {
+        fetch(ahead, true);
+        copy_commit();
+        advance(ahead);
+        copy_wait<kAhead>();
+        __syncthreads();  // the chunk is whole
+        consume(acc, tile, chunk_of(i), buffer_of(now.step), weights_of(now.step, i));
+        __syncthreads();  // its buffer may be overwritten
+        advance(now);
+      }
+      finish(acc, tile, now.work < works);
+    }
+  }
+
+  FCM_DEVICE void run() {
+    launch_dependents();
+    prologue();
+    if constexpr (S.jitter) random_spin(args.jitter);
+    wait_for_predecessor();
+    if constexpr (S.jitter) random_spin(args.jitter * 31u + 7u);
+    if constexpr (S.expand) {
+      run_expanding();
+    } else {
+      run_copying();
+    }
+  }
+};
+
+/// The body of the kernel that emit names.
+template <class Cfg>
+FCM_DEVICE void run_module(const ModuleArgs& args) {
+  extern __shared__ __align__(128) unsigned char module_shared[];
+  Block<Cfg> block{args, module_shared};
+  block.run();
+}
+
+}  // namespace fcm::kernel

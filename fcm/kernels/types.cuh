@@ -1,0 +1,151 @@
+// Element types on the device: conversion, packing of two values, rounding, and the activations. No toolkit header is used, so the
+// 16-bit formats are bit patterns moved by cvt instructions.
+#pragma once
+
+#include "fcm/geometry.h"
+
+#define FCM_DEVICE __device__ __forceinline__
+
+namespace fcm::kernel {
+
+using geometry::Activation;
+using geometry::Geometry;
+using geometry::InputFormat;
+using geometry::Math;
+using geometry::Pool;
+using geometry::Residual;
+using geometry::Shape;
+using geometry::Window;
+
+using u16 = unsigned short;
+using u32 = unsigned int;
+
+#ifdef __CUDA_ARCH__
+inline constexpr int kArch = __CUDA_ARCH__;
+#else
+inline constexpr int kArch = 0;
+#endif
+
+FCM_DEVICE float f16_to_float(u16 x) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x));
+  return y;
+}
+FCM_DEVICE u16 float_to_f16(float x) {
+  u16 y;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y) : "f"(x));
+  return y;
+}
+FCM_DEVICE float bf16_to_float(u16 x) {
+  return __uint_as_float(static_cast<u32>(x) << 16);
+}
+
+/// One 16-bit value to float.
+template <Math M>
+FCM_DEVICE float widen(u16 x) {
+  if constexpr (M == Math::f16) return f16_to_float(x);
+  return bf16_to_float(x);
+}
+
+/// Two floats to a 32-bit word of two 16-bit values, `lo` in the low half; round to nearest even.
+template <Math M>
+FCM_DEVICE u32 pack2(float lo, float hi) {
+  if constexpr (M == Math::bf16) {
+    u32 y;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(hi), "f"(lo));
+    return y;
+  } else if constexpr (kArch >= 800) {
+    u32 y;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(hi), "f"(lo));
+    return y;
+  } else {
+    return static_cast<u32>(float_to_f16(lo)) | (static_cast<u32>(float_to_f16(hi)) << 16);
+  }
+}
+template <Math M>
+FCM_DEVICE float2 unpack2(u32 x) {
+  return float2{widen<M>(static_cast<u16>(x & 0xffffu)), widen<M>(static_cast<u16>(x >> 16))};
+}
+/// Product of two pairs, rounded once to the element type.
+template <Math M>
+FCM_DEVICE u32 multiply2(u32 x, u32 y) {
+  const float2 a = unpack2<M>(x), b = unpack2<M>(y);
+  return pack2<M>(a.x * b.x, a.y * b.y);
+}
+
+template <Math M>
+inline constexpr bool kIs16 = M == Math::f16 || M == Math::bf16;
+
+/// Sixteen bytes of elements as floats: 8 (16-bit) or 4 (FP32).
+template <Math M>
+struct Vector {
+  static constexpr int kCount = kIs16<M> ? 8 : 4;
+  float v[kCount];
+
+  FCM_DEVICE static Vector from(uint4 raw) {
+    Vector r;
+    if constexpr (kIs16<M>) {
+      const u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float2 p = unpack2<M>(words[i]);
+        r.v[2 * i] = p.x;
+        r.v[2 * i + 1] = p.y;
+      }
+    } else {
+      r.v[0] = __uint_as_float(raw.x);
+      r.v[1] = __uint_as_float(raw.y);
+      r.v[2] = __uint_as_float(raw.z);
+      r.v[3] = __uint_as_float(raw.w);
+    }
+    return r;
+  }
+  FCM_DEVICE uint4 raw() const {
+    if constexpr (kIs16<M>) {
+      return uint4{pack2<M>(v[0], v[1]), pack2<M>(v[2], v[3]), pack2<M>(v[4], v[5]), pack2<M>(v[6], v[7])};
+    } else {
+      return uint4{__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3])};
+    }
+  }
+};
+
+/// The value as it is after a trip through the element type.
+template <Math M>
+FCM_DEVICE float rounded(float x) {
+  if constexpr (kIs16<M>) return unpack2<M>(pack2<M>(x, 0.0f)).x;
+  return x;
+}
+
+FCM_DEVICE float sigmoid(float x) {
+  return 1.0f / (1.0f + __expf(-x));
+}
+FCM_DEVICE float clamp(float x, float lo, float hi) {
+  return x < lo ? lo : (x > hi ? hi : x);
+}  // NaN passes
+
+/// log(1 + e^x) without overflow.
+FCM_DEVICE float softplus(float x) {
+  return (x > 0.0f ? x : 0.0f) + log1pf(__expf(x > 0.0f ? -x : x));
+}
+
+/// The activation `fn` (a value of fcm::UnaryFn) at x; NaN passes through each of them.
+template <int fn>
+FCM_DEVICE float activation(float x, float a, float b) {
+  if constexpr (fn == 1) return x < 0.0f ? 0.0f : x;
+  if constexpr (fn == 2) return clamp(x, a, b);
+  if constexpr (fn == 3) return x < 0.0f ? a * x : x;
+  if constexpr (fn == 4) return x < 0.0f ? a * expm1f(x) : x;
+  if constexpr (fn == 5) return sigmoid(x);
+  if constexpr (fn == 6) return clamp(a * x + b, 0.0f, 1.0f);
+  if constexpr (fn == 7) return x * sigmoid(x);
+  if constexpr (fn == 8) return x * clamp(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f);
+  if constexpr (fn == 9) return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+  if constexpr (fn == 10) return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+  if constexpr (fn == 11) return tanhf(x);
+  if constexpr (fn == 12) return softplus(x);
+  if constexpr (fn == 13) return x * tanhf(softplus(x));
+  if constexpr (fn == 14) return x / (1.0f + fabsf(x));
+  return x;
+}
+
+}  // namespace fcm::kernel

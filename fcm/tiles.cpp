@@ -1,0 +1,242 @@
+// Enumeration and rating of tiles. Omitted because equal for all tiles of a module: launch cost, output bytes, activation arithmetic.
+#include "fcm/tiles.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "runtime/support/error.h"
+
+namespace fcm {
+namespace {
+
+using geometry::Geometry;
+using geometry::Math;
+using geometry::Shape;
+
+// Cycles of one Hopper multiprocessor; ratios between terms hold well enough on others.
+constexpr double kGlobalLatency = 700;  ///< first bytes of a dependent load, with address arithmetic
+constexpr double kBytesACycle = 40;     ///< L2 to one multiprocessor
+constexpr double kBarrier = 40;
+constexpr double kClusterBarrier = 350;
+constexpr double kMatrixLatency = 34;
+
+/// Cycles that a 16 x 8 matrix step of depth ks occupies one of the four quarters of a multiprocessor.
+double matrix_cycles(Math math) {
+  return math == Math::f32 ? 36 : 8;
+}
+
+/// Tile heights and widths worth trying along an axis of `extent` outputs in granules of `granule`.
+std::vector<int> tile_extents(int extent, int granule) {
+  std::vector<int> list;
+  for (const int t : {2, 4, 7, 8, 14, 16, 28, 32}) {
+    if (t < extent && (granule == 2 || t >= 7) && t % granule == (t % 7 == 0 ? t % granule : 0)) list.push_back(t);
+  }
+  if (extent <= 32) list.push_back(extent);
+  return list;
+}
+
+/// Ways to cut `extent` into rounded pieces with little left over, largest first.
+std::vector<int> even_cuts(int extent, int granule, int largest) {
+  std::vector<int> list;
+  for (int parts = 1; parts <= 64; ++parts) {
+    const int piece = geometry::round_up(geometry::ceil_div(extent, parts), granule);
+    if (piece <= largest && (list.empty() || list.back() != piece)) list.push_back(piece);
+    if (piece == granule) break;
+  }
+  return list;
+}
+
+/// Warp layouts for a tile: along pixels first, the rest over channels of the chunk or output columns.
+std::vector<std::tuple<int, int, int>> warp_layouts(const Shape& s, int m_tiles) {
+  std::vector<std::tuple<int, int, int>> list;
+  for (const int m : {1, 2, 4, 7, 8}) {
+    if (m > m_tiles || (m == 7 && m_tiles % 7 != 0)) continue;
+    for (const int k : {1, 2, 3, 4, 6, 8}) {
+      for (const int n : {1, 2, 4}) {
+        const int warps = m * k * n;
+        if (warps < 4 || warps > 16 || (!s.project && n > 1)) continue;
+        list.emplace_back(m, k, n);
+      }
+    }
+  }
+  return list;
+}
+
+/// The expansion's unit: as many columns as leave every warp some work, two rows of tiles when there is plenty.
+void choose_expansion(const Shape& s, TileConfig& t) {
+  if (!s.expand) return;
+  const Geometry g = geometry::derive(s);
+  const int columns = g.e_chunk / 16, rows = geometry::ceil_div(g.core_px, 16), warps = t.warps_m * t.warps_k * t.warps_n;
+  t.expand_m = t.expand_n = 1;
+  for (const int n : {4, 3, 2}) {
+    if (columns % n == 0 && rows * (columns / n) >= warps) {
+      t.expand_n = n;
+      break;
+    }
+  }
+  if (geometry::ceil_div(rows, 2) * (columns / t.expand_n) >= 2 * warps) t.expand_m = 2;
+}
+
+/// Completes a tile (residency, stages, expansion unit) and keeps it when it is legal.
+void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
+  const Shape s = shape_of(spec, t);
+  choose_expansion(s, t);
+  const int chunks = geometry::ceil_div(geometry::ceil_div(s.dw_c, t.chunk), t.split);
+  for (const bool resident : {true, false}) {
+    if (!resident && chunks == 1) continue;  // one chunk is resident either way
+    t.resident = resident;
+    t.stages = s.expand ? 1 : std::min(chunks + 1, 3);
+    if (!refusal(spec, t, device.target).empty()) continue;
+    list.push_back({t, rate(spec, t, batch, device)});
+  }
+}
+
+void enumerate(const ModuleSpec& spec, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
+  const Shape base = shape_of(spec, TileConfig{});
+  std::vector<std::pair<int, int>> planes;
+  if (base.dw) {
+    for (const int h : tile_extents(base.out_h, 2)) {
+      for (const int w : tile_extents(base.out_w, 8)) planes.emplace_back(h, w);
+    }
+  } else {
+    for (const int w : {16, 32, 64, 128, 256}) planes.emplace_back(1, w);
+  }
+  const int granule = 16 * base.multiplier;
+  const bool whole = base.conv && !base.expand;
+  const std::vector<int> chunks = whole ? std::vector<int>{geometry::round_up(base.dw_c, 16)} : even_cuts(base.dw_c, granule, 160);
+  const std::vector<int> columns = base.project ? even_cuts(base.out_c, 16, 320) : std::vector<int>{16};
+  for (const auto& [h, w] : planes) {
+    for (const int chunk : chunks) {
+      for (const int n_tile : columns) {
+        if (base.dw && base.expand && n_tile < columns.front() && columns.front() <= 160) continue;  // never repeat the middle for nothing
+        TileConfig t;
+        t.tile_h = h, t.tile_w = w, t.chunk = chunk, t.n_tile = n_tile;
+        const Geometry g = geometry::derive(shape_of(spec, t));
+        for (const int split : {1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16, 24, 32, 48, 64}) {
+          if (split > g.chunks || (base.project && split > 16)) break;
+          t.split = split;
+          for (const auto& [m, k, n] : warp_layouts(base, g.m_tiles)) {
+            if (base.project && (n_tile / 16) % n != 0) continue;
+            t.warps_m = m, t.warps_k = k, t.warps_n = n;
+            consider(spec, t, batch, device, list);
+          }
+        }
+      }
+    }
+  }
+}
+
+void enumerate_head(const ModuleSpec& spec, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
+  for (const int warps : {4, 8, 16}) {
+    for (const int outputs : {4, 8, 16, 32, 64}) {
+      for (const int split : {1, 2, 4, 8, 16}) {
+        TileConfig t;
+        t.tile_w = 1, t.warps_m = warps, t.n_tile = outputs, t.split = split;
+        const bool se = spec.stages.size() == 3;
+        if ((se && outputs != 8) || (!se && split != 1) || !refusal(spec, t, device.target).empty()) continue;
+        list.push_back({t, rate(spec, t, batch, device)});
+      }
+    }
+  }
+}
+
+TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device) {
+  TileRating r;
+  const StageSpec& last = spec.stages.back();
+  const bool se = spec.stages.size() == 3;
+  const double rows = se ? static_cast<double>(spec.stages[1].out_channels + last.out_channels) / tile.split : tile.n_tile;
+  const double depth = static_cast<double>(spec.stages[0].in_channels);
+  const double pixels = spec.input == InputTransform::sums ? spec.sum_tiles : static_cast<double>(spec.height) * spec.width;
+  const double images = se ? batch : std::min(batch, 4);
+  r.blocks = static_cast<int>(se ? batch * tile.split : geometry::ceil_div(last.out_channels, tile.n_tile) * geometry::ceil_div(batch, 4));
+  r.concurrent = 2;
+  r.fetch = kGlobalLatency + pixels * depth * 2 / kBytesACycle;
+  r.depthwise = std::ceil(rows / tile.warps_m) * (depth / 256 * 30 + 60) * (se ? 1.0 : images);
+  r.finish = tile.split > 1 ? 2 * kClusterBarrier : 0;
+  const double waves = std::ceil(static_cast<double>(r.blocks) / (device.multiprocessors * r.concurrent));
+  r.total = waves * (r.fetch + r.depthwise + r.finish) + rows * depth * 2 / kBytesACycle;
+  return r;
+}
+
+/// Blocks that a multiprocessor holds, by shared memory, registers and threads.
+int concurrency(const TileConfig& t, const Geometry& g, const jit::Target& target) {
+  const int by_shared = (shared_limit(target) + 1024) / (g.shared_bytes + 1024);
+  const int registers = std::min(register_limit(t), 128);
+  return std::clamp(std::min(by_shared, 65536 / (registers * g.threads)), 1, 8);
+}
+
+}  // namespace
+
+TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device) {
+  const ModuleKind kind = kind_of(spec);
+  if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) return rate_head(spec, tile, batch, device);
+  const Shape s = shape_of(spec, tile);
+  const Geometry g = geometry::derive(s);
+  TileRating r;
+  const double works = geometry::work_items(s, g, batch);
+  r.blocks = static_cast<int>(works) * s.split * g.n_blocks;
+  r.concurrent = concurrency(tile, g, device.target);
+  const double quarter_warps = std::ceil(g.warps / 4.0), step = matrix_cycles(s.math);
+  const double chunks = g.block_chunks;
+  const double input_bytes = static_cast<double>(g.core_px) * (s.expand ? g.k1 : g.e_chunk * chunks) * g.el;
+  const double weight_bytes = chunks * (g.record_a + g.record_b);
+  const double gather = s.conv ? 4.0 * (s.expand ? g.k1 : g.e_chunk) * std::ceil(static_cast<double>(g.core_px) / g.threads) : 0.0;
+  r.fetch = kGlobalLatency + input_bytes / kBytesACycle + gather;
+  double busy = 0;  // cycles of one quarter
+  if (s.expand) {
+    const double units = (g.x_rows / 16.0 / s.expand_m) * (g.e_chunk / 16.0 / s.expand_n), each = s.expand_m * s.expand_n * 2 * step;
+    const double depth = static_cast<double>(g.k1) / g.ks, a_warp = std::ceil(units / g.warps);
+    r.expand = chunks * (a_warp * (depth * std::max(kMatrixLatency, each * quarter_warps) + 60) + kBarrier);
+    busy += chunks * units * (depth * each + 60) / 4;
+  }
+  const double groups = s.project ? std::ceil(static_cast<double>(s.chunk / g.ks) / s.warps_k) : std::ceil(s.chunk / 16.0 / s.warps_k);
+  const double eights = s.project ? g.ks / 8.0 : 2.0;
+  const double window =
+      s.dw ? s.dw_window.kw * (g.el == 2 ? (s.dw_window.kh + 1) / 2.0 * (step + 6) + 10 : s.dw_window.kh * 6.0 + 10) : 0.0;
+  const double operand = s.dw ? eights * (window + 40) : 12.0, dense = s.project ? g.warp_n * 2 * step + 8 : 40.0;
+  const double a_group = g.warp_m * (operand + dense), chain = s.dw && g.el == 2 ? s.dw_window.kw * kMatrixLatency * 1.5 : kMatrixLatency;
+  r.depthwise = chunks * (groups * std::max(chain, a_group * quarter_warps) + 2 * kBarrier);
+  busy += chunks * groups * g.warps * a_group / 4;
+  if (s.project) {
+    const double vectors = std::ceil(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
+    r.finish = 150 + vectors * (60 + 12.0 * s.split * s.warps_k) + (s.split > 1 ? 2 * kClusterBarrier : 2 * kBarrier);
+    busy += r.finish / 3;
+  }
+  const double waves = std::ceil(r.blocks / (static_cast<double>(device.multiprocessors) * r.concurrent));
+  const double held = std::min<double>(r.concurrent, std::ceil(r.blocks / static_cast<double>(device.multiprocessors)));
+  const double reloaded = s.resident && works > device.multiprocessors ? 0.25 : 1.0;
+  const double traffic = held * (input_bytes + (waves > 1 ? reloaded : 0.3) * weight_bytes) / kBytesACycle;
+  r.total = waves * std::max({r.fetch + r.expand + r.depthwise + r.finish, held * busy, traffic});
+  return r;
+}
+
+std::string to_string(const TileRating& r) {
+  return fmt::format("fetch {:.0f} expand {:.0f} depthwise {:.0f} finish {:.0f}, {} blocks x {}: {:.0f}", r.fetch, r.expand, r.depthwise,
+                     r.finish, r.blocks, r.concurrent, r.total);
+}
+
+std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const TileDevice& device, size_t most) {
+  std::vector<RatedTile> list;
+  if (!refusal(spec, device.target).empty()) return list;
+  const ModuleKind kind = kind_of(spec);
+  if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) {
+    enumerate_head(spec, batch, device, list);
+  } else {
+    enumerate(spec, batch, device, list);
+  }
+  std::stable_sort(list.begin(), list.end(), [](const RatedTile& a, const RatedTile& b) { return a.rating.total < b.rating.total; });
+  if (list.size() > most) list.resize(most);
+  return list;
+}
+
+TileConfig default_tile(const ModuleSpec& spec, int batch, const TileDevice& device) {
+  if (const std::string why = refusal(spec, device.target); !why.empty()) throw Error(ErrorCode::unsupported, to_string(spec) + ": " + why);
+  const std::vector<RatedTile> list = candidate_tiles(spec, batch, device, 1);
+  if (list.empty()) throw Error(ErrorCode::unsupported, fmt::format("{}: no tile fits sm_{}", to_string(spec), device.target.text()));
+  return list.front().tile;
+}
+
+}  // namespace fcm
