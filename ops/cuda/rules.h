@@ -16,7 +16,8 @@ enum class OrderRule : uint8_t {
   any,   ///< each input and output on its own: rows, or nhwc where the value has rank 4; they may differ
 };
 
-/// Conv over two spatial axes with constant weights: nhwc. Gemm, MatMul, any other Conv: rows. All else: any.
+/// Conv over two spatial axes with constant weights: nhwc. Any other Conv, Gemm, MatMul, Reshape, Tile and the old 2-D Softmax: rows.
+/// All else: any.
 /// A node of rule `any` is faster when its rank 4 activations are all nhwc and its other ones rows.
 OrderRule order_rule(const Graph& graph, const Node& node);
 
@@ -25,8 +26,5 @@ OrderRule order_rule(const Graph& graph, const Node& node);
 /// dtype, except the outputs (Conv, Gemm, elementwise and copying operators store f32 from 16-bit inputs when the layout says so)
 /// and Cast.
 bool supported(const Graph& graph, const Node& node, std::string* reason);
-
-/// The channel pitch that suits C channels of a dtype: the next multiple of 8 (16 for one-byte types).
-int64_t padded_channels(int64_t channels, DType dtype);
 
 }  // namespace fcm::ops::cuda

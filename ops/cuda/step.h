@@ -173,9 +173,8 @@ class Border {
   /// Argument values of a launch; outlives the use of the cudaKernelNodeParams that point into it.
   struct Launch {
     Args values;
-    float scale[4];
-    float offset[4];
-    void* pointers[8];
+    float transform[8];
+    void* pointers[4];
   };
 
   virtual ~Border() = default;
