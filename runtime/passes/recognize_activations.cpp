@@ -273,9 +273,23 @@ class Recognizer {
   // clip(a * x + b, 0, 1).
   std::optional<Match> match_hard_sigmoid(ValueId v) const {
     const std::optional<Sum> sum = sum_of(v);
-    const std::optional<Product> p = sum ? product_of(sum->term) : std::nullopt;
-    if (!p || p->factors.size() != 1 || !std::isfinite(p->constant) || p->constant == 0.0) return std::nullopt;
-    return Match{{UnaryFn::hard_sigmoid, static_cast<float>(p->constant), static_cast<float>(sum->constant)}, p->factors[0]};
+    if (!sum) return std::nullopt;
+    double slope = 1.0;
+    ValueId x = sum->term;
+    if (const Node* mul = binary_node(x, BinaryFn::mul)) {
+      double c = 0.0;
+      if (const ValueId other = beside_number(*mul, c); other != kNoValue) {
+        slope = c;
+        x = other;
+      }
+    } else if (const Node* div = binary_node(x, BinaryFn::div)) {
+      if (const std::optional<double> c = scalar_constant(graph_, div->inputs[1])) {
+        slope = 1.0 / *c;
+        x = div->inputs[0];
+      }
+    }
+    if (!std::isfinite(slope)) return std::nullopt;
+    return Match{{UnaryFn::hard_sigmoid, static_cast<float>(slope), static_cast<float>(sum->constant)}, x};
   }
 
   // clip(clip(x, a, b), c, d), with relu as one of them or both.

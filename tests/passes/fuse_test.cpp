@@ -1,0 +1,190 @@
+// fuse_activation and fuse_residual.
+#include "tests/passes/builder.h"
+
+namespace fcm::testing {
+namespace {
+
+const Shape kImages = {Dim(1, kBatch), 4, 6, 6};
+const Unary kRelu6{UnaryFn::clip, 0.0f, 6.0f};
+
+const Conv& last_conv(const Graph& graph) {
+  return std::get<Conv>(graph.nodes.back().op);
+}
+
+TEST(FuseActivation, IntoConvGemmAndBinary) {
+  Builder b;
+  b.output(b.unary(kRelu6, b.conv("conv", b.input("x", kImages), 4, 4)));
+  Graph graph = run_pass(b.graph, passes::fuse_activation, 1);
+  ASSERT_EQ(graph.nodes.size(), 1u);
+  EXPECT_EQ(last_conv(graph).activation, kRelu6);
+  EXPECT_EQ(graph.nodes[0].origin.name, "conv");
+
+  Builder g;
+  g.output(g.unary({UnaryFn::silu}, g.node("gemm", Gemm{}, {g.input("x", {Dim(1, kBatch), 5}), g.random({5, 3})})));
+  EXPECT_EQ(run_pass(g.graph, passes::fuse_activation, 1).nodes.size(), 1u);
+
+  Builder s;
+  const ValueId x = s.input("x", kImages);
+  s.output(s.unary({UnaryFn::relu}, s.binary(BinaryFn::sub, x, s.input("z", kImages))));
+  EXPECT_EQ(run_pass(s.graph, passes::fuse_activation, 1).nodes.size(), 1u);
+}
+
+TEST(FuseActivation, OneEach) {
+  Builder b;
+  b.output(b.unary({UnaryFn::tanh}, b.unary({UnaryFn::relu}, b.conv("conv", b.input("x", kImages), 4, 4))));
+  const Graph graph = run_pass(b.graph, passes::fuse_activation, 1);
+  EXPECT_EQ(graph.nodes.size(), 2u);
+  EXPECT_EQ(last_conv(Graph{{}, {}, graph.values, {graph.nodes[0]}, {}, {}}).activation, Unary{UnaryFn::relu});
+}
+
+TEST(FuseActivation, MustNotFire) {
+  Builder shared;  // somebody else reads the convolution
+  ValueId y = shared.conv("conv", shared.input("x", kImages), 4, 4);
+  shared.output(shared.unary({UnaryFn::relu}, y)).output(shared.unary({UnaryFn::exp}, y));
+  run_pass(shared.graph, passes::fuse_activation, 0);
+  Builder shown;  // the convolution is a graph output
+  y = shown.conv("conv", shown.input("x", kImages), 4, 4);
+  shown.output(shown.unary({UnaryFn::relu}, y)).output(y);
+  run_pass(shown.graph, passes::fuse_activation, 0);
+  Builder arithmetic;  // not an activation
+  arithmetic.output(arithmetic.unary({UnaryFn::abs}, arithmetic.conv("conv", arithmetic.input("x", kImages), 4, 4)));
+  run_pass(arithmetic.graph, passes::fuse_activation, 0);
+  Builder pool;
+  Pool max;
+  max.window.kernel = {2, 2};
+  pool.output(pool.unary({UnaryFn::relu}, pool.node("pool", max, {pool.input("x", kImages)})));
+  run_pass(pool.graph, passes::fuse_activation, 0);
+  Builder integers;
+  const ValueId n = integers.input("n", {4}, DType::i64);
+  integers.output(integers.unary({UnaryFn::relu}, integers.binary(BinaryFn::sub, n, integers.ints({1, 2, 3, 4}))));
+  run_pass(integers.graph, passes::fuse_activation, 0);
+}
+
+// A residual behind the activation must not be taken along by an activation behind the sum.
+TEST(FuseActivation, NotBehindAFinishedEpilogue) {
+  Builder b;
+  const ValueId x = b.input("x", kImages);
+  const ValueId y = b.unary({UnaryFn::relu}, b.conv("conv", x, 4, 4));
+  b.output(b.unary({UnaryFn::tanh}, b.binary(BinaryFn::add, x, y)));
+  Graph graph = b.graph;
+  passes::normalize(graph);
+  ASSERT_EQ(graph.nodes.size(), 2u) << to_string(graph);
+  expect_equal_output(b.graph, graph);
+}
+
+TEST(FuseResidual, SumThenActivation) {
+  for (const bool swapped : {false, true}) {
+    Builder b;
+    const ValueId x = b.input("x", kImages);
+    const ValueId y = b.conv("conv", x, 4, 4);
+    ValueId sum = swapped ? b.binary(BinaryFn::add, x, y) : b.binary(BinaryFn::add, y, x);
+    std::get<Binary>(b.graph.nodes.back().op).activation = {UnaryFn::relu};
+    b.output(sum);
+    const Graph graph = run_pass(b.graph, passes::fuse_residual, 1);
+    ASSERT_EQ(graph.nodes.size(), 1u);
+    EXPECT_EQ(last_conv(graph).activation, Unary{UnaryFn::relu});
+    EXPECT_FALSE(last_conv(graph).residual_after_activation);
+    EXPECT_EQ(graph.nodes[0].input(3), graph.inputs[0]);
+  }
+}
+
+TEST(FuseResidual, ActivationThenSum) {
+  Builder b;
+  const ValueId x = b.input("x", kImages);
+  const ValueId y = b.conv("conv", x, 4, 4);
+  std::get<Conv>(b.graph.nodes.back().op).activation = {UnaryFn::silu};
+  b.output(b.binary(BinaryFn::add, y, x));
+  const Graph graph = run_pass(b.graph, passes::fuse_residual, 1);
+  ASSERT_EQ(graph.nodes.size(), 1u);
+  EXPECT_TRUE(last_conv(graph).residual_after_activation);
+}
+
+// The convolution is written before what it adds: it must move behind it.
+TEST(FuseResidual, TheResidualMayComeLater) {
+  Builder b;
+  const ValueId x = b.input("x", kImages);
+  const ValueId y = b.conv("conv", x, 4, 4);
+  const ValueId later = b.unary({UnaryFn::exp}, b.unary({UnaryFn::sin}, x));
+  b.output(b.binary(BinaryFn::add, y, later));
+  const Graph graph = run_pass(b.graph, passes::fuse_residual, 1);
+  ASSERT_EQ(graph.nodes.size(), 3u);
+  EXPECT_EQ(graph.nodes.back().origin.name, "conv");
+}
+
+TEST(FuseResidual, OfTwoConvolutionsTheLaterOne) {
+  for (const bool swapped : {false, true}) {
+    Builder b;
+    const ValueId x = b.input("x", kImages);
+    const ValueId first = b.conv("shortcut", x, 4, 5, 1, 0);
+    const ValueId second = b.conv("main", x, 4, 5);
+    b.output(swapped ? b.binary(BinaryFn::add, second, first) : b.binary(BinaryFn::add, first, second));
+    const Graph graph = run_pass(b.graph, passes::fuse_residual, 1);
+    ASSERT_EQ(graph.nodes.size(), 2u);
+    EXPECT_EQ(graph.nodes.back().origin.name, "main");
+    EXPECT_EQ(graph.nodes.back().input(3), graph.nodes[0].outputs[0]);
+  }
+}
+
+// The later one cannot hold the sum (its result is read elsewhere): the earlier one takes it.
+TEST(FuseResidual, TheOtherWhereOneCannot) {
+  Builder b;
+  const ValueId x = b.input("x", kImages);
+  const ValueId first = b.conv("shortcut", x, 4, 5, 1, 0);
+  const ValueId second = b.conv("main", x, 4, 5);
+  b.output(b.binary(BinaryFn::add, first, second)).output(second);
+  const Graph graph = run_pass(b.graph, passes::fuse_residual, 1);
+  EXPECT_EQ(graph.nodes.back().origin.name, "shortcut");
+}
+
+TEST(FuseResidual, AChainOfBlocks) {
+  Builder b;
+  ValueId x = b.input("x", kImages);
+  for (int i = 0; i < 4; ++i) {
+    ValueId y = b.unary(kRelu6, b.conv("expand", x, 4, 8, 1, 0));
+    y = b.conv("project", y, 8, 4, 1, 0);
+    x = b.binary(BinaryFn::add, y, x);
+  }
+  b.output(x);
+  Graph graph = run_pass(b.graph, passes::fuse_residual, 4);
+  passes::normalize(graph);
+  EXPECT_EQ(graph.nodes.size(), 8u);
+  expect_equal_output(b.graph, graph, 1e-5);
+}
+
+TEST(FuseResidual, MustNotFire) {
+  Builder broadcast;
+  ValueId x = broadcast.input("x", kImages);
+  broadcast.output(broadcast.binary(BinaryFn::add, broadcast.conv("conv", x, 4, 4), broadcast.input("row", {Dim(1, kBatch), 4, 1, 1})));
+  run_pass(broadcast.graph, passes::fuse_residual, 0);
+  Builder doubled;  // y + y
+  ValueId y = doubled.conv("conv", doubled.input("x", kImages), 4, 4);
+  doubled.output(doubled.binary(BinaryFn::add, y, y));
+  run_pass(doubled.graph, passes::fuse_residual, 0);
+  Builder shared;
+  x = shared.input("x", kImages);
+  y = shared.conv("conv", x, 4, 4);
+  shared.output(shared.binary(BinaryFn::add, y, x)).output(shared.unary({UnaryFn::exp}, y));
+  run_pass(shared.graph, passes::fuse_residual, 0);
+  Builder twice;  // an activation before the sum and one behind it
+  x = twice.input("x", kImages);
+  y = twice.conv("conv", x, 4, 4);
+  std::get<Conv>(twice.graph.nodes.back().op).activation = {UnaryFn::relu};
+  twice.output(twice.binary(BinaryFn::add, y, x));
+  std::get<Binary>(twice.graph.nodes.back().op).activation = {UnaryFn::tanh};
+  run_pass(twice.graph, passes::fuse_residual, 0);
+  Builder product;
+  x = product.input("x", kImages);
+  product.output(product.binary(BinaryFn::mul, product.conv("conv", x, 4, 4), x));
+  run_pass(product.graph, passes::fuse_residual, 0);
+}
+
+TEST(FuseResidual, OneResidualAConvolution) {
+  Builder b;
+  const ValueId x = b.input("x", kImages);
+  const ValueId z = b.input("z", kImages);
+  b.output(b.binary(BinaryFn::add, b.binary(BinaryFn::add, b.conv("conv", x, 4, 4), x), z));
+  EXPECT_EQ(run_pass(b.graph, passes::fuse_residual, 1).nodes.size(), 2u);
+}
+
+}  // namespace
+}  // namespace fcm::testing
