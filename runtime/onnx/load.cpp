@@ -48,10 +48,9 @@ struct Magic {
   std::string_view bytes;
   std::string_view kind;
 };
-constexpr std::array<Magic, 13> kMagics = {{{"\xFF\xD8\xFF", "a JPEG image"},
+constexpr std::array<Magic, 12> kMagics = {{{"\xFF\xD8\xFF", "a JPEG image"},
                                             {"\x89PNG", "a PNG image"},
                                             {"GIF8", "a GIF image"},
-                                            {"BM", "a BMP image"},
                                             {"RIFF", "a RIFF file (WebP image?)"},
                                             {"PK\x03\x04", "a ZIP archive (PyTorch .pt/.pth, or a zipped model?)"},
                                             {"\x80\x02", "a Python pickle (old PyTorch .pth?)"},
@@ -64,12 +63,13 @@ constexpr std::array<Magic, 13> kMagics = {{{"\xFF\xD8\xFF", "a JPEG image"},
                                             {"version https://git-lfs", "a Git LFS pointer: fetch the real file with `git lfs pull`"},
                                             {"%PDF", "a PDF document"}}};
 
-// What the bytes look like when they are no protobuf, or empty when that cannot be told.
+// What bytes that are no model look like, or empty when that cannot be told. Ask only then: a model may start with any field.
 std::string_view foreign_kind(std::string_view bytes) {
   for (const Magic& magic : kMagics) {
     if (bytes.starts_with(magic.bytes)) return magic.kind;
   }
   if (bytes.size() >= 8 && bytes.substr(4, 4) == "TFL3") return "a TensorFlow Lite model";
+  if (bytes.size() >= 14 && bytes.starts_with("BM") && bytes.substr(6, 4) == std::string_view("\0\0\0\0", 4)) return "a BMP image";
   const std::string_view head = bytes.substr(0, 256);
   const bool text =
       std::all_of(head.begin(), head.end(), [](char c) { return (c >= ' ' && c <= '~') || c == '\n' || c == '\r' || c == '\t'; });
@@ -89,6 +89,7 @@ std::optional<uint64_t> read_varint(std::string_view bytes, size_t& position) {
 
 // Why bytes that protobuf refused are no model: walks the top-level fields until one does not fit.
 std::string diagnose(std::string_view bytes) {
+  if (const std::string_view kind = foreign_kind(bytes); !kind.empty()) return fmt::format("not an ONNX model but {}", kind);
   size_t position = 0;
   while (position < bytes.size()) {
     const size_t start = position;
@@ -97,8 +98,6 @@ std::string diagnose(std::string_view bytes) {
     const FieldName* field = std::find_if(kModelFields.begin(), kModelFields.end(),
                                           [&](const FieldName& known) { return *tag == (uint64_t{known.number} << 3U | known.wire_type); });
     if (field == kModelFields.end()) {
-      const std::string_view kind = start == 0 ? foreign_kind(bytes) : "";
-      if (!kind.empty()) return fmt::format("not an ONNX model but {}", kind);
       return fmt::format("not an ONNX model, or damaged: byte {} starts no field of a model", start);
     }
     const std::optional<uint64_t> number = read_varint(bytes, position);

@@ -79,6 +79,12 @@ TEST_F(BadFile, Jpeg) {
 TEST_F(BadFile, Text) {
   expect_refused(write("notes.onnx", "hello, this is a text file\nwith two lines\n"), {"text file"});
 }
+TEST_F(BadFile, TextThatStartsLikeAField) {
+  expect_refused(write("log.onnx", "running the exporter, first line of a log\n"), {"text file"});
+}
+TEST_F(BadFile, Bmp) {
+  expect_refused(write("image.onnx", std::string("BM\x46\0\0\0\0\0\0\0\x36\0\0\0", 14) + std::string(60, '\xAA')), {"BMP"});
+}
 TEST_F(BadFile, LfsPointer) {
   expect_refused(write("pointer.onnx", "version https://git-lfs.github.com/spec/v1\noid sha256:12\n"), {"git lfs pull"});
 }
