@@ -1,0 +1,57 @@
+// fcm-bench --modules: each module of a list as one fused kernel, against its layers on cuDNN and against its own bound.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps/fcm-bench/graph_timer.h"
+#include "apps/fcm-bench/module_list.h"
+#include "apps/fcm-bench/rates.h"
+#include "apps/fcm-bench/work.h"
+
+namespace fcm::bench {
+
+struct ModuleBenchOptions {
+  std::vector<int64_t> batches = {1};
+  DType dtype = DType::f16;
+  bool tf32 = false;
+  int tune = 0;         ///< measure the best so many tiles and keep the fastest; 0: the default tile
+  bool unfused = true;  ///< compare with cuDNN
+  size_t plans = 6;     ///< cuDNN engine configurations tried a layer and form
+  bool pdl = true;
+  TimerOptions timer;
+};
+
+struct ModuleResultRow {
+  std::string name, spec, tile;
+  int64_t batch = 1;
+  Timing fused, unfused;
+  bool compared = false;
+  std::string unfused_form;  ///< how cuDNN ran each layer, or why it did not
+  double difference = 0;     ///< largest difference of the two outputs over the largest output
+  bool differs = false;      ///< ... is beyond what the dtype explains
+  Work work;
+  Bound bound;
+  double rated_cycles = 0;  ///< the tile model's prediction
+  std::string error;        ///< why there is no result
+};
+
+struct ChainResult {
+  int64_t batch = 1;
+  Timing timing;  ///< all modules of the list in one graph, each once
+  size_t modules = 0;
+};
+
+struct ModuleBenchResult {
+  std::string list, device, cudnn;
+  Rates rates;
+  std::vector<ModuleResultRow> rows;
+  std::vector<ChainResult> chains;
+};
+
+/// `progress` is told what is being measured.
+ModuleBenchResult run_module_bench(const std::string& list_name, const std::vector<ModuleCase>& cases, const ModuleBenchOptions& options,
+                                   int device, const std::function<void(const std::string&, double)>& progress);
+
+}  // namespace fcm::bench
