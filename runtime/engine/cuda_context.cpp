@@ -18,10 +18,9 @@ namespace {
 
 using ops::cuda::Border;
 
-// Border kernels use 16-byte accesses; a caller's pointer that is not so aligned goes through our copy.
-bool is_aligned(const void* pointer) {
-  constexpr uintptr_t kVector = 16;
-  return reinterpret_cast<uintptr_t>(pointer) % kVector == 0;
+// Border kernels read and write whole elements; a caller's pointer that is not aligned to them goes through our copy.
+bool is_aligned(const void* pointer, size_t element) {
+  return reinterpret_cast<uintptr_t>(pointer) % element == 0;
 }
 
 bool same_binding(const Border::Args& a, const Border::Args& b) {
@@ -45,16 +44,16 @@ class Capture {
   Capture(const Capture&) = delete;
   Capture& operator=(const Capture&) = delete;
 
-  // The node that was captured last.
+  // The node that was captured last; null before the first one.
   cudaGraphNode_t last_node() const {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     const cudaGraphNode_t* nodes = nullptr;
     const cudaGraphEdgeData* edges = nullptr;
     size_t count = 0;
     cuda_check(cudaStreamGetCaptureInfo(stream_, &status, nullptr, nullptr, &nodes, &edges, &count), "cudaStreamGetCaptureInfo");
-    if (status != cudaStreamCaptureStatusActive || count != 1)
-      throw Error(ErrorCode::internal, fmt::format("a border left {} nodes at the head of the capture", count));
-    return nodes[0];
+    if (status != cudaStreamCaptureStatusActive || count > 1)
+      throw Error(ErrorCode::internal, fmt::format("a step left {} nodes at the head of the capture", count));
+    return count == 0 ? nullptr : nodes[0];
   }
   cudaGraph_t finish() {
     active_ = false;
@@ -180,12 +179,14 @@ CudaContext::Prepared CudaContext::capture(int64_t batch, const std::vector<Call
   Prepared prepared;
   Capture capture(stream_->get());
   for (size_t i = 0; i < calls.size(); ++i) {
-    enqueue_step(i, batch, calls[i], engine_->choice(i, batch));
     const CudaStep& s = engine_->steps()[i];
-    if (!s.border) continue;
+    const cudaGraphNode_t before = s.border ? capture.last_node() : nullptr;
+    enqueue_step(i, batch, calls[i], engine_->choice(i, batch));
+    const cudaGraphNode_t after = s.border ? capture.last_node() : nullptr;
+    if (after == before) continue;  // no border, or one without elements
     BorderNode node;
     node.step = i;
-    node.node = capture.last_node();
+    node.node = after;
     node.border = s.border.get();
     node.args.batch = batch;
     node.args.source = calls[i].inputs[0];
@@ -246,7 +247,8 @@ void CudaContext::enqueue_run(int64_t batch, std::span<const InputBuffer> inputs
 
 // Where the border kernels find an input: the caller's device buffer itself, or our copy of it.
 const void* CudaContext::upload(size_t port, const InputBuffer& input, int64_t batch) {
-  if (input.space == MemorySpace::device && is_aligned(input.data)) return input.data;
+  const size_t element = input.format == InputFormat::nhwc_u8 ? 1 : dtype_size(engine_->inputs()[port].dtype);
+  if (input.space == MemorySpace::device && is_aligned(input.data, element)) return input.data;
   const size_t bytes = port_bytes(engine_->inputs()[port], batch, input.format);
   std::byte* copy = border_base() + sizes_.border.inputs[port];
   if (input.space == MemorySpace::device) {
@@ -260,7 +262,7 @@ const void* CudaContext::upload(size_t port, const InputBuffer& input, int64_t b
 }
 
 bool CudaContext::writes_directly(size_t port, const OutputBuffer& output) const {
-  if (output.space != MemorySpace::device || !is_aligned(output.data)) return false;
+  if (output.space != MemorySpace::device || !is_aligned(output.data, dtype_size(engine_->outputs()[port].dtype))) return false;
   const auto& steps = engine_->steps();
   return std::any_of(steps.begin(), steps.end(), [&](const CudaStep& s) { return s.output_port == static_cast<int>(port); });
 }
@@ -276,6 +278,8 @@ void CudaContext::rebind(Prepared& prepared, BorderNode& node, std::span<const I
     args.source = sources[port];
     if (inputs[port].format == InputFormat::nhwc_u8) {
       border = s.image.get();
+      if (border == nullptr)
+        throw Error(ErrorCode::bad_input, fmt::format("input \"{}\" takes no 8-bit images", engine_->inputs()[port].name));
       std::copy(std::begin(inputs[port].mean), std::end(inputs[port].mean), args.mean);
       std::copy(std::begin(inputs[port].std), std::end(inputs[port].std), args.std);
     }

@@ -77,7 +77,9 @@ CudaStep build_convert(const PlanVariant& variant, const std::vector<Port>& port
   built.border = ops::cuda::make_border(tensor(variant, from), tensor(variant, to), build);
   if (built.input_port >= 0) {
     const Port& port = ports[static_cast<size_t>(built.input_port)];
-    if (is_image(port)) built.image = ops::cuda::make_image_border(tensor(variant, to), channels_last(port), build);
+    // A map whose last axis is as narrow as an image's channels, but which lies in NHWC, is none.
+    const bool image = is_image(port) && !(channels_last(port) && variant.buffer(to).layout.order == Order::nhwc);
+    if (image) built.image = ops::cuda::make_image_border(tensor(variant, to), channels_last(port), build);
   }
   return built;
 }
