@@ -25,7 +25,7 @@ class FusedModule {
  public:
   FusedModule(const ModuleSpec& spec, const TileConfig& tile, const Emitted& emitted, const jit::Binary& binary, int64_t batch,
               Operands& operands, bool pdl)
-      : module_(emitted.launch, binary), batch_(batch), pdl_(pdl) {
+      : module_(binary, emitted.launch), batch_(batch), pdl_(pdl) {
     const std::vector<uint8_t> packed = pack_weights(spec, tile, operands.weights);
     weights_ = DeviceBuffer(packed.size());
     cuda_check(cudaMemcpy(weights_.data(), packed.data(), packed.size(), cudaMemcpyHostToDevice), "cudaMemcpy");
@@ -38,10 +38,10 @@ class FusedModule {
     args_.batch = static_cast<int>(batch_);
   }
 
-  void enqueue(cudaStream_t stream) const { module_.launch(stream, args_, pdl_); }
+  void enqueue(cudaStream_t stream) const { module_.launch(args_, stream, pdl_); }
 
  private:
-  LoadedModule module_;
+  ModuleKernel module_;
   int64_t batch_;
   bool pdl_;
   DeviceBuffer weights_, pool_;
