@@ -70,6 +70,15 @@ TEST(CudaBuild, EveryStepOfThePlansCanBeBuilt) {
   }
 }
 
+TEST(CudaBuild, OutputsAreStoredInTheModelsTypeWithoutAConversion) {
+  const Graph graph = test::many_outputs_net();
+  const Built built(graph, Precision::f16);
+  const PlanVariant& v = built.plan.variants[0];
+  int converts = 0;
+  for (const PlanStep& s : v.steps) converts += s.kind == PlanStep::Kind::convert ? 1 : 0;
+  EXPECT_EQ(converts, 2) << to_string(built.plan);  // the input, and the map that is read again
+}
+
 TEST(CudaBuild, ImagePortsHaveABorderForBytes) {
   const Built built(mixed_net(), Precision::f16);
   int images = 0;

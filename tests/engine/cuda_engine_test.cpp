@@ -114,6 +114,29 @@ TEST_F(CudaEngineTest, AgreesWithTheCpu) {
   }
 }
 
+TEST_F(CudaEngineTest, EveryOutputAgreesWithTheCpu) {
+  const Graph graph = many_outputs_net();
+  const auto cpu = on_cpu(graph);
+  const auto run = [](const Engine& engine, const std::vector<float>& x) {
+    std::vector<std::vector<float>> results;
+    std::vector<OutputBuffer> out;
+    for (const Port& port : engine.outputs()) results.emplace_back(elements(port, 3));
+    for (auto& result : results) out.push_back({result.data(), MemorySpace::host});
+    InputBuffer in;
+    in.data = x.data();
+    engine.create_context(3)->run(3, std::span(&in, 1), out);
+    return results;
+  };
+  const auto x = random_floats(elements(cpu->inputs()[0], 3), 19);
+  const auto expected = run(*cpu, x);
+  for (const Precision p : {Precision::f32, Precision::f16, Precision::bf16}) {
+    const auto results = run(*create(graph, on_gpu(p)), x);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_LE(max_difference(results[i], expected[i]), tolerance(p) * max_abs(expected[i])) << i;
+    }
+  }
+}
+
 TEST_F(CudaEngineTest, ABatchGivesEachImageItsOwnAnswer) {
   for (const Precision p : {Precision::f32, Precision::f16}) {
     const auto engine = create(small_net(), on_gpu(p));

@@ -70,6 +70,19 @@ class GraphBuilder {
   }
 };
 
+/// Outputs of several kinds: a map that is read again, a pooled map, a softmax.
+inline Graph many_outputs_net() {
+  GraphBuilder b;
+  const Dim batch(1, true);
+  const ValueId x = b.input("x", {batch, 8, 6, 6});
+  const ValueId c = b.conv("conv", x, 16, 3, 1);
+  const ValueId pooled = b.global_pool("pool", c);
+  const ValueId squashed = b.unary("sigmoid", c, {UnaryFn::sigmoid, 0, 0});
+  const ValueId product = b.node("matmul", MatMul{}, {b.reshape("flat", pooled, {batch, 16}), b.constant("m", {16, 4})}, {batch, 4});
+  const ValueId top = b.node("softmax", Softmax{}, {product}, {batch, 4});
+  return b.finish({squashed, b.global_pool("again", squashed), top});
+}
+
 /// The shape of EfficientNet-Lite0: stem, inverted residuals, head, pool, classifier. `width` 1.0 and `side` 224 are the real ones.
 inline Graph lite_like(int64_t side, double width, int64_t classes, int64_t most_blocks = 100) {
   const auto scaled = [&](int64_t c) { return std::max<int64_t>(8, static_cast<int64_t>(static_cast<double>(c) * width) / 8 * 8); };
