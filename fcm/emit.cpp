@@ -310,7 +310,7 @@ Emitted emit(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& 
   Emitted e;
   e.launch.kernel = symbol_of(spec);
   e.launch.pdl = target.major >= 9;
-  e.program.name = to_string(spec) + " " + to_string(tile);
+  e.program.name = e.launch.kernel;
   e.program.headers = embedded::module_headers();
   const ModuleKind kind = kind_of(spec);
   if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) {
@@ -321,7 +321,7 @@ Emitted emit(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& 
   s.jitter = jitter;
   const geometry::Geometry g = geometry::derive(s);
   e.program.source = fmt::format(
-      "// {}\n// {}\n#include \"fcm/kernels/module.cuh\"\n\nnamespace {{\nconstexpr fcm::geometry::Shape make_shape() {{\n"
+      "// {}\n// {}\n#include \"fcm/kernels/module.cuh\"\n\nnamespace {{\nFCM_CONSTEXPR fcm::geometry::Shape make_shape() {{\n"
       "  fcm::geometry::Shape s{{}};\n{}  return s;\n}}\nstruct Config {{\n  static constexpr fcm::geometry::Shape shape = "
       "make_shape();\n}};\n"
       "}}  // namespace\n\nextern \"C\" __global__ void __launch_bounds__({}, {}) {}(const __grid_constant__ fcm::ModuleArgs args) {{\n"

@@ -86,7 +86,7 @@ void emit_head(const ModuleSpec& spec, const TileConfig& tile, bool jitter, Emit
   FCM_FIELD(images), FCM_FIELD(split), FCM_FIELD(warps), FCM_FIELD(jitter);
 #undef FCM_FIELD
   e.program.source = fmt::format(
-      "// {}\n// {}\n#include \"fcm/kernels/head.cuh\"\n\nnamespace {{\nconstexpr fcm::geometry::HeadShape make_shape() {{\n"
+      "// {}\n// {}\n#include \"fcm/kernels/head.cuh\"\n\nnamespace {{\nFCM_CONSTEXPR fcm::geometry::HeadShape make_shape() {{\n"
       "  fcm::geometry::HeadShape s{{}};\n{}  return s;\n}}\nstruct Config {{\n  static constexpr fcm::geometry::HeadShape shape = "
       "make_shape();\n}};\n"
       "}}  // namespace\n\nextern \"C\" __global__ void __launch_bounds__({}) {}(const __grid_constant__ fcm::ModuleArgs args) {{\n"

@@ -1,8 +1,5 @@
-// A module's kernel on a device: loads a compiled program and launches it as its LaunchPlan says. The one place of this room that needs
-// the CUDA runtime (target fcm_modules_cuda).
+// A compiled module kernel on the current device.
 #pragma once
-
-#include <cuda_runtime_api.h>
 
 #include <cstdint>
 
@@ -12,23 +9,26 @@
 
 namespace fcm {
 
-/// Ready to launch on the device that was current at construction. Immutable: shared by any number of streams and threads.
-class LoadedModule {
+class ModuleKernel {
  public:
-  /// Loads the kernel and raises its limits (dynamic shared memory, cluster size). Throws Error(device).
-  LoadedModule(const LaunchPlan& plan, const jit::Binary& binary);
+  /// Loads the binary and sets the kernel's shared-memory and cluster attributes on the current device. Throws Error(device).
+  ModuleKernel(const jit::Binary& binary, const LaunchPlan& plan);
 
-  /// Blocks that the device holds at a time, by the occupancy calculator; whole clusters.
+  /// Enqueues the kernel on `stream` (a cudaStream_t). `programmatic`: it may start before the kernel ahead of it in the stream has
+  /// ended (only when the plan's `pdl` is set). Throws Error(device).
+  void launch(const ModuleArgs& args, void* stream, bool programmatic) const;
+
+  /// Blocks that the current device holds at a time.
   int64_t resident_blocks() const { return resident_blocks_; }
-  /// Launches on `stream`; `pdl`: with programmatic stream serialisation, where the plan allows it. `args.batch` gives the grid.
-  void launch(cudaStream_t stream, const ModuleArgs& args, bool pdl) const;
   const LaunchPlan& plan() const { return plan_; }
+  /// The kernel as cudaKernel_t, for graph nodes.
+  void* handle() const { return kernel_; }
 
  private:
-  LaunchPlan plan_;
   jit::Module module_;
-  const void* kernel_ = nullptr;
-  int64_t resident_blocks_ = 0;
+  LaunchPlan plan_;
+  void* kernel_ = nullptr;
+  int64_t resident_blocks_ = 1;
 };
 
 }  // namespace fcm

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <tuple>
 
 #include "runtime/support/error.h"
@@ -161,6 +162,17 @@ TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, 
   return r;
 }
 
+/// The best `most`, at most three of one spatial tile and split: near-equal ratings say little, measurement should see different cuts.
+std::vector<RatedTile> diverse(const std::vector<RatedTile>& sorted, size_t most) {
+  std::map<std::tuple<int, int, int>, int> taken;
+  std::vector<RatedTile> chosen;
+  for (const RatedTile& r : sorted) {
+    if (chosen.size() == most) break;
+    if (++taken[{r.tile.tile_h, r.tile.tile_w, r.tile.split}] <= 3) chosen.push_back(r);
+  }
+  return chosen;
+}
+
 /// Blocks that a multiprocessor holds, by shared memory, registers and threads.
 int concurrency(const TileConfig& t, const Geometry& g, const jit::Target& target) {
   const int by_shared = (shared_limit(target) + 1024) / (g.shared_bytes + 1024);
@@ -228,8 +240,8 @@ std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const 
     enumerate(spec, batch, device, list);
   }
   std::stable_sort(list.begin(), list.end(), [](const RatedTile& a, const RatedTile& b) { return a.rating.total < b.rating.total; });
-  if (list.size() > most) list.resize(most);
-  return list;
+  if (most == 1 && !list.empty()) list.resize(1);
+  return diverse(list, most);
 }
 
 TileConfig default_tile(const ModuleSpec& spec, int batch, const TileDevice& device) {

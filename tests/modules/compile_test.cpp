@@ -1,0 +1,58 @@
+// Compiles module kernels with NVRTC for every target (no device needed) and checks what ptxas reports: registers within the launch
+// bound, no spills, no static shared memory. FCM_COMPILE_CASES sets how many random cases a target gets beside one of each kind and dtype.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+#include "fcm/emit.h"
+#include "runtime/jit/jit.h"
+#include "tests/modules/cases.h"
+
+namespace fcm {
+namespace {
+
+using testing::Random;
+
+std::vector<testing::Case> one_of_each(const jit::Target& target) {
+  std::map<std::string, testing::Case> chosen;
+  Random random(11);
+  for (int i = 0; i < 6000; ++i) {
+    testing::Case c;
+    c.spec = testing::random_spec(random);
+    const std::string key =
+        std::string(kind_name(kind_of(c.spec))) + " " + std::string(dtype_name(dtype_of(c.spec))) + (c.spec.tf32 ? "/tf32" : "");
+    if (chosen.contains(key) || !refusal(c.spec, target).empty() || !testing::random_tile(random, c.spec, target, c.tile)) continue;
+    chosen[key] = c;
+  }
+  std::vector<testing::Case> cases;
+  for (const auto& [key, c] : chosen) cases.push_back(c);
+  return cases;
+}
+
+class Compile : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Compile, EveryKindAndDtypeWithinItsRegisters) {
+  std::string reason;
+  if (!jit::compiler_available(&reason)) GTEST_SKIP() << reason;
+  const jit::Target target = jit::Target::parse(GetParam());
+  const std::vector<testing::Case> cases = one_of_each(target);
+  EXPECT_GE(cases.size(), target.major < 8 ? 24u : 44u);
+  std::vector<jit::Program> programs;
+  for (const testing::Case& c : cases) programs.push_back(emit(c.spec, c.tile, target).program);
+  const std::vector<jit::Binary> binaries = jit::compile_all(programs, target, jit::DiskCache::standard(), 2);
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const LaunchPlan plan = emit(cases[i].spec, cases[i].tile, target).launch;
+    const jit::KernelFigures f = binaries[i].kernels.at(plan.kernel);
+    EXPECT_EQ(f.spill_store_bytes + f.spill_load_bytes, 0) << to_string(cases[i]);
+    EXPECT_LE(f.registers * plan.threads, 65536) << to_string(cases[i]);
+    EXPECT_EQ(f.static_shared_bytes, 0) << to_string(cases[i]);
+    EXPECT_LE(plan.shared_bytes, shared_limit(target)) << to_string(cases[i]);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, Compile, ::testing::Values("75", "80", "86", "87", "89", "90a", "100", "120"),
+                         [](const auto& tested) { return std::string("sm_") + tested.param; });
+
+}  // namespace
+}  // namespace fcm

@@ -1,0 +1,150 @@
+// Device side of the module tests.
+#include "tests/modules/device_run.h"
+
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "fcm/emit.h"
+#include "runtime/device/cuda_check.h"
+
+namespace fcm::testing {
+namespace {
+
+float element(const std::vector<uint8_t>& bytes, size_t index, DType dtype) {
+  if (dtype_size(dtype) == 2) {
+    uint16_t v = 0;
+    std::memcpy(&v, &bytes[index * 2], 2);
+    return dtype == DType::f16 ? f16_to_f32(v) : bf16_to_f32(v);
+  }
+  float v = 0;
+  std::memcpy(&v, &bytes[index * 4], 4);
+  return v;
+}
+
+double unit_of(DType t) {
+  return t == DType::f16 ? 0x1p-11 : t == DType::bf16 ? 0x1p-8 : 0x1p-24;
+}
+
+/// Each element within its bound; and the mean error within a few units of the dtype, since a worst-case bound forgives much.
+std::string compare_map(const Case& c, const ModuleResult& expected, const std::vector<uint8_t>& bytes) {
+  const DType dtype = dtype_of(c.spec);
+  const auto channels = static_cast<size_t>(output_channels(c.spec)), pitch = static_cast<size_t>(pitch_of(output_channels(c.spec), dtype));
+  const size_t pixels = expected.output.size() / channels;
+  double error = 0, size = 0;
+  for (size_t p = 0; p < pixels; ++p) {
+    for (size_t ch = 0; ch < pitch; ++ch) {
+      const float got = element(bytes, p * pitch + ch, dtype);
+      if (ch >= channels) {
+        if (got != 0.0f) return fmt::format("pad lane {} of pixel {} is {}", ch, p, got);
+        continue;
+      }
+      const float want = expected.output[p * channels + ch], bound = expected.bound[p * channels + ch];
+      if (!(std::abs(got - want) <= bound)) return fmt::format("pixel {} channel {}: {} instead of {} (bound {})", p, ch, got, want, bound);
+      error += std::abs(got - want);
+      size += std::abs(want);
+    }
+  }
+  const double unit = c.spec.tf32 ? 0x1p-11 : std::max(unit_of(dtype), 0x1p-20);
+  const double allowed = 8 * unit * (size + 1e-3 * static_cast<double>(expected.output.size()));
+  return error <= allowed ? ""
+                          : fmt::format("mean error {:.3g} of mean size {:.3g}", error / static_cast<double>(pixels),
+                                        size / static_cast<double>(pixels));
+}
+
+std::string compare_pool(const Case& c, const ModuleResult& expected, const std::vector<uint8_t>& bytes, size_t floats_an_image) {
+  const auto channels = static_cast<size_t>(output_channels(c.spec)),
+             pitch = static_cast<size_t>(geometry::round_up(output_channels(c.spec), 4));
+  const size_t tiles = floats_an_image / pitch;
+  for (size_t n = 0; n < static_cast<size_t>(c.batch); ++n) {
+    for (size_t ch = 0; ch < channels; ++ch) {
+      double sum = 0;
+      for (size_t t = 0; t < tiles; ++t) sum += element(bytes, (n * tiles + t) * pitch + ch, DType::f32);
+      const size_t at = n * channels + ch;
+      if (!(std::abs(sum - expected.pool[at]) <= expected.pool_bound[at] + 1e-6))
+        return fmt::format("pool of image {} channel {}: {} instead of {} (bound {})", n, ch, sum, expected.pool[at],
+                           expected.pool_bound[at]);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+GuardedBuffer::GuardedBuffer(size_t bytes) : bytes_(bytes) {
+  cuda_check(cudaMalloc(&base_, bytes + 2 * kGuard), "test buffer");
+  cuda_check(cudaMemset(base_, 0xff, bytes + 2 * kGuard), "test buffer");
+}
+GuardedBuffer::GuardedBuffer(const std::vector<uint8_t>& contents) : GuardedBuffer(contents.size()) {
+  cuda_check(cudaMemcpy(get(), contents.data(), contents.size(), cudaMemcpyHostToDevice), "test buffer");
+}
+GuardedBuffer::~GuardedBuffer() {
+  cudaFree(base_);
+}
+
+std::vector<uint8_t> GuardedBuffer::read() const {
+  std::vector<uint8_t> bytes(bytes_);
+  cuda_check(cudaMemcpy(bytes.data(), get(), bytes_, cudaMemcpyDeviceToHost), "test buffer");
+  return bytes;
+}
+
+bool GuardedBuffer::guards_intact() const {
+  std::vector<uint8_t> all(bytes_ + 2 * kGuard);
+  cuda_check(cudaMemcpy(all.data(), base_, all.size(), cudaMemcpyDeviceToHost), "test buffer");
+  const auto whole = [](uint8_t b) { return b == 0xff; };
+  return std::all_of(all.begin(), all.begin() + kGuard, whole) && std::all_of(all.end() - kGuard, all.end(), whole);
+}
+
+DeviceCase::DeviceCase(const Case& c, const Operands& operands, const LaunchPlan& plan) {
+  const DType dtype = dtype_of(c.spec);
+  weights = std::make_unique<GuardedBuffer>(pack_weights(c.spec, c.tile, operands.weights));
+  input = std::make_unique<GuardedBuffer>(input_bytes(c, operands.inputs));
+  const int channels = output_channels(c.spec), pitch = pitch_of(channels, dtype);
+  if (!operands.inputs.residual.empty())
+    residual = std::make_unique<GuardedBuffer>(to_nhwc(operands.inputs.residual, channels, pitch, dtype));
+  const int in = c.spec.stages[0].in_channels;
+  if (c.spec.gate) gate = std::make_unique<GuardedBuffer>(to_nhwc(operands.inputs.gate, in, pitch_of(in, dtype), dtype));
+  const Plane out = output_plane(c.spec);
+  output = std::make_unique<GuardedBuffer>(static_cast<size_t>(c.batch) * static_cast<size_t>(out.height * out.width) *
+                                           static_cast<size_t>(pitch) * dtype_size(dtype));
+  if (plan.pool_floats > 0) pool = std::make_unique<GuardedBuffer>(static_cast<size_t>(plan.pool_floats * c.batch) * sizeof(float));
+}
+
+ModuleArgs DeviceCase::args(int batch) const {
+  ModuleArgs a;
+  a.input = input->get();
+  a.residual = residual ? residual->get() : nullptr;
+  a.gate = gate ? gate->get() : nullptr;
+  a.weights = weights->get();
+  a.output = output->get();
+  a.pool = pool ? static_cast<float*>(pool->get()) : nullptr;
+  a.batch = batch;
+  return a;
+}
+
+std::string check_case(const Case& c, const Operands& operands, const ModuleResult& expected, const ModuleKernel& kernel) {
+  const DeviceCase device(c, operands, kernel.plan());
+  kernel.launch(device.args(c.batch), nullptr, true);
+  cuda_check(cudaDeviceSynchronize(), "module case");
+  for (const GuardedBuffer* b : {device.output.get(), device.pool.get(), device.input.get()}) {
+    if (b != nullptr && !b->guards_intact()) return "a guard zone was written";
+  }
+  if (c.spec.pool != geometry::Pool::only) {
+    if (std::string why = compare_map(c, expected, device.output->read()); !why.empty()) return why;
+  }
+  if (c.spec.pool != geometry::Pool::none)
+    return compare_pool(c, expected, device.pool->read(), static_cast<size_t>(kernel.plan().pool_floats));
+  return {};
+}
+
+std::vector<jit::Binary> compile_cases(const std::vector<Case>& cases, const jit::Target& target, bool jitter) {
+  std::vector<jit::Program> programs;
+  programs.reserve(cases.size());
+  for (const Case& c : cases) programs.push_back(emit(c.spec, c.tile, target, jitter).program);
+  return jit::compile_all(programs, target, jit::DiskCache::standard());
+}
+
+}  // namespace fcm::testing

@@ -1,0 +1,240 @@
+// fcm-module-sweep: random module cases against the host reference on the current device, replay of one case by its id, proof of the
+// launch protocol, and timing of the candidate tiles of listed specs. A plain program so that it runs under compute-sanitizer.
+//
+//   fcm-module-sweep [--count 1000] [--seed 1]            random cases; failures print their ids
+//   fcm-module-sweep --case "SPEC | TILE | batch 2 seed 7"
+//   fcm-module-sweep --replays 10000 [--count 8]           random spins around the wait: every replay bit-equal to a run without overlap
+//   fcm-module-sweep --time FILE --batch 1 [--top 24]      lines of FILE are specs: candidates timed in a graph, best first
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <future>
+#include <map>
+#include <thread>
+
+#include "fcm/tiles.h"
+#include "runtime/device/cuda_check.h"
+#include "runtime/device/info.h"
+#include "runtime/device/stream.h"
+#include "tests/modules/device_run.h"
+
+namespace fcm::testing {
+namespace {
+
+using Options = std::map<std::string, std::string>;
+
+std::string option(const Options& options, const std::string& name, const std::string& fallback) {
+  const auto at = options.find(name);
+  return at == options.end() ? fallback : at->second;
+}
+int number(const Options& options, const std::string& name, int fallback) {
+  return std::atoi(option(options, name, std::to_string(fallback)).c_str());
+}
+
+struct Prepared {
+  Operands operands;
+  ModuleResult expected;
+};
+
+std::vector<Prepared> prepare(const std::vector<Case>& cases) {
+  std::vector<Prepared> prepared(cases.size());
+  std::atomic<size_t> next = 0;
+  std::vector<std::future<void>> workers;
+  for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t) {
+    workers.push_back(std::async(std::launch::async, [&] {
+      for (size_t i = next++; i < cases.size(); i = next++) {
+        prepared[i].operands = make_operands(cases[i]);
+        prepared[i].expected = reference(cases[i].spec, prepared[i].operands.weights, prepared[i].operands.inputs);
+      }
+    }));
+  }
+  for (auto& w : workers) w.get();
+  return prepared;
+}
+
+int run_cases(const std::vector<Case>& cases, const jit::Target& target) {
+  std::map<std::string, std::pair<int, int>> by_kind;
+  int failures = 0;
+  for (size_t first = 0; first < cases.size(); first += 256) {
+    const std::vector<Case> part(cases.begin() + static_cast<std::ptrdiff_t>(first),
+                                 cases.begin() + static_cast<std::ptrdiff_t>(std::min(cases.size(), first + 256)));
+    const std::vector<Prepared> prepared = prepare(part);
+    const std::vector<jit::Binary> binaries = compile_cases(part, target);
+    for (size_t i = 0; i < part.size(); ++i) {
+      const ModuleKernel kernel(binaries[i], emit(part[i].spec, part[i].tile, target).launch);
+      const std::string why = check_case(part[i], prepared[i].operands, prepared[i].expected, kernel);
+      auto& [good, bad] = by_kind[std::string(kind_name(kind_of(part[i].spec)))];
+      ++(why.empty() ? good : bad);
+      if (!why.empty() && ++failures <= 40) fmt::print("FAIL {}\n     {}\n", to_string(part[i]), why);
+    }
+  }
+  for (const auto& [kind, counts] : by_kind) fmt::print("{:9} {:5} good {:4} bad\n", kind, counts.first, counts.second);
+  fmt::print("{} cases, {} failures\n", cases.size(), failures);
+  return failures == 0 ? 0 : 1;
+}
+
+GraphExec capture(cudaStream_t stream, const std::function<void()>& work) {
+  cudaGraph_t graph = nullptr;
+  cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
+  work();
+  cuda_check(cudaStreamEndCapture(stream, &graph), "capture");
+  GraphExec exec(graph);
+  cudaGraphDestroy(graph);
+  return exec;
+}
+
+double median_us(const GraphExec& graph, cudaStream_t stream, int launches) {
+  std::vector<double> rounds;
+  for (int r = 0; r < 7; ++r) {
+    const Event begin(true), end(true);
+    begin.record(stream);
+    for (int i = 0; i < launches; ++i) graph.launch(stream);
+    end.record(stream);
+    cuda_check(cudaEventSynchronize(end.get()), "timing");
+    rounds.push_back(elapsed_us(begin, end) / launches);
+  }
+  std::sort(rounds.begin(), rounds.end());
+  return rounds[rounds.size() / 2];
+}
+
+/// Chains of one module feeding itself where shapes allow (else repeated), overlapped and jittered, against a plain launch.
+int run_replays(const std::vector<Case>& cases, const jit::Target& target, int replays) {
+  const std::vector<jit::Binary> binaries = compile_cases(cases, target, true);
+  const Stream stream;
+  int failures = 0;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const Case& c = cases[i];
+    const ModuleKernel kernel(binaries[i], emit(c.spec, c.tile, target, true).launch);
+    const Operands operands = make_operands(c);
+    const DeviceCase a(c, operands, kernel.plan());
+    const GuardedBuffer second(a.output->size());
+    ModuleArgs to_first = a.args(c.batch), to_second = to_first;
+    to_second.input = to_first.output;  // the second module reads what the first wrote
+    to_second.output = second.get();
+    kernel.launch(to_first, stream.get(), false);
+    kernel.launch(to_second, stream.get(), false);
+    synchronize(stream.get());
+    const std::vector<uint8_t> want = second.read();
+    int wrong = 0;
+    for (int r = 0; r < replays; ++r) {
+      to_first.jitter = to_second.jitter = static_cast<unsigned>(r + 1);
+      fill_async(a.output->get(), 0xff, a.output->size(), stream.get());
+      fill_async(second.get(), 0xff, second.size(), stream.get());
+      kernel.launch(to_first, stream.get(), true);
+      kernel.launch(to_second, stream.get(), true);
+      synchronize(stream.get());
+      if (second.read() != want) ++wrong;
+    }
+    if (wrong > 0) fmt::print("REPLAY {} of {} differ: {}\n", wrong, replays, to_string(c));
+    failures += wrong > 0 ? 1 : 0;
+  }
+  fmt::print("{} modules x {} replays, {} modules with differences\n", cases.size(), replays, failures);
+  return failures == 0 ? 0 : 1;
+}
+
+/// Modules whose output can be their own input.
+std::vector<Case> chainable_cases(uint32_t seed, int count, const jit::Target& target) {
+  std::vector<Case> chosen;
+  for (uint32_t s = seed; static_cast<int>(chosen.size()) < count; ++s) {
+    for (const Case& c : random_cases(s, 64, target)) {
+      const Plane out = output_plane(c.spec);
+      if (c.spec.input == InputTransform::nhwc && c.spec.pool != geometry::Pool::only && out == Plane{c.spec.height, c.spec.width} &&
+          output_channels(c.spec) == c.spec.stages[0].in_channels && static_cast<int>(chosen.size()) < count)
+        chosen.push_back(c);
+    }
+  }
+  return chosen;
+}
+
+struct Timed {
+  double us = 0;
+  TileConfig tile;
+  TileRating rating;
+  std::string figures;
+};
+
+/// Microseconds a launch of each candidate, in a graph of 20 overlapped launches; wrong answers are not timed.
+std::vector<Timed> time_spec(const ModuleSpec& spec, int batch, int top, const TileDevice& device, cudaStream_t stream) {
+  std::vector<Case> cases;
+  const std::vector<RatedTile> rated = candidate_tiles(spec, batch, device, static_cast<size_t>(top));
+  for (const RatedTile& r : rated) cases.push_back(Case{spec, r.tile, batch, 1});
+  const std::vector<jit::Binary> binaries = compile_cases(cases, device.target);
+  Operands operands = make_operands(cases[0]);
+  std::vector<Timed> timed;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const ModuleKernel kernel(binaries[i], emit(spec, cases[i].tile, device.target).launch);
+    const DeviceCase data(cases[i], operands, kernel.plan());
+    const int repeats = 20;
+    const GraphExec graph = capture(stream, [&] {
+      for (int r = 0; r < repeats; ++r) kernel.launch(data.args(batch), stream, true);
+    });
+    graph.launch(stream);
+    synchronize(stream);
+    const jit::KernelFigures f = binaries[i].kernels.at(kernel.plan().kernel);
+    timed.push_back({median_us(graph, stream, batch > 8 ? 5 : 20) / repeats, cases[i].tile, rated[i].rating,
+                     fmt::format("{} regs {} spill {} smem {} resident", f.registers, f.spill_store_bytes, kernel.plan().shared_bytes,
+                                 kernel.resident_blocks())});
+  }
+  return timed;
+}
+
+int run_times(const Options& options, const TileDevice& device) {
+  std::ifstream file(option(options, "time", ""));
+  if (!file) throw std::runtime_error("cannot read the list of specs");
+  const int batch = number(options, "batch", 1), top = number(options, "top", 24), shown = number(options, "show", 6);
+  const Stream stream;
+  double sum_best = 0, sum_default = 0;
+  for (std::string line; std::getline(file, line);) {
+    int weight = 1;
+    if (line.starts_with("x")) weight = std::atoi(line.c_str() + 1), line = line.substr(line.find(' ') + 1);
+    if (line.empty() || line[0] == '#') continue;
+    const ModuleSpec spec = parse_spec(line);
+    std::vector<Timed> timed = time_spec(spec, batch, top, device, stream.get());
+    const double first = timed.front().us;
+    std::sort(timed.begin(), timed.end(), [](const Timed& a, const Timed& b) { return a.us < b.us; });
+    fmt::print("{} | batch {} | default {:.2f} best {:.2f} us x{}\n", line, batch, first, timed.front().us, weight);
+    for (size_t i = 0; i < timed.size() && i < static_cast<size_t>(shown); ++i)
+      fmt::print("  {:7.2f} {} [{}] ({})\n", timed[i].us, to_string(timed[i].tile), timed[i].figures, to_string(timed[i].rating));
+    sum_best += timed.front().us * weight;
+    sum_default += first * weight;
+    std::fflush(stdout);
+  }
+  fmt::print("SUM batch {}: best {:.2f} us, default {:.2f} us\n", batch, sum_best, sum_default);
+  return 0;
+}
+
+int run(const Options& options) {
+  std::string reason;
+  if (device_count(&reason) == 0) {
+    fmt::print("skipped: {}\n", reason);
+    return 0;
+  }
+  const DeviceInfo info = device_info(0);
+  const jit::Target target = info.target;
+  if (options.contains("case")) return run_cases({parse_case(options.at("case"))}, target);
+  if (options.contains("time")) return run_times(options, TileDevice{target, info.sm_count});
+  const auto seed = static_cast<uint32_t>(number(options, "seed", 1));
+  if (options.contains("replays"))
+    return run_replays(chainable_cases(seed, number(options, "count", 8), target), target, number(options, "replays", 100));
+  fmt::print("{}, sm_{}, seed {}\n", info.name, target.text(), seed);
+  return run_cases(random_cases(seed, number(options, "count", 1000), target), target);
+}
+
+}  // namespace
+}  // namespace fcm::testing
+
+int main(int count, char** words) {
+  fcm::testing::Options options;
+  for (int i = 1; i + 1 < count; i += 2) options[std::string(words[i]).substr(2)] = words[i + 1];
+  try {
+    return fcm::testing::run(options);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "fcm-module-sweep: {}\n", e.what());
+    return 2;
+  }
+}
