@@ -1,0 +1,280 @@
+// The operators under test.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/ops_cuda/case.h"
+
+namespace fcm::test {
+namespace {
+
+const Dim kB(1, true);
+
+CaseInput in(Shape shape) {
+  return {std::move(shape)};
+}
+CaseInput positive(Shape shape) {
+  return {std::move(shape), false, Fill::positive};
+}
+CaseInput constant(Shape shape) {
+  return {std::move(shape), true};
+}
+CaseInput absent() {
+  CaseInput input;
+  input.absent = true;
+  return input;
+}
+CaseInput ints(Shape shape) {
+  return {std::move(shape), false, Fill::any, DType::i64};
+}
+
+struct ConvParams {
+  int64_t c, f, h, w;
+  Ints kernel = {3, 3}, strides = {1, 1}, dilations = {1, 1}, begin = {1, 1}, end = {1, 1};
+  int64_t group = 1;
+  Unary activation = {};
+  bool bias = true;
+  int residual = 0;  // 0 none, 1 before, 2 after the activation
+};
+
+Case conv(const std::string& name, const ConvParams& p) {
+  Conv op;
+  op.window = {p.kernel, p.strides, p.dilations, p.begin, p.end, AutoPad::explicit_pads};
+  op.group = p.group;
+  op.activation = p.activation;
+  op.residual_after_activation = p.residual == 2;
+  Case c{name,
+         op,
+         {in({kB, p.c, p.h, p.w}), constant({p.f, p.c / p.group, p.kernel[0], p.kernel[1]}), p.bias ? constant({p.f}) : absent()},
+         1,
+         1.0};
+  if (p.residual != 0) {
+    Shape y = {kB, p.f};
+    const Ints extent = {p.h, p.w};
+    for (size_t i = 0; i < 2; ++i)
+      y.emplace_back((extent[i] + p.begin[i] + p.end[i] - p.dilations[i] * (p.kernel[i] - 1) - 1) / p.strides[i] + 1);
+    c.inputs.push_back(in(y));
+  }
+  return c;
+}
+
+const Unary kRelu6{UnaryFn::clip, 0.0f, 6.0f};
+const Unary kRelu{UnaryFn::relu, 0.0f, 0.0f};
+const Unary kSilu{UnaryFn::silu, 0.0f, 0.0f};
+const Unary kSigmoid{UnaryFn::sigmoid, 0.0f, 0.0f};
+const Unary kHardSigmoid{UnaryFn::hard_sigmoid, 0.2f, 0.5f};
+
+void add_convolutions(std::vector<Case>& list) {
+  // Depthwise: kernels, strides, uneven pads, maps smaller than the kernel, channels off the vector width.
+  list.push_back(conv("depthwise_3x3", {32, 32, 14, 15, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 32, kRelu6}));
+  list.push_back(conv("depthwise_3x3_s2_uneven", {20, 20, 17, 12, {3, 3}, {2, 2}, {1, 1}, {0, 0}, {1, 1}, 20, kRelu6}));
+  list.push_back(conv("depthwise_5x5_residual", {13, 13, 9, 9, {5, 5}, {1, 1}, {1, 1}, {2, 2}, {2, 2}, 13, kSigmoid, true, 1}));
+  list.push_back(conv("depthwise_7x7_dilated", {8, 8, 16, 20, {7, 7}, {1, 1}, {2, 2}, {6, 6}, {6, 6}, 8, {}, false}));
+  list.push_back(conv("depthwise_5x3_s1x2", {24, 24, 10, 11, {5, 3}, {1, 2}, {1, 1}, {2, 1}, {2, 0}, 24, kSilu, true, 2}));
+  list.push_back(conv("depthwise_small_map", {40, 40, 2, 1, {5, 5}, {1, 1}, {1, 1}, {2, 2}, {2, 2}, 40, kRelu}));
+  list.push_back(conv("depthwise_large", {16, 16, 112, 112, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 16, kRelu6}));
+  list.push_back(conv("depthwise_one_channel", {1, 1, 6, 6, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1}));
+  // Direct: the first layer, groups, multipliers.
+  list.push_back(conv("stem_3x3_s2", {3, 32, 33, 31, {3, 3}, {2, 2}, {1, 1}, {0, 0}, {1, 1}, 1, kRelu6}));
+  list.push_back(conv("stem_7x7_s2", {3, 20, 30, 30, {7, 7}, {2, 2}, {1, 1}, {3, 3}, {3, 3}, 1, kRelu}));
+  list.push_back(conv("stem_large", {3, 32, 224, 224, {3, 3}, {2, 2}, {1, 1}, {0, 0}, {1, 1}, 1, kRelu6}));
+  list.push_back(conv("grey_stem", {1, 6, 12, 12, {5, 5}, {1, 1}, {1, 1}, {2, 2}, {2, 2}, 1, {}, true, 1}));
+  list.push_back(conv("multiplier_2", {6, 12, 8, 8, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 6, kSigmoid}));
+  list.push_back(conv("groups_3", {12, 15, 7, 9, {3, 3}, {2, 1}, {1, 1}, {1, 1}, {1, 1}, 3, kRelu, true, 2}));
+  // Pointwise: channels off the pitch, every way of adding a residual, activations that cuBLASLt lacks.
+  list.push_back(conv("pointwise", {32, 16, 7, 7, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, 1}));
+  list.push_back(conv("pointwise_relu", {19, 21, 5, 6, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, 1, kRelu}));
+  list.push_back(conv("pointwise_relu6_residual", {24, 30, 4, 4, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, 1, kRelu6, true, 1}));
+  list.push_back(conv("pointwise_relu_residual", {24, 32, 4, 4, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, 1, kRelu, true, 1}));
+  list.push_back(conv("pointwise_residual_after", {24, 32, 4, 4, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, 1, kRelu, true, 2}));
+  list.push_back(conv("pointwise_sigmoid_no_bias", {24, 10, 3, 5, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, 1, kSigmoid, false}));
+  list.push_back(conv("pointwise_1x1_map", {64, 100, 1, 1, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, 1, kHardSigmoid}));
+  // cuDNN: dense kernels, uneven pads, strided 1x1, groups of 8 and more.
+  list.push_back(conv("dense_3x3", {16, 32, 9, 11, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1, kRelu}));
+  list.push_back(conv("dense_3x3_s2_uneven", {24, 17, 12, 13, {3, 3}, {2, 2}, {1, 1}, {0, 0}, {1, 1}, 1, kRelu6}));
+  list.push_back(conv("dense_3x3_dilated_silu", {11, 16, 10, 10, {3, 3}, {1, 1}, {2, 2}, {2, 2}, {2, 2}, 1, kSilu}));
+  list.push_back(conv("dense_3x3_sigmoid_padded", {16, 12, 10, 10, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 1, kSigmoid, true, 1}));
+  list.push_back(conv("dense_1x7_hard_sigmoid", {16, 16, 8, 9, {1, 7}, {1, 1}, {1, 1}, {0, 3}, {0, 3}, 1, kHardSigmoid, false, 2}));
+  list.push_back(conv("dense_1x1_s2_residual", {32, 16, 8, 8, {1, 1}, {2, 2}, {1, 1}, {0, 0}, {0, 0}, 1, kRelu, true, 1}));
+  list.push_back(conv("dense_groups_of_8", {32, 64, 8, 8, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, 4, kRelu}));
+  // Rows: one and three axes, weights of the model.
+  Conv line;
+  line.window = {{3}, {2}, {1}, {1}, {0}, AutoPad::explicit_pads};
+  line.activation = kRelu;
+  list.push_back({"conv_1d", line, {in({kB, 6, 15}), constant({8, 6, 3}), constant({8})}, 1, 1.0});
+  Conv volume;
+  volume.window = {{2, 3, 2}, {1, 1, 2}, {1, 2, 1}, {0, 1, 1}, {1, 2, 0}, AutoPad::explicit_pads};
+  volume.group = 2;
+  list.push_back({"conv_3d", volume, {in({kB, 4, 5, 6, 7}), constant({6, 2, 2, 3, 2}), absent()}, 1, 1.0});
+  Conv moving;
+  moving.window = {{3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, AutoPad::explicit_pads};
+  list.push_back({"conv_computed_weights", moving, {in({kB, 4, 6, 6}), in({5, 4, 3, 3}), in({5})}, 1, 1.0});
+}
+
+void add_products(std::vector<Case>& list) {
+  Gemm plain;
+  list.push_back({"gemm", plain, {in({kB, 40}), constant({40, 24}), constant({24})}, 1, 1.0});
+  Gemm head;
+  head.trans_b = true;
+  head.alpha = 0.5f;
+  head.beta = 2.0f;
+  list.push_back({"gemm_trans_b_odd", head, {in({kB, 37}), constant({11, 37}), constant({1, 11})}, 1, 1.0});
+  Gemm act = head;
+  act.activation = kRelu;
+  list.push_back({"gemm_relu_residual", act, {in({kB, 32}), constant({16, 32}), constant({16}), in({kB, 16})}, 1, 1.0});
+  act.activation = {UnaryFn::gelu, 0, 0};
+  list.push_back({"gemm_gelu_scalar_c", act, {in({{4, true}, 32}), constant({16, 32}), constant({1})}, 1, 1.0});
+  Gemm turned;
+  turned.trans_a = true;
+  list.push_back({"gemm_trans_a_column_c", turned, {in({24, 8}), in({24, kB}), constant({8, 1})}, 1, 1.0});
+  list.push_back({"gemm_matrix_c_residual", plain, {in({kB, 16}), in({16, 12}), in({kB, 12}), in({kB, 12})}, 1, 1.0});
+  list.push_back({"matmul", MatMul{}, {in({kB, 5, 16}), constant({16, 9})}, 1, 1.0});
+  list.push_back({"matmul_batched", MatMul{}, {in({kB, 3, 5, 8}), in({kB, 3, 8, 7})}, 1, 1.0});
+  list.push_back({"matmul_one_a", MatMul{}, {in({6, 8}), in({kB, 2, 8, 4})}, 1, 1.0});
+  list.push_back({"matmul_vector", MatMul{}, {in({kB, 4, 8}), in({8})}, 1, 1.0});
+  list.push_back({"matmul_row", MatMul{}, {in({8}), in({kB, 8, 3})}, 1, 1.0});
+}
+
+void add_elementwise(std::vector<Case>& list) {
+  for (int f = 0; f <= static_cast<int>(UnaryFn::is_nan); ++f) {
+    const Unary u{static_cast<UnaryFn>(f), f == static_cast<int>(UnaryFn::clip) ? -0.5f : 0.25f, 0.75f};
+    if (u.fn == UnaryFn::is_nan || u.fn == UnaryFn::logical_not) continue;
+    const bool domain = u.fn == UnaryFn::log || u.fn == UnaryFn::sqrt || u.fn == UnaryFn::reciprocal;
+    const Shape shape = f % 2 == 0 ? Shape{kB, 13, 3, 5} : Shape{kB, 24, 4, 2};
+    list.push_back({fmt::format("unary_{}", f), UnaryOp{u}, {domain ? positive(shape) : in(shape)}, 1, domain ? 8.0 : 1.0});
+  }
+  list.push_back({"relu_i64", UnaryOp{kRelu}, {ints({kB, 9})}, 1, 1.0});
+  for (const BinaryFn fn : {BinaryFn::add, BinaryFn::sub, BinaryFn::mul, BinaryFn::min, BinaryFn::max, BinaryFn::prelu, BinaryFn::less,
+                            BinaryFn::greater_equal, BinaryFn::equal})
+    list.push_back({fmt::format("binary_{}", static_cast<int>(fn)), Binary{fn, {}}, {in({kB, 12, 5, 3}), in({kB, 12, 5, 3})}, 1, 1.0});
+  list.push_back({"divide", Binary{BinaryFn::div, {}}, {in({kB, 16, 2, 3}), positive({kB, 16, 2, 3})}, 1, 8.0});
+  list.push_back({"power", Binary{BinaryFn::pow, {}}, {positive({kB, 7}), in({kB, 7})}, 1, 8.0});
+  list.push_back({"modulo_i64", Binary{BinaryFn::mod, {}}, {ints({kB, 7}), {{7}, true, Fill::positive, DType::i64}}, 1, 1.0});
+  list.push_back({"add_relu6", Binary{BinaryFn::add, kRelu6}, {in({kB, 10, 6, 6}), in({kB, 10, 6, 6})}, 1, 1.0});
+  list.push_back({"gate", Binary{BinaryFn::mul, {}}, {in({kB, 19, 6, 6}), in({kB, 19, 1, 1})}, 1, 1.0});
+  list.push_back({"channel_scale", Binary{BinaryFn::mul, {}}, {in({kB, 11, 3, 4}), constant({11, 1, 1})}, 1, 1.0});
+  list.push_back({"channel_scale_whole", Binary{BinaryFn::add, {}}, {in({kB, 16, 3, 4}), constant({1, 16, 1, 1})}, 1, 1.0});
+  list.push_back({"scalar_first", Binary{BinaryFn::sub, {}}, {constant({}), in({kB, 16, 3, 4})}, 1, 1.0});
+  list.push_back({"plane_constant", Binary{BinaryFn::add, {}}, {in({kB, 6, 3, 4}), constant({1, 6, 3, 4})}, 1, 1.0});
+  list.push_back({"both_broadcast", Binary{BinaryFn::add, {}}, {in({kB, 1, 4}), in({5, 1})}, 1, 1.0});
+  list.push_back({"batch_inside", Binary{BinaryFn::mul, {}}, {in({3, kB, 8}), in({kB, 1})}, 1, 1.0});
+  list.push_back({"prelu_slope", Binary{BinaryFn::prelu, {}}, {in({kB, 5, 3, 3}), constant({5, 1, 1})}, 1, 1.0});
+  list.push_back(
+      {"select", Select{}, {{{kB, 1, 6, 4}, false, Fill::booleans, DType::boolean}, in({kB, 9, 6, 4}), in({kB, 9, 1, 1})}, 1, 1.0});
+  list.push_back({"cast_to_i32", Cast{DType::i32}, {in({kB, 30})}, 1, 1.0});
+  list.push_back({"cast_to_bool", Cast{DType::boolean}, {in({kB, 30})}, 1, 1.0});
+  list.push_back({"cast_to_f32", Cast{DType::f32}, {ints({kB, 30})}, 1, 1.0});
+  list.push_back({"batch_norm",
+                  BatchNorm{1e-3f},
+                  {in({kB, 10, 4, 4}), constant({10}), constant({10}), constant({10}), {{10}, true, Fill::positive}},
+                  1,
+                  4.0});
+}
+
+void add_movement(std::vector<Case>& list) {
+  Reshape flat;
+  flat.form = Reshape::Form::flatten;
+  list.push_back({"flatten", flat, {in({kB, 6, 3, 5})}, 1, 1.0});
+  list.push_back({"transpose_4", Transpose{{0, 2, 3, 1}}, {in({kB, 6, 3, 5})}, 1, 1.0});
+  list.push_back({"transpose_batch_inside", Transpose{{1, 0, 2}}, {in({kB, 6, 5})}, 1, 1.0});
+  list.push_back({"transpose_swap", Transpose{{0, 1, 3, 2}}, {in({kB, 8, 3, 5})}, 1, 1.0});
+  list.push_back({"concat_channels", Concat{1}, {in({kB, 5, 3, 4}), in({kB, 16, 3, 4}), constant({1, 6, 3, 4})}, 1, 1.0});
+  list.back().inputs.pop_back();
+  list.push_back({"concat_channels_even", Concat{1}, {in({kB, 8, 3, 4}), in({kB, 16, 3, 4}), in({kB, 8, 3, 4})}, 1, 1.0});
+  list.push_back({"concat_rows", Concat{2}, {in({kB, 5, 3, 4}), in({kB, 5, 1, 4})}, 1, 1.0});
+  list.push_back({"concat_tokens", Concat{1}, {in({kB, 1, 16}), in({kB, 9, 16})}, 1, 1.0});
+  list.push_back({"slice_channels", Slice{true, {3}, {11}, {1}, {1}}, {in({kB, 16, 3, 4})}, 1, 1.0});
+  list.push_back({"slice_channels_even", Slice{true, {8}, {16}, {1}, {1}}, {in({kB, 24, 3, 4})}, 1, 1.0});
+  list.push_back({"slice_steps", Slice{true, {-1, 0}, {-100, 5}, {2, 3}, {-2, 2}}, {in({kB, 6, 7, 8})}, 1, 1.0});
+  list.push_back({"slice_last_item", Slice{true, {-1}, {std::numeric_limits<int64_t>::max()}, {0}, {1}}, {in({kB, 6})}, 1, 1.0});
+  list.push_back({"split", Split{1, {5, 8, 3}}, {in({kB, 16, 3, 2})}, 3, 1.0});
+  list.push_back({"gather_constant", Gather{1}, {in({kB, 6, 4}), {{3}, true, Fill::indices, DType::i64, 6}}, 1, 1.0});
+  list.push_back({"gather_table", Gather{0}, {constant({7, 5}), {{kB, 2}, false, Fill::indices, DType::i64, 7}}, 1, 1.0});
+  list.push_back({"gather_channels", Gather{1}, {in({kB, 6, 4, 3}), {{5}, true, Fill::indices, DType::i64, 6}}, 1, 1.0});
+  list.push_back({"expand", Expand{Shape{kB, 5, 3, 4}}, {in({kB, 5, 1, 1})}, 1, 1.0});
+  list.push_back({"tile", Tile{Ints{1, 2, 3}}, {in({kB, 3, 4})}, 1, 1.0});
+  for (const PadMode mode : {PadMode::constant, PadMode::reflect, PadMode::edge, PadMode::wrap})
+    list.push_back(
+        {fmt::format("pad_{}", static_cast<int>(mode)), Pad{mode, true, {0, 0, 1, 2}, {0, 0, 2, 1}, 0.5f}, {in({kB, 5, 4, 6})}, 1, 1.0});
+  list.push_back({"pad_channels", Pad{PadMode::constant, true, {0, 1, 0, 0}, {0, 2, 0, 0}, 0.0f}, {in({kB, 6, 3, 3})}, 1, 1.0});
+  list.push_back({"pad_crop", Pad{PadMode::constant, true, {0, 0, -1, 1}, {0, 0, 0, -2}, 0.0f}, {in({kB, 6, 5, 5})}, 1, 1.0});
+}
+
+void add_reductions(std::vector<Case>& list) {
+  const auto window = [](Ints k, Ints s, Ints d, Ints b, Ints e) {
+    return Window{std::move(k), std::move(s), std::move(d), std::move(b), std::move(e), AutoPad::explicit_pads};
+  };
+  list.push_back(
+      {"max_pool", Pool{PoolFn::max, window({3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}), false, false}, {in({kB, 13, 9, 8})}, 1, 1.0});
+  list.push_back({"max_pool_dilated_ceil",
+                  Pool{PoolFn::max, window({2, 3}, {2, 2}, {2, 1}, {0, 1}, {1, 0}), true, false},
+                  {in({kB, 16, 10, 9})},
+                  1,
+                  1.0});
+  list.push_back(
+      {"average_pool", Pool{PoolFn::average, window({3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}), false, false}, {in({kB, 8, 6, 7})}, 1, 1.0});
+  list.push_back({"average_pool_counting",
+                  Pool{PoolFn::average, window({3, 2}, {2, 2}, {1, 1}, {1, 0}, {1, 1}), true, true},
+                  {in({kB, 5, 8, 8})},
+                  1,
+                  1.0});
+  list.push_back({"pool_1d", Pool{PoolFn::max, window({3}, {2}, {1}, {0}, {1}), false, false}, {in({kB, 5, 8})}, 1, 1.0});
+  list.push_back({"pool_3d",
+                  Pool{PoolFn::average, window({2, 2, 3}, {1, 2, 1}, {1, 1, 1}, {0, 0, 1}, {1, 0, 1}), false, false},
+                  {in({kB, 3, 4, 5, 6})},
+                  1,
+                  1.0});
+  list.push_back({"global_average", GlobalPool{PoolFn::average}, {in({kB, 37, 7, 7})}, 1, 1.0});
+  list.push_back({"global_average_large", GlobalPool{PoolFn::average}, {in({kB, 16, 40, 40})}, 1, 1.0});
+  list.push_back({"global_max", GlobalPool{PoolFn::max}, {in({kB, 24, 5, 3})}, 1, 1.0});
+  for (int f = 0; f <= static_cast<int>(ReduceFn::log_sum_exp); ++f) {
+    const auto fn = static_cast<ReduceFn>(f);
+    const bool log_sum = fn == ReduceFn::log_sum;
+    const Shape shape = {kB, 6, 9, 5};
+    Ints axes = {1};
+    if (f % 3 == 1) axes = {2, 3};
+    if (f % 3 == 2) axes = {3};
+    list.push_back({fmt::format("reduce_{}", f),
+                    Reduce{fn, axes, f % 2 == 0, false},
+                    {log_sum ? positive(shape) : in(shape)},
+                    1,
+                    fn == ReduceFn::prod ? 8.0 : 2.0});
+  }
+  list.push_back({"layer_norm_mean", Reduce{ReduceFn::mean, Ints{-1}, true, false}, {in({kB, 9, 200})}, 1, 1.0});
+  list.push_back({"sum_i64", Reduce{ReduceFn::sum, Ints{1}, false, false}, {ints({kB, 9, 4})}, 1, 1.0});
+  list.push_back({"softmax", Softmax{-1, false, false}, {in({kB, 1000})}, 1, 4.0});
+  list.push_back({"softmax_channels", Softmax{1, false, false}, {in({kB, 13, 3, 4})}, 1, 4.0});
+  list.push_back({"softmax_width", Softmax{3, true, false}, {in({kB, 6, 3, 11})}, 1, 4.0});
+  list.push_back({"softmax_flat", Softmax{1, false, true}, {in({kB, 6, 3, 2})}, 1, 4.0});
+}
+
+}  // namespace
+
+const std::vector<Case>& all_cases() {
+  static const std::vector<Case> cases = [] {
+    std::vector<Case> list;
+    add_convolutions(list);
+    add_products(list);
+    add_elementwise(list);
+    add_movement(list);
+    add_reductions(list);
+    return list;
+  }();
+  return cases;
+}
+
+const std::vector<Case>& kernel_cases() {
+  static const std::vector<Case> cases = [] {
+    std::vector<Case> list;
+    for (const Case& c : all_cases()) {
+      for (const char* name : {"depthwise_3x3_s2_uneven", "stem_3x3_s2", "conv_1d", "add_relu6", "gather_constant", "pad_1", "max_pool",
+                               "global_average", "softmax"})
+        if (c.name == name) list.push_back(c);
+    }
+    return list;
+  }();
+  return cases;
+}
+
+}  // namespace fcm::test
