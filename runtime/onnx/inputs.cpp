@@ -110,14 +110,15 @@ void apply_option(OpenInput& input, const Dims& given, const std::string& file, 
 
 void apply_options(std::vector<OpenInput>& inputs, const ImportOptions& options, const std::string& file) {
   std::map<std::string, int64_t> symbols;
-  for (const auto& [name, dims] : options.shapes) {
+  for (const auto& option : options.shapes) {
+    const std::string& name = option.first;  // a plain reference: clang 14 cannot capture a structured binding
     const auto input = std::find_if(inputs.begin(), inputs.end(), [&](const OpenInput& i) { return i.spec.name == name; });
     if (input == inputs.end()) {
       std::string known;
       for (const OpenInput& i : inputs) known += (known.empty() ? "" : ", ") + printable(i.spec.name);
       bad_option(file, fmt::format("the model has no input \"{}\"; its inputs: {}", printable(name), known));
     }
-    apply_option(*input, dims, file, symbols);
+    apply_option(*input, option.second, file, symbols);
   }
   for (OpenInput& input : inputs) {
     for (OpenDim& dim : input.dims) {
