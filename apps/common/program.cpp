@@ -4,12 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <string_view>
-#include <system_error>
 
 #include "apps/common/terminal.h"
 
@@ -52,9 +50,8 @@ ExitCode exit_code_of(fcm_status_code status) {
 int run_program(const std::string& name, bool json, const std::function<int()>& body) {
   try {
     const int code = body();
-    if (std::fflush(stdout) != 0) {
-      throw Failure(kBadInput, "standard output cannot be written: " + std::generic_category().message(errno));
-    }
+    // An earlier flush may have failed already, and the stream keeps only that it did.
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) throw Failure(kBadInput, "standard output cannot be written");
     return code;
   } catch (const Failure& e) {
     return report(name, json, e.code(), e.what());

@@ -12,6 +12,8 @@ namespace fcm::apps {
 namespace {
 
 constexpr size_t kChannels = 3;
+/// The library takes 8-bit pixels for NCHW wherever axis 1 could be that many channels.
+constexpr int64_t kLibraryChannels = 4;
 
 }  // namespace
 
@@ -37,8 +39,9 @@ ImagePort::ImagePort(const fcm_port& port, const std::string& layout) {
   width_ = static_cast<size_t>(port.dims[channels_last ? 2 : 3]);
   if (port.dtype == FCM_UINT8) {
     form_ = Form::bytes;
-  } else if (first && last) {
-    if (port.dtype != FCM_FLOAT32) throw Failure(kUnsupported, what + "; an image for an ambiguous layout is accepted for f32 only");
+  } else if (channels_last && port.dims[1] <= kLibraryChannels) {
+    if (port.dtype != FCM_FLOAT32)
+      throw Failure(kUnsupported, what + "; an image this low is accepted for f32 only; give it as [name=]file.npy");
     form_ = Form::floats;
   }
 }

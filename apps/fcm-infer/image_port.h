@@ -24,7 +24,7 @@ class ImagePort {
   fcm_input input(const std::byte* data, size_t bytes) const;
 
  private:
-  /// The library normalises bytes on the device (a quarter of the upload); not where it would have to guess the layout.
+  /// The library normalises bytes on the device (a quarter of the upload); not where it would take the layout for another.
   enum class Form : uint8_t { normalised_by_library, floats, bytes };
 
   Form form_ = Form::normalised_by_library;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <optional>
 
 #include "apps/common/terminal.h"
 #include "apps/fcm-infer/image_port.h"
@@ -48,9 +49,9 @@ class Infer {
         report_(arguments.json ? make_json_reporter() : make_text_reporter()),
         progress_(arguments.json && !arguments.common.quiet),
         classifier_(is_classifier(session_.outputs(), session_.output_layouts())),
-        softmax_(session_.engine().property("softmax") == "1"),
-        keep_outputs_(!arguments.save.empty() || !arguments.check.empty()),
-        kept_(session_.outputs(), session_.output_layouts()) {}
+        softmax_(session_.engine().property("softmax") == "1") {
+    if (!arguments.save.empty() || !arguments.check.empty()) kept_.emplace(session_.outputs(), session_.output_layouts());
+  }
 
   int run() {
     const InputList inputs = list_inputs(arguments_.inputs);
@@ -68,6 +69,8 @@ class Infer {
 
  private:
   void load_labels() {
+    if (!classifier_ && !arguments_.labels.empty())
+      fmt::print(stderr, "fcm-infer: --labels is not used: the model has no classifier head\n");
     if (!classifier_) return;
     fcm_labels* labels = nullptr;
     if (!arguments_.labels.empty()) {
@@ -191,7 +194,7 @@ class Infer {
       for (size_t i = 0; i < group.outputs.size(); ++i) report.outputs.push_back(summarise(session_.outputs()[i], group.outputs[i]));
     }
     report_->group(report);
-    if (keep_outputs_) kept_.add(std::move(group.outputs), group.items());
+    if (kept_) kept_->add(std::move(group.outputs), group.items());
   }
 
   Classification classify(const Group& group, int64_t item) const {
@@ -212,8 +215,8 @@ class Infer {
     int code = failed_ > 0 ? kBadInput : kOk;
     progress_.clear();
     if (arguments_.repeat > 1 && !total_us_.empty()) report_->repeats(spread_of(compute_us_), spread_of(total_us_), total_us_.size());
-    if (keep_outputs_ && !total_us_.empty()) {
-      const std::vector<HostTensor> outputs = kept_.join();
+    if (kept_ && !total_us_.empty()) {
+      const std::vector<HostTensor> outputs = kept_->join();
       if (!arguments_.save.empty()) save(outputs);
       if (!arguments_.check.empty() && !check(outputs)) code = kCheckFailed;
     }
@@ -222,9 +225,9 @@ class Infer {
   }
 
   void save(const std::vector<HostTensor>& outputs) {
-    save_outputs(kept_, outputs, arguments_.save);
+    save_outputs(*kept_, outputs, arguments_.save);
     std::vector<std::string> paths;
-    for (size_t i = 0; i < outputs.size(); ++i) paths.push_back(kept_.path(arguments_.save, i));
+    for (size_t i = 0; i < outputs.size(); ++i) paths.push_back(kept_->path(arguments_.save, i));
     report_->saved(paths);
   }
 
@@ -232,7 +235,7 @@ class Infer {
     Tolerance tolerance = default_tolerance(session_.engine().property("precision"));
     tolerance.absolute = arguments_.atol.value_or(tolerance.absolute);
     tolerance.relative = arguments_.rtol.value_or(tolerance.relative);
-    const std::vector<Comparison> results = check_outputs(kept_, session_.outputs(), outputs, arguments_.check, tolerance);
+    const std::vector<Comparison> results = check_outputs(*kept_, session_.outputs(), outputs, arguments_.check, tolerance);
     report_->checked(results, tolerance);
     return std::all_of(results.begin(), results.end(), [](const Comparison& r) { return r.passed(); });
   }
@@ -243,8 +246,7 @@ class Infer {
   Progress progress_;
   bool classifier_;
   bool softmax_;
-  bool keep_outputs_;
-  OutputSet kept_;
+  std::optional<OutputSet> kept_;  ///< when they are saved or checked
   Labels labels_{nullptr, &fcm_labels_release};
   std::vector<double> compute_us_;
   std::vector<double> total_us_;
