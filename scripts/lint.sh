@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Checks the style of every source with clang-format and clang-tidy. A file that passed clang-tidy is not looked at again until it, a header
-# that it includes, its compile command or the configuration changes (.deps/lint remembers digests).
-#   scripts/lint.sh [--format-only | --fix]    --fix: rewrites the format; without an option build/release must have been built
+# Checks the format of every source with clang-format, and the product's sources (with --all the tests' too) with clang-tidy. A file that
+# passed clang-tidy is not looked at again until it, a header that it includes, its compile command or the configuration changes
+# (.deps/lint remembers digests). clang-tidy needs build/release to have been built.
+#   scripts/lint.sh [--all | --format-only | --fix]    --fix: rewrites the format
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$FCM_ROOT"
 
@@ -19,10 +20,10 @@ check_format() {
 case "${1:-}" in
   --fix) format -i ;;
   --format-only) check_format ;;
-  '')
+  '' | --all)
     check_format
     [ -f build/release/compile_commands.json ] || fail "build/release is missing: run scripts/test.sh, or cmake --preset release and ninja"
-    python3 scripts/tidy.py build/release
+    python3 scripts/tidy.py build/release "$@"
     ;;
-  *) fail "usage: scripts/lint.sh [--format-only | --fix]" ;;
+  *) fail "usage: scripts/lint.sh [--all | --format-only | --fix]" ;;
 esac
