@@ -118,8 +118,11 @@ struct Geometry {
   int norm_at = 0, bias_at = 0, a_at = 0, b_at = 0, blob_bytes = 0;  ///< packed weights in global memory
   int weight_stages = 1;
   bool red_aliases_e = false;
-  int red_pitch = 0, red_bytes = 0;
-  int s_bias = 0, s_weights = 0, s_x = 0, s_e = 0, s_red = 0, s_stage = 0, s_pool = 0, shared_bytes = 0;
+  int red_pitch = 0, red_items = 0,
+      red_bytes = 0;  ///< partial sums; split > 1: red_items groups of 8 channels from each warp share of each block
+  int s_barrier = 0, s_bias = 0, s_sites = 0, s_weights = 0, s_x = 0, s_e = 0, s_red = 0, s_stage = 0, s_pool = 0, shared_bytes = 0;
+  int e_dump = 0;  ///< offset in a chunk buffer of a row that nobody reads: rows beyond the core region are stored there
+  int sites = 0;   ///< entries of the table of pixel places (0: pixels are flattened)
   int warps = 1, threads = 32;
 };
 
@@ -177,11 +180,17 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
 FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.weight_stages = s.resident ? g.block_chunks : min_of(g.block_chunks, g.copied ? s.stages : 2);
   g.red_pitch = s.project ? bank_pitch(s.n_tile, 4) : 0;
-  g.red_bytes = s.project ? s.warps_k * g.m_tiles * 16 * g.red_pitch : 0;
-  g.red_aliases_e = s.expand && s.project;
+  g.red_items = s.project && s.split > 1 ? ceil_div(g.m_tiles * 16 * (s.n_tile / 8), s.split) : 0;
+  g.red_bytes = !s.project ? 0 : s.split > 1 ? s.split * s.warps_k * g.red_items * 32 : s.warps_k * g.m_tiles * 16 * g.red_pitch;
+  g.red_aliases_e = s.expand && s.project && s.split == 1;  // other blocks push into red while chunk buffers are in use
+  g.sites = g.flat ? 0 : s.expand ? g.x_rows : g.core_px;
   int at = 0;
+  g.s_barrier = at;
+  at += s.project && s.split > 1 ? 16 : 0;
   g.s_bias = at;
   at += s.project ? s.n_tile * 4 : 0;
+  g.s_sites = at;
+  at += round_up(g.sites * 8, 16);
   g.s_weights = at;
   at += g.weight_stages * (g.record_a + g.record_b);
   g.s_x = at;
@@ -220,7 +229,8 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
     g.x_bytes = g.x_rows * g.x_pitch;
   }
   g.e_pitch = bank_pitch(g.e_chunk, g.el);
-  g.e_bytes = g.e_rows * g.e_slots * g.e_pitch;
+  g.e_dump = g.e_rows * g.e_slots * g.e_pitch;
+  g.e_bytes = g.e_dump + (s.expand ? g.e_pitch : 0);
   g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
   g.warp_m = ceil_div(g.m_tiles, s.warps_m);
   g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;

@@ -9,10 +9,12 @@
 
 namespace fcm {
 
-ModuleKernel::ModuleKernel(const jit::Binary& binary, const LaunchPlan& plan) : module_(binary), plan_(plan), kernel_(module_.kernel(plan.kernel)) {
+ModuleKernel::ModuleKernel(const jit::Binary& binary, const LaunchPlan& plan)
+    : module_(binary), plan_(plan), kernel_(module_.kernel(plan.kernel)) {
   cuda_check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.shared_bytes), "module kernel: shared memory");
   if (plan.cluster > 8)
-    cuda_check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), "module kernel: cluster of more than 8 blocks");
+    cuda_check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
+               "module kernel: cluster of more than 8 blocks");
   int device = 0, processors = 0, blocks = 0;
   cuda_check(cudaGetDevice(&device), "current device");
   cuda_check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "multiprocessor count");

@@ -90,8 +90,12 @@ void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice&
     if (!resident && chunks == 1) continue;  // one chunk is resident either way
     t.resident = resident;
     t.stages = s.expand ? 1 : std::min(chunks + 1, 3);
-    if (!refusal(spec, t, device.target).empty()) continue;
-    list.push_back({t, rate(spec, t, batch, device)});
+    for (const int blocks : {1, 2, 3}) {  // more blocks: fewer registers a thread
+      t.min_blocks = blocks;
+      if (blocks > 1 && register_limit(t) > 160) continue;
+      if (!refusal(spec, t, device.target).empty()) break;
+      list.push_back({t, rate(spec, t, batch, device)});
+    }
   }
 }
 
@@ -176,8 +180,8 @@ std::vector<RatedTile> diverse(const std::vector<RatedTile>& sorted, size_t most
 /// Blocks that a multiprocessor holds, by shared memory, registers and threads.
 int concurrency(const TileConfig& t, const Geometry& g, const jit::Target& target) {
   const int by_shared = (shared_limit(target) + 1024) / (g.shared_bytes + 1024);
-  const int registers = std::min(register_limit(t), 128);
-  return std::clamp(std::min(by_shared, 65536 / (registers * g.threads)), 1, 8);
+  const int registers = std::min(register_limit(t), 152);
+  return std::clamp(std::min({by_shared, 65536 / (registers * g.threads), 2048 / g.threads}), 1, 8);
 }
 
 }  // namespace
@@ -214,20 +218,25 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
   busy += chunks * groups * g.warps * a_group / 4;
   if (s.project) {
     const double vectors = std::ceil(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
-    r.finish = 150 + vectors * (60 + 12.0 * s.split * s.warps_k) + (s.split > 1 ? 2 * kClusterBarrier : 2 * kBarrier);
+    r.finish =
+        150 + vectors * (60 + 8.0 * s.split * s.warps_k) + (s.split > 1 ? kClusterBarrier + 12.0 * g.warp_m * g.warp_n : 2 * kBarrier);
     busy += r.finish / 3;
   }
   const double waves = std::ceil(r.blocks / (static_cast<double>(device.multiprocessors) * r.concurrent));
   const double held = std::min<double>(r.concurrent, std::ceil(r.blocks / static_cast<double>(device.multiprocessors)));
+  const double first_weights = s.resident ? weight_bytes : g.weight_stages * static_cast<double>(g.record_a + g.record_b);
+  if (2 * held > r.concurrent)
+    r.prologue = kGlobalLatency + held * first_weights / kBytesACycle + static_cast<double>(s.stages * g.e_bytes) / 64;
   const double reloaded = s.resident && works > device.multiprocessors ? 0.25 : 1.0;
   const double traffic = held * (input_bytes + (waves > 1 ? reloaded : 0.3) * weight_bytes) / kBytesACycle;
-  r.total = waves * std::max({r.fetch + r.expand + r.depthwise + r.finish, held * busy, traffic});
+  const double latency = r.prologue / waves + r.fetch + r.expand + r.depthwise + r.finish;
+  r.total = waves * std::max({latency, held * busy, traffic});
   return r;
 }
 
 std::string to_string(const TileRating& r) {
-  return fmt::format("fetch {:.0f} expand {:.0f} depthwise {:.0f} finish {:.0f}, {} blocks x {}: {:.0f}", r.fetch, r.expand, r.depthwise,
-                     r.finish, r.blocks, r.concurrent, r.total);
+  return fmt::format("prologue {:.0f} fetch {:.0f} expand {:.0f} depthwise {:.0f} finish {:.0f}, {} blocks x {}: {:.0f}", r.prologue,
+                     r.fetch, r.expand, r.depthwise, r.finish, r.blocks, r.concurrent, r.total);
 }
 
 std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const TileDevice& device, size_t most) {

@@ -17,6 +17,7 @@ struct TileDevice {
 
 /// Predicted clock cycles of a module's kernel, by term. Launch and the kernels around it are not included.
 struct TileRating {
+  double prologue = 0;   ///< weights and tables, where the kernel cannot start beside the one before it
   double fetch = 0;      ///< input of a tile until the first arithmetic can start: latency and bytes
   double expand = 0;     ///< expansion of all chunks of a block
   double depthwise = 0;  ///< depthwise stage and projection of all chunks of a block
@@ -31,7 +32,7 @@ struct RatedTile {
 };
 
 TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device);
-/// "fetch 812 expand 240 depthwise 410 finish 900, 128 blocks x 2: 2362".
+/// "prologue 0 fetch 812 expand 240 depthwise 410 finish 900, 128 blocks x 2: 2362".
 std::string to_string(const TileRating& rating);
 
 /// The best `most` legal tiles by rating, best first; the same inputs give the same list. Empty when the spec is refused.

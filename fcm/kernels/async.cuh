@@ -42,23 +42,55 @@ FCM_DEVICE void wait_for_predecessor() {
   if constexpr (kArch >= 900) asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
-/// Barrier of the cluster with release and acquire, so that shared memory written before is readable by its other blocks after.
-FCM_DEVICE void cluster_sync() {
-  if constexpr (kArch >= 900) {
-    asm volatile("barrier.cluster.arrive.aligned;\n\tbarrier.cluster.wait.aligned;" ::: "memory");
-  }
+/// The two halves of the cluster's barrier: what a block wrote before arriving is visible to those that waited.
+FCM_DEVICE void cluster_arrive() {
+  if constexpr (kArch >= 900) asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
 }
-/// Sixteen bytes from the shared memory of cluster block `rank`, at the place that `own` has in this block.
-FCM_DEVICE float4 load_remote(const void* own, u32 rank) {
-  float4 v = float4{0, 0, 0, 0};
-  if constexpr (kArch >= 900) {
-    u32 remote;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(shared_address(own)), "r"(rank));
-    asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(remote) : "memory");
-  }
-  return v;
+FCM_DEVICE void cluster_wait() {
+  if constexpr (kArch >= 900) asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+}
+FCM_DEVICE void cluster_sync() {
+  cluster_arrive();
+  cluster_wait();
+}
+/// The address, in the cluster's shared window, that `own` has in block `rank`.
+FCM_DEVICE u32 remote_address(u32 own, u32 rank) {
+  u32 remote = 0;
+  if constexpr (kArch >= 900) asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(own), "r"(rank));
+  return remote;
 }
 
+/// A barrier in shared memory that counts the bytes that other blocks push.
+FCM_DEVICE void barrier_init(u32 barrier) {
+  if constexpr (kArch >= 900) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n\tfence.mbarrier_init.release.cluster;" ::"r"(barrier) : "memory");
+  }
+}
+/// One thread says how many bytes the phase brings; they may have begun to arrive.
+FCM_DEVICE void barrier_expect(u32 barrier, u32 bytes) {
+  if constexpr (kArch >= 900) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+  }
+}
+FCM_DEVICE void barrier_wait(u32 barrier, u32 parity) {
+  if constexpr (kArch >= 900) {
+    u32 done = 0;
+    while (done == 0) {
+      asm volatile("{ .reg .pred p;\n\tmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n\tselp.u32 %0, 1, 0, p; }"
+                   : "=r"(done)
+                   : "r"(barrier), "r"(parity)
+                   : "memory");
+    }
+  }
+}
+/// Sends two floats to another block's shared memory; its barrier counts them when they are there.
+FCM_DEVICE void push2(u32 remote, float x, float y, u32 remote_barrier) {
+  if constexpr (kArch >= 900) {
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(remote), "f"(x), "f"(y),
+                 "r"(remote_barrier)
+                 : "memory");
+  }
+}
 /// One float from the shared memory of cluster block `rank`.
 FCM_DEVICE float load_remote_float(const void* own, u32 rank) {
   float v = 0.0f;

@@ -1,7 +1,7 @@
 // How results leave a block: sums over warps and cluster in a fixed order, bias, residual, activation, 16-byte stores, pool sums.
 #pragma once
 
-#include "fcm/kernels/stages.cuh"
+#include "fcm/kernels/project.cuh"
 
 namespace fcm::kernel {
 
@@ -42,43 +42,81 @@ FCM_DEVICE float* pool_row(const ModuleArgs& args, const Tile& tile) {
 
 // ---- modules that end with the depthwise stage ----------------------------------------------------------------------------------------
 
-/// Depthwise stage of a chunk, stored: a warp turns 16 pixels x 16 channels from fragments into rows in its own corner of shared memory.
+/// Stores two neighbouring channels.
+template <Math M>
+FCM_DEVICE void store_pair(unsigned char* p, float lo, float hi) {
+  if constexpr (kIs16<M>) {
+    *reinterpret_cast<u32*>(p) = pack2<M>(lo, hi);
+  } else {
+    *reinterpret_cast<float2*>(p) = float2{lo, hi};
+  }
+}
+
+/// One warp's 16 pixels x 16 channels, from fragments through its own corner of shared memory into rows of the output.
+template <class Cfg>
+FCM_DEVICE void store_group(const ModuleArgs& args, const Tile& tile, const float (&lo)[4], const float (&hi)[4], unsigned char* corner,
+                            int m, int first_channel, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int row_bytes = 16 * G.el, row_vectors = 16 / G.vec;
+  const int row = lane >> 2, q = lane & 3;
+  store_pair<S.math>(corner + row * row_bytes + 2 * q * G.el, lo[0], lo[1]);
+  store_pair<S.math>(corner + (row + 8) * row_bytes + 2 * q * G.el, lo[2], lo[3]);
+  store_pair<S.math>(corner + row * row_bytes + (8 + 2 * q) * G.el, hi[0], hi[1]);
+  store_pair<S.math>(corner + (row + 8) * row_bytes + (8 + 2 * q) * G.el, hi[2], hi[3]);
+  __syncwarp();
+#pragma unroll
+  for (int i = lane; i < 16 * row_vectors; i += 32) {
+    const int r = i / row_vectors, channel = first_channel + (i % row_vectors) * G.vec;
+    const long long p = output_pixel<Cfg>(tile, m, r);
+    if (p < 0 || channel >= G.out_pitch) continue;
+    Vector<S.math> v = Vector<S.math>::from(*reinterpret_cast<const uint4*>(corner + r * row_bytes + (i % row_vectors) * 16));
+    clear_pad<Cfg>(v, channel);
+    *reinterpret_cast<uint4*>(static_cast<unsigned char*>(args.output) + (p * G.out_pitch + channel) * G.el) = v.raw();
+  }
+  __syncwarp();
+}
+
+/// Pool sums of a warp over its pixel groups: adds four values of a lane (two channels of each half) where their pixels exist.
+template <class Cfg>
+FCM_DEVICE void add_to_pool(float (&sums)[4], const Tile& tile, const float (&lo)[4], const float (&hi)[4], int m, int lane) {
+  constexpr Math M = Of<Cfg>::S.math;
+  const bool top = output_pixel<Cfg>(tile, m, lane >> 2) >= 0, bottom = output_pixel<Cfg>(tile, m, (lane >> 2) + 8) >= 0;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    sums[i] += (top ? rounded<M>(lo[i]) : 0.0f) + (bottom ? rounded<M>(lo[2 + i]) : 0.0f);
+    sums[2 + i] += (top ? rounded<M>(hi[i]) : 0.0f) + (bottom ? rounded<M>(hi[2 + i]) : 0.0f);
+  }
+}
+
+/// Depthwise stage of a chunk, stored; a warp takes up to two pixel groups at a time so that they share the taps.
 template <class Cfg>
 FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk, const unsigned char* e, const unsigned char* weights,
                             unsigned char* corner, float* pool, WarpPlace at, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int row_bytes = 16 * G.el, row_vectors = 16 / G.vec;
+  constexpr int kTiles = geometry::min_of(G.warp_m, 2);
   const int row = lane >> 2, q = lane & 3;
   for (int k = at.k; k < S.chunk / 16; k += S.warps_k) {
     float sums[4] = {0, 0, 0, 0};
-    for (int m = at.m; m < G.m_tiles; m += S.warps_m) {
+    for (int m0 = at.m; m0 < G.m_tiles; m0 += S.warps_m * kTiles) {
+      int groups[kTiles];
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) groups[t] = geometry::min_of(m0 + t * S.warps_m, G.m_tiles - 1);
+      float v[2][kTiles][4];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float v[4];
-        depthwise<Cfg>(v, e, weights, m, k * 2 + half, lane);
-        store_pair<S.math>(corner + row * row_bytes + (half * 8 + 2 * q) * G.el, v[0], v[1]);
-        store_pair<S.math>(corner + (row + 8) * row_bytes + (half * 8 + 2 * q) * G.el, v[2], v[3]);
-        if constexpr (S.pool != Pool::none) {
-          const bool top = output_pixel<Cfg>(tile, m, row) >= 0, bottom = output_pixel<Cfg>(tile, m, row + 8) >= 0;
+        depthwise<Cfg, kTiles>(v[half], e, weights, groups, k * 2 + half, lane);
 #pragma unroll
-          for (int i = 0; i < 2; ++i)
-            sums[half * 2 + i] += (top ? rounded<S.math>(v[i]) : 0.0f) + (bottom ? rounded<S.math>(v[2 + i]) : 0.0f);
-        }
+        for (int i = 0; i < kTiles * 4; ++i) v[half][i / 4][i % 4] = activation<S.dw_act.fn>(v[half][i / 4][i % 4], S.dw_act.a, S.dw_act.b);
       }
-      __syncwarp();
-      if constexpr (S.pool != Pool::only) {
 #pragma unroll
-        for (int i = lane; i < 16 * row_vectors; i += 32) {
-          const int r = i / row_vectors, channel = chunk * S.chunk + k * 16 + (i % row_vectors) * G.vec;
-          const long long p = output_pixel<Cfg>(tile, m, r);
-          if (p < 0 || channel >= G.out_pitch) continue;
-          Vector<S.math> v = Vector<S.math>::from(*reinterpret_cast<const uint4*>(corner + r * row_bytes + (i % row_vectors) * 16));
-          clear_pad<Cfg>(v, channel);
-          *reinterpret_cast<uint4*>(static_cast<unsigned char*>(args.output) + (p * G.out_pitch + channel) * G.el) = v.raw();
-        }
+      for (int t = 0; t < kTiles; ++t) {
+        if (m0 + t * S.warps_m >= G.m_tiles) continue;
+        if constexpr (S.pool != Pool::none) add_to_pool<Cfg>(sums, tile, v[0][t], v[1][t], groups[t], lane);
+        if constexpr (S.pool != Pool::only)
+          store_group<Cfg>(args, tile, v[0][t], v[1][t], corner, groups[t], chunk * S.chunk + k * 16, lane);
       }
-      __syncwarp();
     }
     if constexpr (S.pool != Pool::none) {
 #pragma unroll
@@ -126,27 +164,60 @@ FCM_DEVICE void publish(const Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
   }
 }
 
+/// The same for a cluster: eight channels of a pixel are an item, items are dealt to the blocks in turn, and every warp pushes its part of
+/// an item to the owner's shared memory, whose barrier counts the bytes. A block waits for its own items alone.
+template <class Cfg>
+FCM_DEVICE void push(const Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp_n], u32 red, u32 barrier, int rank, WarpPlace at,
+                     int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  const u32 to = red + (rank * S.warps_k + at.k) * G.red_items * 32 + (lane & 3) * 8;
+  const auto send = [&](int item, float x, float y) {
+    const u32 owner = static_cast<u32>(item % S.split);
+    push2(remote_address(to + item / S.split * 32, owner), x, y, remote_address(barrier, owner));
+  };
+#pragma unroll
+  for (int j = 0; j < G.warp_m; ++j) {
+    const int m = at.m + j * S.warps_m;
+    if (m >= G.m_tiles) continue;
+#pragma unroll
+    for (int n = 0; n < G.warp_n; ++n) {
+      const int item = (m * 16 + (lane >> 2)) * (S.n_tile / 8) + (at.n * G.warp_n + n) * 2;
+      send(item, acc[j][n].lo[0], acc[j][n].lo[1]);
+      send(item + 1, acc[j][n].hi[0], acc[j][n].hi[1]);
+      send(item + S.n_tile, acc[j][n].lo[2], acc[j][n].lo[3]);
+      send(item + S.n_tile + 1, acc[j][n].hi[2], acc[j][n].hi[3]);
+    }
+  }
+}
+/// Bytes that block `rank` receives for a tile.
+template <class Cfg>
+FCM_DEVICE u32 pushed_bytes(int rank) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr int items = Of<Cfg>::G.m_tiles * 16 * (S.n_tile / 8);
+  return static_cast<u32>((items - rank + S.split - 1) / S.split * S.split * S.warps_k * 32);
+}
+
 /// Sum of a vector's partials: bias, then cluster ranks in order, and within each its warps' K shares in order.
 template <class Cfg>
 FCM_DEVICE Vector<Of<Cfg>::S.math> sum_partials(const unsigned char* red, const float* bias, int r, int column) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
+  const int item = (r * (S.n_tile / 8) + column / 8) / S.split;
+  const unsigned char* from = S.split > 1 ? red + item * 32 + (column % 8) * 4 : red + r * G.red_pitch + column * 4;
+  constexpr int step = S.split > 1 ? G.red_items * 32 : G.m_tiles * 16 * G.red_pitch;
   Vector<S.math> sum;
 #pragma unroll
   for (int i = 0; i < G.vec; ++i) sum.v[i] = bias[column + i];
+#pragma unroll 8
+  for (int part = 0; part < S.split * S.warps_k; ++part) {
 #pragma unroll
-  for (int rank = 0; rank < S.split; ++rank) {
-#pragma unroll
-    for (int k = 0; k < S.warps_k; ++k) {
-#pragma unroll
-      for (int i = 0; i < G.vec; i += 4) {
-        const unsigned char* p = red + (k * G.m_tiles * 16 + r) * G.red_pitch + (column + i) * 4;
-        const float4 v = S.split > 1 ? load_remote(p, rank) : *reinterpret_cast<const float4*>(p);
-        sum.v[i] += v.x;
-        sum.v[i + 1] += v.y;
-        sum.v[i + 2] += v.z;
-        sum.v[i + 3] += v.w;
-      }
+    for (int i = 0; i < G.vec; i += 4) {
+      const float4 v = *reinterpret_cast<const float4*>(from + part * step + i * 4);
+      sum.v[i] += v.x;
+      sum.v[i + 1] += v.y;
+      sum.v[i + 2] += v.z;
+      sum.v[i + 3] += v.w;
     }
   }
   return sum;
@@ -205,8 +276,10 @@ FCM_DEVICE void finish_tile(const ModuleArgs& args, const Tile& tile, unsigned c
                             int n_block, int rank, int thread) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int vectors = S.n_tile / G.vec;
-  for (int i = rank * G.threads + thread; i < G.m_tiles * 16 * vectors; i += S.split * G.threads) {
+  constexpr int vectors = S.n_tile / G.vec, sub = 8 / G.vec;  // vectors of an item of eight channels
+  for (int t = thread;; t += G.threads) {
+    const int i = S.split == 1 ? t : ((t / sub) * S.split + rank) * sub + t % sub;
+    if (i >= G.m_tiles * 16 * vectors) break;
     const int r = i / vectors, column = (i % vectors) * G.vec, channel = n_block * S.n_tile + column;
     const long long p = output_pixel<Cfg>(tile, r / 16, r % 16);
     const bool valid = p >= 0 && channel < G.out_pitch;

@@ -53,16 +53,37 @@ FCM_DEVICE Tile locate(int work, int batch) {
   return t;
 }
 
-/// A pixel of the region that the module reads: where it is in the plane and where it goes in a chunk buffer.
+/// A pixel of the core region, relative to the tile: the byte where its row lies in a chunk buffer, and its row and column in the halo'd
+/// region. The same for every tile, so a block computes the table once. Entries beyond the core region point at the dump row.
+struct Place {
+  u32 offset;
+  u32 yx;  // row << 16 | column
+};
+
+template <class Cfg>
+FCM_DEVICE void make_places(Place* table, int thread) {
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (!G.flat) {
+    constexpr Window w = Of<Cfg>::S.dw_window;
+    for (int px = thread; px < G.sites; px += G.threads) {
+      const int ey = px / G.ax.core + G.ay.core_at, ex = px % G.ax.core + G.ax.core_at;
+      const int slot = ey * G.e_slots + (ex % w.sw) * G.e_half + ex / w.sw;
+      const bool core = px < G.core_px;
+      table[px] = Place{static_cast<u32>(core ? slot * G.e_pitch : G.e_dump), core ? static_cast<u32>(ey << 16 | ex) : 0u};
+    }
+  }
+}
+
+/// A pixel of the region that the module reads, on the plane that the depthwise stage reads (flat: on the output plane).
 struct Site {
   int image, y, x;
   bool inside;
-  int slot;
+  int offset;  // of its row in a chunk buffer
 };
 
-/// The `px`-th pixel of the core region (row by row), on the plane that the depthwise stage reads; flat: of the pixel run.
+/// The `px`-th pixel of the core region (row by row), or of the pixel run.
 template <class Cfg>
-FCM_DEVICE Site site_of(const Tile& tile, int px) {
+FCM_DEVICE Site site_of(const Tile& tile, const Place* table, int px) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   Site s;
@@ -73,15 +94,15 @@ FCM_DEVICE Site site_of(const Tile& tile, int px) {
     s.image = p / plane;
     s.y = (p % plane) / S.out_w;
     s.x = (p % plane) % S.out_w;
-    s.slot = px;
+    s.offset = px * G.e_pitch;
   } else {
     constexpr Window w = S.dw_window;
-    const int ey = px / G.ax.core + G.ay.core_at, ex = px % G.ax.core + G.ax.core_at;
+    const Place at = table[px];
     s.image = tile.image;
-    s.y = tile.oy * w.sh - w.top + ey;
-    s.x = tile.ox * w.sw - w.left + ex;
-    s.inside = s.y >= 0 && s.y < S.mid_h && s.x >= 0 && s.x < S.mid_w;
-    s.slot = ey * G.e_slots + (ex % w.sw) * G.e_half + ex / w.sw;
+    s.y = tile.oy * w.sh - w.top + static_cast<int>(at.yx >> 16);
+    s.x = tile.ox * w.sw - w.left + static_cast<int>(at.yx & 0xffffu);
+    s.inside = static_cast<u32>(s.y) < static_cast<u32>(S.mid_h) && static_cast<u32>(s.x) < static_cast<u32>(S.mid_w);
+    s.offset = static_cast<int>(at.offset);
   }
   return s;
 }
@@ -141,16 +162,16 @@ FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned cha
 
 /// Input tile of the expansion: all channels (or whole patches) of the core region, rows of x_pitch bytes.
 template <class Cfg>
-FCM_DEVICE void load_input_tile(const ModuleArgs& args, const Tile& tile, unsigned char* x, int thread) {
+FCM_DEVICE void load_input_tile(const ModuleArgs& args, const Tile& tile, const Place* table, unsigned char* x, int thread) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   if constexpr (S.conv) {
-    for (int px = thread; px < G.core_px; px += G.threads) gather_patch<Cfg, G.k1>(args, site_of<Cfg>(tile, px), x + px * G.x_pitch);
+    for (int px = thread; px < G.core_px; px += G.threads) gather_patch<Cfg, G.k1>(args, site_of<Cfg>(tile, table, px), x + px * G.x_pitch);
   } else {
     constexpr int vectors = G.k1 / G.vec;
     for (int i = thread; i < G.core_px * vectors; i += G.threads) {
       const int px = i / vectors, v = i % vectors;
-      const Site s = site_of<Cfg>(tile, px);
+      const Site s = site_of<Cfg>(tile, table, px);
       const bool valid = s.inside && v * G.vec < G.in_pitch;
       copy16(x + px * G.x_pitch + v * 16, valid ? pixel_of<Cfg>(args, tile, s, px) + v * 16 : args.input, valid);
     }
@@ -159,22 +180,22 @@ FCM_DEVICE void load_input_tile(const ModuleArgs& args, const Tile& tile, unsign
 
 /// A chunk of channels straight from the input into a chunk buffer (modules that start with the depthwise stage or a projection).
 template <class Cfg>
-FCM_DEVICE void load_chunk(const ModuleArgs& args, const Tile& tile, int chunk, unsigned char* e, int thread) {
+FCM_DEVICE void load_chunk(const ModuleArgs& args, const Tile& tile, const Place* table, int chunk, unsigned char* e, int thread) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   if constexpr (S.conv) {
     for (int px = thread; px < G.core_px; px += G.threads) {
-      const Site s = site_of<Cfg>(tile, px);
-      gather_patch<Cfg, G.e_chunk>(args, s, e + s.slot * G.e_pitch);
+      const Site s = site_of<Cfg>(tile, table, px);
+      gather_patch<Cfg, G.e_chunk>(args, s, e + s.offset);
     }
   } else {
     constexpr int vectors = G.e_chunk / G.vec;
     for (int i = thread; i < G.core_px * vectors; i += G.threads) {
       const int px = i / vectors, v = i % vectors;
-      const Site s = site_of<Cfg>(tile, px);
+      const Site s = site_of<Cfg>(tile, table, px);
       const int channel = chunk * G.e_chunk + v * G.vec;
       const bool valid = s.inside && channel < G.in_pitch;
-      copy16(e + s.slot * G.e_pitch + v * 16, valid ? pixel_of<Cfg>(args, tile, s, px) + channel * G.el : args.input, valid);
+      copy16(e + s.offset + v * 16, valid ? pixel_of<Cfg>(args, tile, s, px) + channel * G.el : args.input, valid);
     }
   }
 }

@@ -30,6 +30,10 @@ struct Block {
   int my_chunks = (G.chunks - rank + S.split - 1) / S.split;
   WarpPlace at = place_of<Cfg>(warp);
 
+  u32 phase = 0;  // of the barrier that counts pushed sums
+
+  FCM_DEVICE Place* places() const { return reinterpret_cast<Place*>(shared + G.s_sites); }
+  FCM_DEVICE u32 barrier() const { return shared_address(shared + G.s_barrier); }
   FCM_DEVICE int chunk_of(int i) const { return rank + i * S.split; }
   /// Stage of the weights of the `step`-th chunk that this block handles (its `i`-th of the tile).
   FCM_DEVICE unsigned char* weights_of(int step, int i) const {
@@ -55,8 +59,13 @@ struct Block {
     const int ahead = kRing ? (G.copied ? S.stages - 1 : 1) : G.block_chunks;
     for (int i = 0; i < ahead && i < my_chunks; ++i) fetch_weights(i, i);
     copy_commit();
+    if constexpr (S.project && S.split > 1) {
+      if (thread == 0) barrier_init(barrier());
+      cluster_arrive();  // waited for before the first push
+    }
+    make_places<Cfg>(places(), thread);
     clear_buffers();
-    // Rows between the core region and the padded count feed unused rows of the expansion; they only have to be there.
+    __syncthreads();  // the table is there
   }
 
   using Sums = Accumulator[G.warp_m][S.project ? G.warp_n : 1];
@@ -87,18 +96,24 @@ struct Block {
   FCM_DEVICE void finish(const Sums& acc, const Tile& tile, bool more) {
     if constexpr (S.project) {
       unsigned char* red = shared + G.s_red;
-      if constexpr (G.red_aliases_e) __syncthreads();  // all warps are done with the chunk buffers
-      publish<Cfg>(acc, red, at, lane);
       if constexpr (S.split > 1) {
-        cluster_sync();
+        if (thread == 0) barrier_expect(barrier(), pushed_bytes<Cfg>(rank));
+        cluster_wait();  // all blocks have set up their barriers and are done with the sums of the tile before
+        push<Cfg>(acc, shared_address(red), barrier(), rank, at, lane);
+        barrier_wait(barrier(), phase);
+        phase ^= 1u;
       } else {
+        if constexpr (G.red_aliases_e) __syncthreads();  // all warps are done with the chunk buffers
+        publish<Cfg>(acc, red, at, lane);
         __syncthreads();
       }
       finish_tile<Cfg>(args, tile, red, reinterpret_cast<const float*>(shared + G.s_bias), shared + G.s_x, n_block, rank, thread);
-      if constexpr (S.split > 1) cluster_sync();  // no block overwrites or leaves while others read its sums
+      if constexpr (S.split > 1) {
+        if (more) cluster_arrive();
+      }
       if constexpr (G.red_aliases_e && !G.flat) {
         if (more) {
-          if constexpr (S.split == 1) __syncthreads();
+          __syncthreads();
           clear_buffers();
         }
       }
@@ -112,7 +127,7 @@ struct Block {
     for (; work < works; work += work_step) {
       const Tile tile = locate<Cfg>(work, args.batch);
       const bool more = work + work_step < works;
-      load_input_tile<Cfg>(args, tile, shared + G.s_x, thread);
+      load_input_tile<Cfg>(args, tile, places(), shared + G.s_x, thread);
       copy_commit();
       copy_wait<0>();
       __syncthreads();
@@ -124,7 +139,7 @@ struct Block {
           if (i + 1 < my_chunks || more) fetch_weights(step + 1, next);
           copy_commit();
         }
-        expand_chunk<Cfg>(tile, shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
+        expand_chunk<Cfg>(tile, places(), shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
         __syncthreads();  // the chunk is whole
         consume(acc, tile, chunk_of(i), buffer_of(step), weights_of(step, i));
         if constexpr (kRing) copy_wait<0>();
@@ -147,7 +162,7 @@ struct Block {
   }
   FCM_DEVICE void fetch(const Cursor& c, bool with_weights) {
     if (c.work >= works) return;
-    load_chunk<Cfg>(args, locate<Cfg>(c.work, args.batch), chunk_of(c.i), buffer_of(c.step), thread);
+    load_chunk<Cfg>(args, locate<Cfg>(c.work, args.batch), places(), chunk_of(c.i), buffer_of(c.step), thread);
     if (kRing && with_weights) fetch_weights(c.step, c.i);
   }
 

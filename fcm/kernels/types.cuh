@@ -117,11 +117,29 @@ FCM_DEVICE float rounded(float x) {
 }
 
 FCM_DEVICE float sigmoid(float x) {
-  return 1.0f / (1.0f + __expf(-x));
+  return __fdividef(1.0f, 1.0f + __expf(-x));
+}
+
+/// Larger and smaller of two; NaN passes.
+FCM_DEVICE float max_nan(float x, float y) {
+  if constexpr (kArch >= 800) {
+    float z;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+    return z;
+  }
+  return x < y ? y : x;
+}
+FCM_DEVICE float min_nan(float x, float y) {
+  if constexpr (kArch >= 800) {
+    float z;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+    return z;
+  }
+  return x > y ? y : x;
 }
 FCM_DEVICE float clamp(float x, float lo, float hi) {
-  return x < lo ? lo : (x > hi ? hi : x);
-}  // NaN passes
+  return min_nan(max_nan(x, lo), hi);
+}
 
 /// log(1 + e^x) without overflow.
 FCM_DEVICE float softplus(float x) {
@@ -131,7 +149,7 @@ FCM_DEVICE float softplus(float x) {
 /// The activation `fn` (a value of fcm::UnaryFn) at x; NaN passes through each of them.
 template <int fn>
 FCM_DEVICE float activation(float x, float a, float b) {
-  if constexpr (fn == 1) return x < 0.0f ? 0.0f : x;
+  if constexpr (fn == 1) return max_nan(x, 0.0f);
   if constexpr (fn == 2) return clamp(x, a, b);
   if constexpr (fn == 3) return x < 0.0f ? a * x : x;
   if constexpr (fn == 4) return x < 0.0f ? a * expm1f(x) : x;
@@ -146,6 +164,45 @@ FCM_DEVICE float activation(float x, float a, float b) {
   if constexpr (fn == 13) return x * tanhf(softplus(x));
   if constexpr (fn == 14) return x / (1.0f + fabsf(x));
   return x;
+}
+
+/// True when rounding to the element type and clipping at `x` commute: x is an integer that the type holds.
+template <Math M>
+FCM_CONSTEXPR bool is_exact_bound(float x) {
+  const float most = M == Math::f16 ? 2048.0f : 256.0f;
+  return x >= -most && x <= most && static_cast<float>(static_cast<int>(x)) == x;
+}
+
+template <Math M>
+FCM_DEVICE u32 min2_nan(u32 x, u32 y) {
+  u32 z;
+  if constexpr (M == Math::f16) {
+    asm("min.NaN.f16x2 %0, %1, %2;" : "=r"(z) : "r"(x), "r"(y));
+  } else {
+    asm("min.NaN.bf16x2 %0, %1, %2;" : "=r"(z) : "r"(x), "r"(y));
+  }
+  return z;
+}
+/// pack2 of the positive parts, in one instruction.
+template <Math M>
+FCM_DEVICE u32 pack2_relu(float lo, float hi) {
+  u32 y;
+  if constexpr (M == Math::f16) {
+    asm("cvt.rn.relu.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(hi), "f"(lo));
+  } else {
+    asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(hi), "f"(lo));
+  }
+  return y;
+}
+
+/// Activation of two values, packed. ReLU and ReLU-n are done in the conversion and on the packed pair where the target can.
+template <Math M, int fn>
+FCM_DEVICE u32 activate_pack2(float lo, float hi, float a, float b, bool exact_upper) {
+  if constexpr (kArch >= 800 && fn == 1) return pack2_relu<M>(lo, hi);
+  if constexpr (kArch >= 800 && fn == 2) {
+    if (a == 0.0f && exact_upper) return min2_nan<M>(pack2_relu<M>(lo, hi), pack2<M>(b, b));
+  }
+  return pack2<M>(activation<fn>(lo, a, b), activation<fn>(hi, a, b));
 }
 
 }  // namespace fcm::kernel

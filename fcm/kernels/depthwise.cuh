@@ -1,0 +1,133 @@
+// The depthwise stage on one chunk of channels, out of the chunk buffer into registers.
+//
+// A warp computes groups of 2 rows x 8 columns of output pixels by eight channels: the accumulator layout of mma.cuh, so that a result is
+// a left operand of the projection as it stands.
+#pragma once
+
+#include "fcm/kernels/expand.cuh"
+
+namespace fcm::kernel {
+
+/// Slots from the first column's to that of column `x` of the halo'd region: columns of one residue modulo the stride lie together.
+template <class Cfg>
+FCM_CONSTEXPR int column_offset(int x) {
+  return (x % Of<Cfg>::S.dw_window.sw) * Of<Cfg>::G.e_half + x / Of<Cfg>::S.dw_window.sw;
+}
+
+/// Matrices of `rows` consecutive rows of the halo'd region: four at a time (one too many where three are left), then two, then one.
+template <int rows, int row_bytes>
+FCM_DEVICE void load_window_rows(u32 (&m)[geometry::round_up(rows, 4)], u32 at) {
+#pragma unroll
+  for (int r = 0; r < rows; r += 4) {
+    if (rows - r >= 3) {
+      ldmatrix(*reinterpret_cast<u32(*)[4]>(&m[r]), at + r * row_bytes);
+    } else if (rows - r == 2) {
+      ldmatrix(*reinterpret_cast<u32(*)[2]>(&m[r]), at + r * row_bytes);
+    } else {
+      ldmatrix(*reinterpret_cast<u32(*)[1]>(&m[r]), at + r * row_bytes);
+    }
+  }
+}
+
+/// Eight channels of kTiles pixel groups with tensor cores: for each tap, pixels x diag(weights of the tap). Columns of the diagonal are
+/// output channels, its rows the eight input channels that hold them. An 8 x 8 matrix (eight pixels of one row, eight channels), loaded
+/// once, serves every tap and both output rows that it lies under. A single group adds up in one chain a window column, since nothing
+/// else hides the latency of a chain.
+template <class Cfg, int kTiles>
+FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, const unsigned char* weights, const int (&tile)[kTiles],
+                              int group, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr Window w = S.dw_window;
+  constexpr int pairs = (w.kh + 1) / 2, words = w.kw * pairs, chains = kTiles == 1 ? geometry::min_of(w.kw, 3) : 1;
+  const int n = lane >> 2, k = ((group * 8 + n) / S.multiplier) & 7;
+  const bool active = (lane & 3) == k >> 1;
+  const u32 pick_first = !active ? 0x4444u : (k & 1) ? 0x1044u : 0x4410u;
+  const u32 pick_second = !active ? 0x4444u : (k & 1) ? 0x3244u : 0x4432u;
+  u32 taps[geometry::round_up(words, 4)];
+  const uint4* packed = reinterpret_cast<const uint4*>(weights + G.dw_at + (group * 8 + n) * G.dw_channel_bytes);
+#pragma unroll
+  for (int i = 0; i < words; i += 4) {
+    const uint4 v = packed[i / 4];
+    taps[i] = v.x;
+    taps[i + 1] = v.y;
+    taps[i + 2] = v.z;
+    taps[i + 3] = v.w;
+  }
+  const int channel = (group * 8 / S.multiplier) & ~7;
+  const u32 base = shared_address(e) + ((lane >> 3) * G.e_slots + (lane & 7)) * G.e_pitch + channel * 2;
+  float part[chains][kTiles][4] = {};
+#pragma unroll
+  for (int kx = 0; kx < w.kw; ++kx) {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+      float(&sum)[4] = kx % chains == 0 ? acc[t] : part[kx % chains][t];
+      u32 m[geometry::round_up(G.dw_rows, 4)];
+      const int slot = (tile[t] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[t] % G.m_tiles_w) * 8;
+      load_window_rows<G.dw_rows, G.e_slots * G.e_pitch>(m, base + (slot + column_offset<Cfg>(kx * w.dw)) * G.e_pitch);
+#pragma unroll
+      for (int ky = 0; ky < w.kh; ky += 2) {
+        const u32 tap = taps[kx * pairs + ky / 2], b0 = __byte_perm(tap, 0, pick_first);
+        if (ky + 1 < w.kh) {
+          const u32 b1 = __byte_perm(tap, 0, pick_second);
+          mma_k16<S.math>(sum, m[ky * w.dh], m[ky * w.dh + w.sh], m[(ky + 1) * w.dh], m[(ky + 1) * w.dh + w.sh], b0, b1);
+        } else {
+          mma_k8<S.math>(sum, m[ky * w.dh], m[ky * w.dh + w.sh], b0);
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int i = kTiles * 4; i < chains * kTiles * 4; ++i) acc[(i / 4) % kTiles][i % 4] += part[i / (kTiles * 4)][(i / 4) % kTiles][i % 4];
+}
+
+/// The same on CUDA cores in FP32: a lane computes two channels of one column in both rows; rows are read once for all taps.
+template <class Cfg, int kTiles>
+FCM_DEVICE void depthwise_fma(float (&acc)[kTiles][4], const unsigned char* e, const unsigned char* weights, const int (&tile)[kTiles],
+                              int group, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr Window w = S.dw_window;
+  const int out = group * 8 + 2 * (lane & 3);
+  const unsigned char* taps = weights + G.dw_at + out * 4;
+#pragma unroll
+  for (int t = 0; t < kTiles; ++t) {
+    const int slot = (tile[t] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[t] % G.m_tiles_w) * 8 + (lane >> 2);
+#pragma unroll
+    for (int kx = 0; kx < w.kw; ++kx) {
+      float2 v[G.dw_rows];
+#pragma unroll
+      for (int r = 0; r < G.dw_rows; ++r) {
+        const float* p = reinterpret_cast<const float*>(e + (slot + r * G.e_slots + column_offset<Cfg>(kx * w.dw)) * G.e_pitch);
+        v[r] = S.multiplier == 1 ? *reinterpret_cast<const float2*>(p + out) : float2{p[out / S.multiplier], p[(out + 1) / S.multiplier]};
+      }
+#pragma unroll
+      for (int ky = 0; ky < w.kh; ++ky) {
+        const float2 tap = *reinterpret_cast<const float2*>(taps + (kx * w.kh + ky) * S.chunk * 4);
+        acc[t][0] += v[ky * w.dh].x * tap.x;
+        acc[t][1] += v[ky * w.dh].y * tap.y;
+        acc[t][2] += v[ky * w.dh + w.sh].x * tap.x;
+        acc[t][3] += v[ky * w.dh + w.sh].y * tap.y;
+      }
+    }
+  }
+}
+
+/// Depthwise stage with bias, before its activation, on the pixel groups `tile` and the `group`-th eight channels of the chunk.
+template <class Cfg, int kTiles>
+FCM_DEVICE void depthwise(float (&acc)[kTiles][4], const unsigned char* e, const unsigned char* weights, const int (&tile)[kTiles],
+                          int group, int lane) {
+  const float2 bias = *reinterpret_cast<const float2*>(weights + Of<Cfg>::G.dw_bias_at + (group * 8 + 2 * (lane & 3)) * 4);
+#pragma unroll
+  for (int t = 0; t < kTiles; ++t) {
+    acc[t][0] = acc[t][2] = bias.x;
+    acc[t][1] = acc[t][3] = bias.y;
+  }
+  if constexpr (kIs16<Of<Cfg>::S.math>) {
+    depthwise_mma<Cfg, kTiles>(acc, e, weights, tile, group, lane);
+  } else {
+    depthwise_fma<Cfg, kTiles>(acc, e, weights, tile, group, lane);
+  }
+}
+
+}  // namespace fcm::kernel

@@ -1,0 +1,134 @@
+// The first dense stage on one chunk of channels: input tile x packed weights -> activated rows of the chunk buffer.
+#pragma once
+
+#include "fcm/kernels/load.cuh"
+
+namespace fcm::kernel {
+
+/// Four 8 x 8 matrices to shared memory: lane l gives the row address of row l % 8 of matrix l / 8.
+FCM_DEVICE void stmatrix(u32 address, const u32 (&v)[4]) {
+  if constexpr (kArch >= 900) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(v[0]), "r"(v[1]), "r"(v[2]),
+                 "r"(v[3])
+                 : "memory");
+  }
+}
+
+/// Two neighbouring channels of a middle stage, activated and packed.
+template <class Cfg, bool kExpansion>
+FCM_DEVICE u32 activate_pair(float lo, float hi) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Activation f = kExpansion ? S.expand_act : S.dw_act;
+  constexpr bool exact = is_exact_bound<S.math>(f.b);
+  return activate_pack2<S.math, f.fn>(lo, hi, f.a, f.b, exact);
+}
+
+/// Byte of the `px`-th core pixel's row in a chunk buffer; the dump row for pixels beyond the core.
+template <class Cfg>
+FCM_DEVICE int row_offset(const Place* table, int px) {
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (G.flat) return px < G.core_px ? px * G.e_pitch : G.e_dump;
+  return static_cast<int>(table[px].offset);
+}
+
+/// 16 pixels x 16 kCols channels of 16-bit results, with matrix stores.
+template <class Cfg, int kCols>
+FCM_DEVICE void store_matrices(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0,
+                               const bool (&inside)[2], bool border, int lane) {
+  const int px = m * 16 + (lane >> 4) * 8 + (lane & 7);
+  const u32 to = shared_address(e) + row_offset<Cfg>(table, px) + (n0 * 16 + ((lane >> 3) & 1) * 8) * 2;
+#pragma unroll
+  for (int n = 0; n < kCols; ++n) {
+    u32 v[4] = {activate_pair<Cfg, true>(acc[n].lo[0], acc[n].lo[1]), activate_pair<Cfg, true>(acc[n].hi[0], acc[n].hi[1]),
+                activate_pair<Cfg, true>(acc[n].lo[2], acc[n].lo[3]), activate_pair<Cfg, true>(acc[n].hi[2], acc[n].hi[3])};
+    if (border) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) v[i] = inside[i / 2] ? v[i] : 0u;
+    }
+    stmatrix(to + n * 32, v);
+  }
+}
+
+/// The same with plain stores: any target, FP32 too.
+template <class Cfg, int kCols>
+FCM_DEVICE void store_pairs(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0, const bool (&inside)[2],
+                            int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr int el = Of<Cfg>::G.el;
+  constexpr Activation f = S.expand_act;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    unsigned char* to = e + row_offset<Cfg>(table, m * 16 + half * 8 + (lane >> 2)) + (n0 * 16 + 2 * (lane & 3)) * el;
+#pragma unroll
+    for (int i = 0; i < 2 * kCols; ++i) {
+      const float* v = (i % 2 == 0 ? acc[i / 2].lo : acc[i / 2].hi) + 2 * half;
+      if constexpr (kIs16<S.math>) {
+        const u32 packed = activate_pair<Cfg, true>(v[0], v[1]);
+        *reinterpret_cast<u32*>(to + i * 8 * el) = inside[half] ? packed : 0u;
+      } else {
+        const float2 pair{activation<f.fn>(v[0], f.a, f.b), activation<f.fn>(v[1], f.a, f.b)};
+        *reinterpret_cast<float2*>(to + i * 8 * el) = inside[half] ? pair : float2{0.0f, 0.0f};
+      }
+    }
+  }
+}
+
+/// Whether some pixels of the tile's region lie outside the plane.
+template <class Cfg>
+FCM_DEVICE bool touches_border(const Tile& tile) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr Window w = S.dw_window;
+  if constexpr (G.flat || G.tiles == 1) return false;
+  const int y = tile.oy * w.sh - w.top + G.ay.core_at, x = tile.ox * w.sw - w.left + G.ax.core_at;
+  return y < 0 || x < 0 || y + G.ay.core > S.mid_h || x + G.ax.core > S.mid_w;
+}
+
+/// Expansion of the whole core region to the chunk's channels. Warps share units of expand_m x expand_n tiles. Pixels outside the plane
+/// become zero after the activation: they are the padding of the depthwise stage.
+template <class Cfg>
+FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigned char* x, const unsigned char* weights, unsigned char* e,
+                             int warp, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int kRows = S.expand_m, kCols = S.expand_n, kDepth = G.k1 / G.ks;
+  constexpr int m_units = G.x_rows / (16 * kRows), n_units = G.e_chunk / (16 * kCols);
+  const int q = lane & 3;
+  const bool border = touches_border<Cfg>(tile);
+  const float* bias = reinterpret_cast<const float*>(weights + G.expand_bias_at);
+  for (int unit = warp; unit < m_units * n_units; unit += G.warps) {
+    const int m0 = (unit % m_units) * kRows, n0 = (unit / m_units) * kCols;
+    Accumulator acc[kRows][kCols];
+#pragma unroll
+    for (int n = 0; n < kCols; ++n) {
+      const float2 lo = *reinterpret_cast<const float2*>(bias + (n0 + n) * 16 + 2 * q);
+      const float2 hi = *reinterpret_cast<const float2*>(bias + (n0 + n) * 16 + 8 + 2 * q);
+#pragma unroll
+      for (int m = 0; m < kRows; ++m) acc[m][n] = Accumulator{{lo.x, lo.y, lo.x, lo.y}, {hi.x, hi.y, hi.x, hi.y}};
+    }
+#pragma unroll 4
+    for (int k = 0; k < kDepth; ++k) {
+      AFragment<S.math> a[kRows];
+#pragma unroll
+      for (int m = 0; m < kRows; ++m) a[m] = load_rows<S.math>(x + (m0 + m) * 16 * G.x_pitch, G.x_pitch, k * G.ks, lane);
+      const unsigned char* units = weights + (n0 * kDepth + k) * geometry::kUnitBytes;
+      multiply<S.math>(
+          acc, a, [&](int n) { return units + n * kDepth * geometry::kUnitBytes; }, lane);
+    }
+#pragma unroll
+    for (int m = 0; m < kRows; ++m) {
+      bool inside[2] = {true, true};
+      if (border) {
+        inside[0] = site_of<Cfg>(tile, table, (m0 + m) * 16 + (lane >> 2)).inside;
+        inside[1] = site_of<Cfg>(tile, table, (m0 + m) * 16 + 8 + (lane >> 2)).inside;
+      }
+      if constexpr (kIs16<S.math> && kArch >= 900) {
+        store_matrices<Cfg>(table, e, acc[m], m0 + m, n0, inside, border, lane);
+      } else {
+        store_pairs<Cfg>(table, e, acc[m], m0 + m, n0, inside, lane);
+      }
+    }
+  }
+}
+
+}  // namespace fcm::kernel

@@ -1,0 +1,97 @@
+// The last dense stage on one chunk of channels: left operands from the depthwise stage (in registers), or rows of the chunk buffer.
+#pragma once
+
+#include "fcm/kernels/depthwise.cuh"
+
+namespace fcm::kernel {
+
+/// Left operands: `k`-th ks channels of the chunk on groups of 16 pixels, computed in registers or read as they are.
+template <class Cfg, int kTiles>
+FCM_DEVICE void projection_operands(AFragment<Of<Cfg>::S.math> (&a)[kTiles], const unsigned char* e, const unsigned char* weights,
+                                    const int (&tile)[kTiles], int k, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (!S.dw) {
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) a[t] = load_rows<S.math>(e + tile[t] * 16 * G.e_pitch, G.e_pitch, k * G.ks, lane);
+  } else if constexpr (kIs16<S.math>) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float v[kTiles][4];
+      depthwise<Cfg, kTiles>(v, e, weights, tile, k * 2 + half, lane);
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+        a[t].r[2 * half] = activate_pair<Cfg, false>(v[t][0], v[t][1]);
+        a[t].r[2 * half + 1] = activate_pair<Cfg, false>(v[t][2], v[t][3]);
+      }
+    }
+  } else {
+    float v[kTiles][4];
+    depthwise<Cfg, kTiles>(v, e, weights, tile, k, lane);
+#pragma unroll
+    for (int i = 0; i < kTiles * 4; ++i)
+      a[i / 4].r[i % 4] = __float_as_uint(activation<S.dw_act.fn>(v[i / 4][i % 4], S.dw_act.a, S.dw_act.b));
+  }
+}
+
+/// Multiplies a left operand by the gate of its images. `channel` is the operand's first channel.
+template <class Cfg>
+FCM_DEVICE void apply_gate(AFragment<Of<Cfg>::S.math>& a, const ModuleArgs& args, const Tile& tile, int m, int channel, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int plane = S.out_h * S.out_w;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int last = tile.end - 1, p = tile.first + m * 16 + half * 8 + (lane >> 2);
+    const int image = (p < last ? p : last) / plane;
+    const unsigned char* g = static_cast<const unsigned char*>(args.gate) + static_cast<long long>(image) * G.in_pitch * G.el;
+    const int c = channel + 2 * (lane & 3);
+    if constexpr (kIs16<S.math>) {
+      const u32* pairs = reinterpret_cast<const u32*>(g);
+      if (c < G.in_pitch) a.r[half] = multiply2<S.math>(a.r[half], pairs[c / 2]);
+      if (c + 8 < G.in_pitch) a.r[2 + half] = multiply2<S.math>(a.r[2 + half], pairs[c / 2 + 4]);
+    } else if (c < G.in_pitch) {
+      const float2 v = *reinterpret_cast<const float2*>(g + c * 4);
+      a.r[2 * half] = __float_as_uint(__uint_as_float(a.r[2 * half]) * v.x);
+      a.r[2 * half + 1] = __float_as_uint(__uint_as_float(a.r[2 * half + 1]) * v.y);
+    }
+  }
+}
+
+/// The part of the block's output that a warp accumulates.
+struct WarpPlace {
+  int m, k, n;
+};
+template <class Cfg>
+FCM_DEVICE WarpPlace place_of(int warp) {
+  constexpr Shape S = Of<Cfg>::S;
+  return WarpPlace{warp % S.warps_m, (warp / S.warps_m) % S.warps_k, warp / (S.warps_m * S.warps_k)};
+}
+
+/// Adds a chunk's contribution to the warp's accumulators. `weights` is the chunk's stage in shared memory.
+template <class Cfg>
+FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp_n], const ModuleArgs& args, const Tile& tile, int chunk,
+                              const unsigned char* e, const unsigned char* weights, WarpPlace at, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int columns = S.n_tile / 16;
+  const unsigned char* units = weights + G.record_a + at.n * G.warp_n * geometry::kUnitBytes;
+  int groups[G.warp_m];
+#pragma unroll
+  for (int j = 0; j < G.warp_m; ++j)
+    groups[j] = geometry::min_of(at.m + j * S.warps_m, G.m_tiles - 1);  // a spare group is computed, not kept
+#pragma unroll 2
+  for (int k = at.k; k < S.chunk / G.ks; k += S.warps_k) {
+    if (chunk * S.chunk + k * G.ks >= S.dw_c) break;
+    AFragment<S.math> a[G.warp_m];
+    projection_operands<Cfg, G.warp_m>(a, e, weights, groups, k, lane);
+    if constexpr (S.gate) {
+#pragma unroll
+      for (int j = 0; j < G.warp_m; ++j) apply_gate<Cfg>(a[j], args, tile, groups[j], chunk * S.chunk + k * G.ks, lane);
+    }
+    multiply<S.math>(
+        acc, a, [&](int n) { return units + (k * columns + n) * geometry::kUnitBytes; }, lane);
+  }
+}
+
+}  // namespace fcm::kernel
