@@ -121,7 +121,7 @@ void depthwise(const Geometry& g, const Arguments<T>& arguments) {
 
 // Where the windows of up to kBlockColumns consecutive output positions begin in the input.
 struct Corners {
-  std::array<Triple, kBlockColumns> at;
+  std::array<Triple, kBlockColumns> at{};
 
   Corners(const Geometry& g, Extent positions) {
     for (int64_t i = 0; i < positions.count; ++i) {

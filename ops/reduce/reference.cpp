@@ -114,7 +114,7 @@ T reduce_one(ReduceFn fn, const Walk<1>& walk, const T* x, int64_t count) {
 struct ReducePlan {
   Walk<1> kept;
   Walk<1> reduced;
-  int64_t count;  // elements that make one output
+  int64_t count = 1;  // elements that make one output
 };
 
 ReducePlan plan_reduce(const Dims& dims, const Ints& axes) {

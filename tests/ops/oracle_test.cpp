@@ -4,6 +4,10 @@
 
 #include "tests/ops/support.h"
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 namespace fcm::ops::testing {
 namespace {
 
@@ -308,6 +312,22 @@ TEST(Oracle, BatchedMatMulBroadcasts) {
   }
   expect_close(y, want, 1e-6);
 }
+
+#ifdef _OPENMP
+TEST(Oracle, SameBitsForAnyNumberOfThreads) {
+  Random random(3);
+  const Tensor x = random.tensor({2, 70, 40, 40}), w = random.tensor({90, 70, 3, 3}), bias = random.tensor({90});
+  const auto bits = [&](int threads) {
+    omp_set_num_threads(threads);
+    const Tensor y = run(Conv{}, {x, w, bias})[0];
+    const Tensor pooled = run(Reduce{ReduceFn::mean, Ints{0, 2}, true, false}, {y})[0];
+    return doubles(run(Softmax{1, false, false}, {run(Binary{BinaryFn::mul, {}}, {y, pooled})[0]})[0]);
+  };
+  const std::vector<double> one = bits(1);
+  EXPECT_EQ(one, bits(2));
+  EXPECT_EQ(one, bits(5));
+}
+#endif
 
 TEST(Oracle, IntegerEdges) {
   const auto ints = [](std::vector<int64_t> v) { return Tensor::ints({static_cast<int64_t>(v.size())}, v); };
