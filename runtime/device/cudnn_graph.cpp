@@ -239,7 +239,7 @@ std::vector<CudnnDescriptor> engine_configs(const CudnnDescriptor& graph, cudnnB
   return configs;
 }
 
-bool uses_tensor_cores(const CudnnDescriptor& config) {
+bool has_note(const CudnnDescriptor& config, cudnnBackendNumericalNote_t note) {
   CudnnDescriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   cudnnBackendDescriptor_t raw = engine.get();
   int64_t count = 0;
@@ -251,7 +251,7 @@ bool uses_tensor_cores(const CudnnDescriptor& config) {
                           &count, notes.data()) != CUDNN_STATUS_SUCCESS)
     return false;
   for (int64_t i = 0; i < count; ++i) {
-    if (notes[static_cast<size_t>(i)] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE) return true;
+    if (notes[static_cast<size_t>(i)] == note) return true;
   }
   return false;
 }
@@ -272,7 +272,8 @@ std::vector<CudnnPlan> cudnn_plans(cudnnHandle_t handle, const CudnnConvSpec& sp
     for (const CudnnDescriptor& config : engine_configs(graph, mode, limit)) {
       if (plans.size() == limit) return plans;
       // FP32 on tensor cores is TF32: only when asked for.
-      if (spec.dtype == DType::f32 && !tf32 && uses_tensor_cores(config)) continue;
+      if (spec.dtype == DType::f32 && !tf32 && has_note(config, CUDNN_NUMERICAL_NOTE_TENSOR_CORE)) continue;
+      if (has_note(config, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) continue;
       CudnnDescriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
       const cudnnBackendDescriptor_t raw = config.get();
       plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
