@@ -15,11 +15,11 @@
 
 namespace {
 
+#if FCM_HAS_CUDA
 std::string cuda_version(int number) {
   return fmt::format("{}.{}", number / 1000, number % 1000 / 10);
 }
 
-#if FCM_HAS_CUDA
 // A library that cannot be opened is reported in place, in one line: asking for versions never fails.
 std::string version_or_reason(const std::function<std::string()>& version) {
   try {
