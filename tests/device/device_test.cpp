@@ -1,8 +1,10 @@
 // Libraries opened at run time and the answers of a machine without a device.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-
+#if FCM_HAS_CUDA
+#include "runtime/device/cublaslt.h"
+#include "runtime/device/cudnn.h"
+#endif
 #include "runtime/device/dynlib.h"
 #include "runtime/device/info.h"
 #include "runtime/support/error.h"
@@ -36,6 +38,19 @@ TEST(DynamicLibrary, AMissingOneListsWhatWasTried) {
       EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
   }
 }
+
+#if FCM_HAS_CUDA
+// Every function that the library uses is there; no device is needed for that.
+TEST(CudaLibraries, OpenAndBind) {
+  try {
+    EXPECT_EQ(cudnn().version_text.substr(0, 2), "9.");
+    EXPECT_EQ(cublas_lt().version_text.substr(0, 3), "13.");
+  } catch (const Error& error) {
+    if (std::string(error.what()).find("cannot be opened") == std::string::npos) throw;
+    GTEST_SKIP() << error.what();
+  }
+}
+#endif
 
 TEST(DeviceInfo, NoDeviceIsSaidWithAReason) {
   std::string reason;
