@@ -97,6 +97,19 @@ FCM_CONSTEXPR Axis make_axis(int out, int tile, int granule, int mid, int k, int
   return a;
 }
 
+/// Which window row stands in a slot of the packed depthwise taps (16-bit; two slots a word, one word a matrix step), or -1. With
+/// stride 1, rows 0 and 2 share a step: the four pixel rows under them are then four neighbouring registers as they were loaded.
+FCM_CONSTEXPR int tap_at(const Window& w, int slot) {
+  const int block = slot / 4 * 4, left = w.kh - block, i = slot % 4;
+  const bool interleaved = w.sh == 1 && w.dh == 1 && left >= 3;
+  const int tap = block + (interleaved && i == 1 ? 2 : interleaved && i == 2 ? 1 : i);
+  return tap < w.kh ? tap : -1;
+}
+/// Whether rows 1 and 2 of four are loaded in exchanged order, which does the same for stride 2.
+FCM_CONSTEXPR bool exchanges_rows(const Window& w) {
+  return w.sh == 2 && w.dh == 1 && ((w.kh - 1) * w.dh + w.sh + 1) % 4 != 2;
+}
+
 inline constexpr int kUnitBytes = 512;  ///< one packed B unit: k16 x n16 (16-bit) or k8 x n16 (FP32); a lane's fragment is 16 bytes
 inline constexpr int kNormBytes = 32;   ///< scale[4], shift[4] of the input transform
 inline constexpr int kMaxSharedBytes = 232448;
@@ -180,7 +193,7 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
 FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.weight_stages = s.resident ? g.block_chunks : min_of(g.block_chunks, g.copied ? s.stages : 2);
   g.red_pitch = s.project ? bank_pitch(s.n_tile, 4) : 0;
-  g.red_items = s.project && s.split > 1 ? ceil_div(g.m_tiles * 16 * (s.n_tile / 8), s.split) : 0;
+  g.red_items = s.project && s.split > 1 ? 2 * ceil_div(g.m_tiles * 16 * (s.n_tile / 16), s.split) : 0;
   g.red_bytes = !s.project ? 0 : s.split > 1 ? s.split * s.warps_k * g.red_items * 32 : s.warps_k * g.m_tiles * 16 * g.red_pitch;
   g.red_aliases_e = s.expand && s.project && s.split == 1;  // other blocks push into red while chunk buffers are in use
   g.sites = g.flat ? 0 : s.expand ? g.x_rows : g.core_px;

@@ -53,8 +53,8 @@ std::vector<int> even_cuts(int extent, int granule, int largest) {
 /// Warp layouts for a tile: along pixels first, the rest over channels of the chunk or output columns.
 std::vector<std::tuple<int, int, int>> warp_layouts(const Shape& s, int m_tiles) {
   std::vector<std::tuple<int, int, int>> list;
-  for (const int m : {1, 2, 4, 7, 8}) {
-    if (m > m_tiles || (m == 7 && m_tiles % 7 != 0)) continue;
+  for (const int m : {1, 2, 3, 4, 5, 7, 8, 14}) {
+    if (m > m_tiles || (m > 2 && m_tiles % m != 0 && m != 4 && m != 8)) continue;
     for (const int k : {1, 2, 3, 4, 6, 8}) {
       for (const int n : {1, 2, 4}) {
         const int warps = m * k * n;
@@ -89,12 +89,15 @@ void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice&
   for (const bool resident : {true, false}) {
     if (!resident && chunks == 1) continue;  // one chunk is resident either way
     t.resident = resident;
-    t.stages = s.expand ? 1 : std::min(chunks + 1, 3);
-    for (const int blocks : {1, 2, 3}) {  // more blocks: fewer registers a thread
-      t.min_blocks = blocks;
-      if (blocks > 1 && register_limit(t) > 160) continue;
-      if (!refusal(spec, t, device.target).empty()) break;
-      list.push_back({t, rate(spec, t, batch, device)});
+    for (const int stages : {1, 2}) {
+      if (s.expand && stages > chunks) break;
+      t.stages = s.expand ? stages : std::min(chunks + 1, stages + 1);
+      for (const int blocks : {1, 2, 3, 4, 6}) {  // more blocks: fewer registers a thread
+        t.min_blocks = blocks;
+        if (blocks > 1 && register_limit(t) > 160) continue;
+        if (!refusal(spec, t, device.target).empty()) break;
+        list.push_back({t, rate(spec, t, batch, device)});
+      }
     }
   }
 }
@@ -229,8 +232,9 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
     r.prologue = kGlobalLatency + held * first_weights / kBytesACycle + static_cast<double>(s.stages * g.e_bytes) / 64;
   const double reloaded = s.resident && works > device.multiprocessors ? 0.25 : 1.0;
   const double traffic = held * (input_bytes + (waves > 1 ? reloaded : 0.3) * weight_bytes) / kBytesACycle;
+  const double crowd = std::max(1.0, 6.0 / (held * g.warps / 4.0));  // a quarter with few warps waits for its own results
   const double latency = r.prologue / waves + r.fetch + r.expand + r.depthwise + r.finish;
-  r.total = waves * std::max({latency, held * busy, traffic});
+  r.total = waves * std::max({latency, held * busy * crowd, traffic});
   return r;
 }
 

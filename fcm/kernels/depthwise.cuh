@@ -55,7 +55,8 @@ FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, c
     taps[i + 3] = v.w;
   }
   const int channel = (group * 8 / S.multiplier) & ~7;
-  const u32 base = shared_address(e) + ((lane >> 3) * G.e_slots + (lane & 7)) * G.e_pitch + channel * 2;
+  const int own_row = geometry::exchanges_rows(w) ? (lane >> 4) | ((lane >> 2) & 2) : lane >> 3;  // of the four that ldmatrix loads
+  const u32 base = shared_address(e) + (own_row * G.e_slots + (lane & 7)) * G.e_pitch + channel * 2;
   float part[chains][kTiles][4] = {};
 #pragma unroll
   for (int kx = 0; kx < w.kw; ++kx) {
@@ -66,13 +67,16 @@ FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, c
       const int slot = (tile[t] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[t] % G.m_tiles_w) * 8;
       load_window_rows<G.dw_rows, G.e_slots * G.e_pitch>(m, base + (slot + column_offset<Cfg>(kx * w.dw)) * G.e_pitch);
 #pragma unroll
-      for (int ky = 0; ky < w.kh; ky += 2) {
-        const u32 tap = taps[kx * pairs + ky / 2], b0 = __byte_perm(tap, 0, pick_first);
-        if (ky + 1 < w.kh) {
+      for (int pair = 0; pair < pairs; ++pair) {
+        constexpr bool exchange = geometry::exchanges_rows(w);
+        const auto row = [&m](int r) { return m[exchange && (r % 4 == 1 || r % 4 == 2) ? r ^ 3 : r]; };
+        const int first = geometry::tap_at(w, 2 * pair) * w.dh, second = geometry::tap_at(w, 2 * pair + 1) * w.dh;
+        const u32 tap = taps[kx * pairs + pair], b0 = __byte_perm(tap, 0, pick_first);
+        if (second >= 0) {
           const u32 b1 = __byte_perm(tap, 0, pick_second);
-          mma_k16<S.math>(sum, m[ky * w.dh], m[ky * w.dh + w.sh], m[(ky + 1) * w.dh], m[(ky + 1) * w.dh + w.sh], b0, b1);
+          mma_k16<S.math>(sum, row(first), row(first + w.sh), row(second), row(second + w.sh), b0, b1);
         } else {
-          mma_k8<S.math>(sum, m[ky * w.dh], m[ky * w.dh + w.sh], b0);
+          mma_k8<S.math>(sum, row(first), row(first + w.sh), b0);
         }
       }
     }

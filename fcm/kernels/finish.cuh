@@ -164,29 +164,28 @@ FCM_DEVICE void publish(const Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
   }
 }
 
-/// The same for a cluster: eight channels of a pixel are an item, items are dealt to the blocks in turn, and every warp pushes its part of
-/// an item to the owner's shared memory, whose barrier counts the bytes. A block waits for its own items alone.
+/// The same for a cluster: sixteen channels of a pixel are an item, items are dealt to the blocks in turn, and every warp pushes its part
+/// of an item to the owner's shared memory, whose barrier counts the bytes. A block waits for its own items alone.
 template <class Cfg>
 FCM_DEVICE void push(const Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp_n], u32 red, u32 barrier, int rank, WarpPlace at,
                      int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   const u32 to = red + (rank * S.warps_k + at.k) * G.red_items * 32 + (lane & 3) * 8;
-  const auto send = [&](int item, float x, float y) {
-    const u32 owner = static_cast<u32>(item % S.split);
-    push2(remote_address(to + item / S.split * 32, owner), x, y, remote_address(barrier, owner));
-  };
 #pragma unroll
   for (int j = 0; j < G.warp_m; ++j) {
     const int m = at.m + j * S.warps_m;
     if (m >= G.m_tiles) continue;
 #pragma unroll
     for (int n = 0; n < G.warp_n; ++n) {
-      const int item = (m * 16 + (lane >> 2)) * (S.n_tile / 8) + (at.n * G.warp_n + n) * 2;
-      send(item, acc[j][n].lo[0], acc[j][n].lo[1]);
-      send(item + 1, acc[j][n].hi[0], acc[j][n].hi[1]);
-      send(item + S.n_tile, acc[j][n].lo[2], acc[j][n].lo[3]);
-      send(item + S.n_tile + 1, acc[j][n].hi[2], acc[j][n].hi[3]);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int item = (m * 16 + half * 8 + (lane >> 2)) * (S.n_tile / 16) + at.n * G.warp_n + n;
+        const u32 owner = static_cast<u32>(item % S.split);
+        const u32 remote = remote_address(to + item / S.split * 64, owner), remote_barrier = remote_address(barrier, owner);
+        push2(remote, acc[j][n].lo[2 * half], acc[j][n].lo[2 * half + 1], remote_barrier);
+        push2(remote + 32, acc[j][n].hi[2 * half], acc[j][n].hi[2 * half + 1], remote_barrier);
+      }
     }
   }
 }
@@ -194,8 +193,8 @@ FCM_DEVICE void push(const Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp
 template <class Cfg>
 FCM_DEVICE u32 pushed_bytes(int rank) {
   constexpr Shape S = Of<Cfg>::S;
-  constexpr int items = Of<Cfg>::G.m_tiles * 16 * (S.n_tile / 8);
-  return static_cast<u32>((items - rank + S.split - 1) / S.split * S.split * S.warps_k * 32);
+  constexpr int items = Of<Cfg>::G.m_tiles * 16 * (S.n_tile / 16);
+  return static_cast<u32>((items - rank + S.split - 1) / S.split * S.split * S.warps_k * 64);
 }
 
 /// Sum of a vector's partials: bias, then cluster ranks in order, and within each its warps' K shares in order.
@@ -203,8 +202,8 @@ template <class Cfg>
 FCM_DEVICE Vector<Of<Cfg>::S.math> sum_partials(const unsigned char* red, const float* bias, int r, int column) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  const int item = (r * (S.n_tile / 8) + column / 8) / S.split;
-  const unsigned char* from = S.split > 1 ? red + item * 32 + (column % 8) * 4 : red + r * G.red_pitch + column * 4;
+  const int item = (r * (S.n_tile / 16) + column / 16) / S.split;
+  const unsigned char* from = S.split > 1 ? red + item * 64 + (column % 16) * 4 : red + r * G.red_pitch + column * 4;
   constexpr int step = S.split > 1 ? G.red_items * 32 : G.m_tiles * 16 * G.red_pitch;
   Vector<S.math> sum;
 #pragma unroll
@@ -276,7 +275,7 @@ FCM_DEVICE void finish_tile(const ModuleArgs& args, const Tile& tile, unsigned c
                             int n_block, int rank, int thread) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int vectors = S.n_tile / G.vec, sub = 8 / G.vec;  // vectors of an item of eight channels
+  constexpr int vectors = S.n_tile / G.vec, sub = 16 / G.vec;  // vectors of an item of sixteen channels
   for (int t = thread;; t += G.threads) {
     const int i = S.split == 1 ? t : ((t / sub) * S.split + rank) * sub + t % sub;
     if (i >= G.m_tiles * 16 * vectors) break;

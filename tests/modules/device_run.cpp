@@ -5,8 +5,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
+#include <future>
+#include <thread>
+#include <utility>
 
 #include "fcm/emit.h"
 #include "runtime/device/cuda_check.h"
@@ -138,6 +142,48 @@ std::string check_case(const Case& c, const Operands& operands, const ModuleResu
   if (c.spec.pool != geometry::Pool::none)
     return compare_pool(c, expected, device.pool->read(), static_cast<size_t>(kernel.plan().pool_floats));
   return {};
+}
+
+namespace {
+
+struct Prepared {
+  Operands operands;
+  ModuleResult expected;
+};
+
+std::vector<Prepared> prepare(const std::vector<Case>& cases) {
+  std::vector<Prepared> prepared(cases.size());
+  std::atomic<size_t> next = 0;
+  std::vector<std::future<void>> workers;
+  for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t) {
+    workers.push_back(std::async(std::launch::async, [&] {
+      for (size_t i = next++; i < cases.size(); i = next++) {
+        prepared[i].operands = make_operands(cases[i]);
+        prepared[i].expected = reference(cases[i].spec, prepared[i].operands.weights, prepared[i].operands.inputs);
+      }
+    }));
+  }
+  for (auto& w : workers) w.get();
+  return prepared;
+}
+
+}  // namespace
+
+std::vector<Failure> failing_cases(const std::vector<Case>& cases, const jit::Target& target) {
+  constexpr size_t kPart = 256;  // bounds the memory of references and loaded kernels
+  std::vector<Failure> failures;
+  for (size_t first = 0; first < cases.size(); first += kPart) {
+    const auto begin = cases.begin() + static_cast<std::ptrdiff_t>(first);
+    const std::vector<Case> part(begin, begin + static_cast<std::ptrdiff_t>(std::min(cases.size() - first, kPart)));
+    const std::vector<Prepared> prepared = prepare(part);
+    const std::vector<jit::Binary> binaries = compile_cases(part, target);
+    for (size_t i = 0; i < part.size(); ++i) {
+      const ModuleKernel kernel(binaries[i], emit(part[i].spec, part[i].tile, target).launch);
+      std::string why = check_case(part[i], prepared[i].operands, prepared[i].expected, kernel);
+      if (!why.empty()) failures.push_back({part[i], std::move(why)});
+    }
+  }
+  return failures;
 }
 
 std::vector<jit::Binary> compile_cases(const std::vector<Case>& cases, const jit::Target& target, bool jitter) {

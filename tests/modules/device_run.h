@@ -42,6 +42,13 @@ struct DeviceCase {
 /// Launches once and compares; an empty text when everything holds, else what differs.
 std::string check_case(const Case& c, const Operands& operands, const ModuleResult& expected, const ModuleKernel& kernel);
 
+struct Failure {
+  Case which;
+  std::string why;
+};
+/// Compiles and computes references on all cores, runs every case on the current device, returns those that fail.
+std::vector<Failure> failing_cases(const std::vector<Case>& cases, const jit::Target& target);
+
 /// Compiles the programs of all cases (in parallel); entry i belongs to case i.
 std::vector<jit::Binary> compile_cases(const std::vector<Case>& cases, const jit::Target& target, bool jitter = false);
 

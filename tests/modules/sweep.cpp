@@ -9,13 +9,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <cstdlib>
 #include <fstream>
-#include <future>
+#include <functional>
 #include <map>
-#include <thread>
 
 #include "fcm/tiles.h"
 #include "runtime/device/cuda_check.h"
@@ -36,46 +33,14 @@ int number(const Options& options, const std::string& name, int fallback) {
   return std::atoi(option(options, name, std::to_string(fallback)).c_str());
 }
 
-struct Prepared {
-  Operands operands;
-  ModuleResult expected;
-};
-
-std::vector<Prepared> prepare(const std::vector<Case>& cases) {
-  std::vector<Prepared> prepared(cases.size());
-  std::atomic<size_t> next = 0;
-  std::vector<std::future<void>> workers;
-  for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t) {
-    workers.push_back(std::async(std::launch::async, [&] {
-      for (size_t i = next++; i < cases.size(); i = next++) {
-        prepared[i].operands = make_operands(cases[i]);
-        prepared[i].expected = reference(cases[i].spec, prepared[i].operands.weights, prepared[i].operands.inputs);
-      }
-    }));
-  }
-  for (auto& w : workers) w.get();
-  return prepared;
-}
-
 int run_cases(const std::vector<Case>& cases, const jit::Target& target) {
-  std::map<std::string, std::pair<int, int>> by_kind;
-  int failures = 0;
-  for (size_t first = 0; first < cases.size(); first += 256) {
-    const std::vector<Case> part(cases.begin() + static_cast<std::ptrdiff_t>(first),
-                                 cases.begin() + static_cast<std::ptrdiff_t>(std::min(cases.size(), first + 256)));
-    const std::vector<Prepared> prepared = prepare(part);
-    const std::vector<jit::Binary> binaries = compile_cases(part, target);
-    for (size_t i = 0; i < part.size(); ++i) {
-      const ModuleKernel kernel(binaries[i], emit(part[i].spec, part[i].tile, target).launch);
-      const std::string why = check_case(part[i], prepared[i].operands, prepared[i].expected, kernel);
-      auto& [good, bad] = by_kind[std::string(kind_name(kind_of(part[i].spec)))];
-      ++(why.empty() ? good : bad);
-      if (!why.empty() && ++failures <= 40) fmt::print("FAIL {}\n     {}\n", to_string(part[i]), why);
-    }
-  }
-  for (const auto& [kind, counts] : by_kind) fmt::print("{:9} {:5} good {:4} bad\n", kind, counts.first, counts.second);
-  fmt::print("{} cases, {} failures\n", cases.size(), failures);
-  return failures == 0 ? 0 : 1;
+  const std::vector<Failure> failures = failing_cases(cases, target);
+  std::map<std::string, int> by_kind;
+  for (const Case& c : cases) ++by_kind[std::string(kind_name(kind_of(c.spec)))];
+  for (const auto& [kind, count] : by_kind) fmt::print("{:9} {:5}\n", kind, count);
+  for (size_t i = 0; i < failures.size() && i < 40; ++i) fmt::print("FAIL {}\n     {}\n", to_string(failures[i].which), failures[i].why);
+  fmt::print("{} cases, {} failures\n", cases.size(), failures.size());
+  return failures.empty() ? 0 : 1;
 }
 
 GraphExec capture(cudaStream_t stream, const std::function<void()>& work) {

@@ -1,0 +1,119 @@
+// Packing against the fragment layouts that PTX defines, and round trips; the host reference against itself stage by stage.
+#include "fcm/pack.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "fcm/emit.h"
+#include "fcm/reference.h"
+#include "runtime/support/error.h"
+#include "tests/modules/cases.h"
+
+namespace fcm {
+namespace {
+
+using testing::Case;
+
+TEST(Pack, DenseWeightsReadBack) {
+  int checked = 0;
+  for (const Case& c : testing::random_cases(31, 120, jit::Target::parse("90a"))) {
+    const geometry::Shape s = c.spec.stages[0].op == StageOp::pool ? geometry::Shape{} : shape_of(c.spec, c.tile);
+    if (!s.project || s.conv || c.spec.tf32) continue;
+    const testing::Operands o = make_operands(c);
+    const std::vector<uint8_t> blob = pack_weights(c.spec, c.tile, o.weights);
+    EXPECT_EQ(static_cast<int>(blob.size()), geometry::derive(s).blob_bytes);
+    const StageSpec& last = c.spec.stages.back();
+    for (int f = 0; f < last.out_channels; ++f) {
+      for (int ch = 0; ch < last.in_channels; ++ch) {
+        const float want = o.weights.stages.back().weight[static_cast<size_t>(f * last.in_channels + ch)];
+        ASSERT_EQ(unpack_dense(c.spec, c.tile, blob, true, f, ch), want) << to_string(c);
+      }
+    }
+    ++checked;
+  }
+  EXPECT_GT(checked, 30);
+}
+
+/// A 16 x 16 projection of 16 channels in one unit: lane l must find B of mma.m16n8k16 in its 16 bytes: registers b0 (k 2q, 2q + 1) and
+/// b1 (k 2q + 8, 2q + 9) of column l / 4, for columns 0-7 and then 8-15.
+TEST(Pack, AUnitIsWhatLanesRead) {
+  const ModuleSpec spec = parse_spec("nhwc 4x4 pw/16-16/f16/identity");
+  const TileConfig tile = parse_tile("t1x16_c16_n16_x1_w1.1.1_s1_e1.1_r1_b1");
+  ModuleWeights weights;
+  weights.stages.resize(1);
+  for (int i = 0; i < 256; ++i) weights.stages[0].weight.push_back(static_cast<float>(i));
+  const std::vector<uint8_t> blob = pack_weights(spec, tile, weights);
+  const geometry::Geometry g = geometry::derive(shape_of(spec, tile));
+  for (int lane = 0; lane < 32; ++lane) {
+    for (int side = 0; side < 2; ++side) {
+      for (int r = 0; r < 2; ++r) {
+        for (int half = 0; half < 2; ++half) {
+          uint16_t bits = 0;
+          std::memcpy(&bits, &blob[static_cast<size_t>(g.b_at + lane * 16 + side * 8 + r * 4 + half * 2)], 2);
+          const int k = 2 * (lane % 4) + half + 8 * r, f = side * 8 + lane / 4;
+          EXPECT_EQ(f16_to_f32(bits), static_cast<float>(f * 16 + k)) << lane;
+        }
+      }
+    }
+  }
+}
+
+TEST(Pack, CountsAreChecked) {
+  const ModuleSpec spec = parse_spec("nhwc 4x4 pw/16-16/f16/identity");
+  ModuleWeights weights;
+  weights.stages.resize(1);
+  weights.stages[0].weight.resize(255);
+  EXPECT_THROW(pack_weights(spec, TileConfig{}, weights), Error);
+}
+
+/// A chain equals its stages one after the other, since every edge is rounded the same way.
+TEST(Reference, AChainIsItsStagesInTurn) {
+  int checked = 0;
+  for (const Case& c : testing::random_cases(41, 200, jit::Target::parse("90a"))) {
+    if (c.spec.stages.size() < 2 || c.spec.stages[0].op == StageOp::pool || c.spec.residual != geometry::Residual::none) continue;
+    const testing::Operands o = make_operands(c);
+    const ModuleResult whole = reference(c.spec, o.weights, o.inputs);
+    ModuleInputs between = o.inputs;
+    ModuleSpec part = c.spec;
+    part.pool = geometry::Pool::none;
+    const std::vector<Plane> planes = planes_of(c.spec);
+    for (size_t i = 0; i < c.spec.stages.size(); ++i) {
+      part.stages = {c.spec.stages[i]};
+      part.height = planes[i].height, part.width = planes[i].width;
+      ModuleWeights weights = o.weights;
+      weights.stages = {o.weights.stages[i]};
+      between.input = reference(part, weights, between).output;
+      part.input = InputTransform::nhwc;
+    }
+    ASSERT_EQ(between.input, whole.output) << to_string(c);
+    ++checked;
+  }
+  EXPECT_GT(checked, 30);
+}
+
+TEST(Reference, SmallByHand) {
+  const ModuleSpec spec = parse_spec("nhwc 1x2 pw/2-1/f32/relu residual=before");
+  ModuleWeights weights;
+  weights.stages = {{{2.0f, -3.0f}, {0.5f}}};
+  ModuleInputs inputs;
+  inputs.input = {1.0f, 2.0f, 4.0f, 1.0f};
+  inputs.residual = {1.0f, 1.0f};
+  const ModuleResult r = reference(spec, weights, inputs);
+  EXPECT_EQ(r.output, (std::vector<float>{0.0f, 6.5f}));  // 2 - 6 + 0.5 + 1 < 0; 8 - 3 + 0.5 + 1
+  EXPECT_LT(r.bound[1], 1e-5f);
+}
+
+TEST(Reference, PaddingOfTheDepthwiseStageIsZeroAfterTheFirst) {
+  // A bias of one makes the expansion one everywhere inside the plane; a 3x3 sum of it counts the neighbours inside.
+  const ModuleSpec spec = parse_spec("nhwc 2x2 pw/1-1/f32/identity dw3x3s1x1p1.1.1.1/1-1/f32/identity");
+  ModuleWeights weights;
+  weights.stages = {{{0.0f}, {1.0f}}, {std::vector<float>(9, 1.0f), {}}};
+  ModuleInputs inputs;
+  inputs.input.assign(4, 0.0f);
+  EXPECT_EQ(reference(spec, weights, inputs).output, (std::vector<float>(4, 4.0f)));
+}
+
+}  // namespace
+}  // namespace fcm

@@ -1,0 +1,123 @@
+// Canonical texts, kinds, planes and legality of module specs.
+#include "fcm/spec.h"
+
+#include <gtest/gtest.h>
+
+#include "fcm/emit.h"
+#include "fcm/tiles.h"
+#include "runtime/support/error.h"
+#include "tests/modules/cases.h"
+
+namespace fcm {
+namespace {
+
+const char* const kInverted =
+    "nhwc 14x14 pw/64-384/f16/clip(0,6) dw3x3s1x1p1.1.1.1/384-384/f16/clip(0,6) pw/384-64/f16/identity residual=after from=input";
+
+TEST(Spec, TextsReadBack) {
+  testing::Random random(3);
+  for (int i = 0; i < 2000; ++i) {
+    const ModuleSpec spec = testing::random_spec(random);
+    EXPECT_EQ(parse_spec(to_string(spec)), spec) << to_string(spec);
+  }
+  EXPECT_EQ(to_string(parse_spec(kInverted)), kInverted);
+}
+
+TEST(Spec, TileTextsReadBack) {
+  testing::Random random(4);
+  for (const testing::Case& c : testing::random_cases(5, 200, jit::Target::parse("90a"))) {
+    EXPECT_EQ(parse_tile(to_string(c.tile)), c.tile);
+    const testing::Case again = testing::parse_case(to_string(c));
+    EXPECT_EQ(again.spec, c.spec);
+    EXPECT_EQ(again.seed, c.seed);
+  }
+}
+
+TEST(Spec, MalformedTextsAreNamed) {
+  for (const char* text :
+       {"", "nhwc", "nhwc 14x14", "rows 14x14 pw/1-1/f32/relu", "nhwc 0x14 pw/1-1/f32/relu", "nhwc 14x14 pw/1/f32/relu",
+        "nhwc 14x14 pw/1-1/f64/relu", "nhwc 14x14 pw/1-1/f32/relux", "nhwc 14x14 pw/1-1/f32/clip(0", "nhwc 14x14 pw/1-1/f32/clip(0,1,2)",
+        "nhwc 14x14 dw3x3/1-1/f32/relu", "nhwc 14x99999999999 pw/1-1/f32/relu", "nhwc 14x14 pw/1-1/f32/relu gated"}) {
+    EXPECT_THROW(parse_spec(text), Error) << text;
+  }
+  EXPECT_THROW(parse_tile("t1x16_c16"), Error);
+  EXPECT_THROW(parse_tile("t1x16_c16_n16_x1_w1.1.1_s1_e1.1_r1_b1_"), Error);
+}
+
+TEST(Spec, KindsAndPlanes) {
+  const ModuleSpec spec = parse_spec("nhwc 15x28 pw/16-96/bf16/relu dw5x3s2x1p2.1.1.0/96-96/bf16/relu pw/96-24/bf16/identity");
+  EXPECT_EQ(kind_of(spec), ModuleKind::pwdwpw);
+  EXPECT_EQ(output_plane(spec), (Plane{7, 27}));
+  EXPECT_EQ(output_channels(spec), 24);
+  EXPECT_EQ(kind_of(parse_spec("sums4 7x7 pool/96-96/f16/identity pw/96-24/f16/relu pw/24-96/f16/sigmoid")), ModuleKind::se);
+}
+
+std::string why(const char* text, const char* target = "90a") {
+  return refusal(parse_spec(text), jit::Target::parse(target));
+}
+
+TEST(Legality, AcceptsAndRefusesWithAReason) {
+  EXPECT_EQ(why(kInverted), "");
+  EXPECT_EQ(why(kInverted, "75"), "");
+  EXPECT_NE(why("nhwc 14x14 pw/8-8/bf16/relu", "75").find("8.0"), std::string::npos);
+  EXPECT_NE(why("nhwc 14x14 pw/8-8/f32/relu tf32", "75").find("8.0"), std::string::npos);
+  EXPECT_NE(why("nhwc 14x14 pw/8-8/f16/relu tf32"), "");
+  EXPECT_NE(why("nhwc 14x14 pw/8-16/f16/relu pw/8-8/f16/relu").find("chain"), std::string::npos);
+  EXPECT_NE(why("nhwc 14x14 pw/8-16/f16/relu pw/16-8/f32/relu").find("dtype"), std::string::npos);
+  EXPECT_NE(why("nhwc 14x14 dw3x3s1x1p0.0.0.0m3/8-24/f16/relu").find("multiplier"), std::string::npos);
+  EXPECT_NE(why("nhwc 2x2 dw3x3s1x1p0.0.0.0/8-8/f16/relu").find("empty"), std::string::npos);
+  EXPECT_NE(why("nhwc 14x14 pw/8-16/f16/relu residual=after from=input").find("shape"), std::string::npos);
+  EXPECT_NE(why("nhwc 14x14 dw3x3s1x1p1.1.1.1/8-8/f16/relu residual=after"), "");
+  EXPECT_NE(why("nhwc_u8 14x14 pw/3-16/f16/relu"), "");
+  EXPECT_NE(why("nhwc 14x14 dw3x3s1x1p1.1.1.1/8-8/f16/relu conv3x3s1x1p1.1.1.1/8-8/f16/relu"), "");
+}
+
+TEST(Legality, TileLimitsFollowTheTarget) {
+  const ModuleSpec spec = parse_spec(kInverted);
+  const TileConfig cluster = parse_tile("t4x7_c48_n64_x8_w2.1.2_s1_e1.3_r1_b1");
+  EXPECT_EQ(refusal(spec, cluster, jit::Target::parse("90a")), "");
+  EXPECT_NE(refusal(spec, cluster, jit::Target::parse("89")), "");
+  const TileConfig large = parse_tile("t14x14_c96_n64_x1_w7.1.1_s1_e1.3_r0_b1");
+  EXPECT_EQ(refusal(spec, large, jit::Target::parse("90a")), "");
+  EXPECT_NE(refusal(spec, large, jit::Target::parse("75")).find("shared"), std::string::npos);
+  EXPECT_NE(refusal(spec, parse_tile("t4x7_c40_n64_x1_w2.1.1_s1_e1.1_r1_b1"), jit::Target::parse("90a")), "");
+}
+
+TEST(Tiles, DefaultsExistAndRepeat) {
+  for (const char* target : {"75", "80", "86", "90a", "120"}) {
+    const TileDevice device{jit::Target::parse(target), 48};
+    for (const int batch : {1, 64}) {
+      const ModuleSpec spec = parse_spec(kInverted);
+      const TileConfig tile = default_tile(spec, batch, device);
+      EXPECT_EQ(refusal(spec, tile, device.target), "") << target;
+      EXPECT_EQ(default_tile(spec, batch, device), tile);
+    }
+  }
+  EXPECT_THROW(default_tile(parse_spec("nhwc 14x14 pw/8-8/bf16/relu"), 1, {jit::Target::parse("75"), 24}), Error);
+  const std::vector<RatedTile> list = candidate_tiles(parse_spec(kInverted), 1, {jit::Target::parse("90a"), 132}, 24);
+  ASSERT_EQ(list.size(), 24u);
+  for (size_t i = 1; i < list.size(); ++i) EXPECT_LE(list[i - 1].rating.total, list[i].rating.total);
+}
+
+TEST(Emit, IsPureAndDescribesTheLaunch) {
+  const jit::Target target = jit::Target::parse("90a");
+  const ModuleSpec spec = parse_spec(kInverted);
+  const TileConfig tile = parse_tile("t4x7_c48_n64_x8_w2.1.2_s1_e1.3_r1_b1");
+  const Emitted a = emit(spec, tile, target), b = emit(spec, tile, target);
+  EXPECT_EQ(a.program.source, b.program.source);
+  EXPECT_NE(a.program.source.find("s.dw_window = {3, 3, 1, 1, 1, 1, 1, 1};"), std::string::npos);
+  EXPECT_NE(a.program.source.find("__launch_bounds__(128, 1) fcm_pwdwpw_f16_14x14_64_384_384_64("), std::string::npos);
+  EXPECT_TRUE(a.program.headers.contains("fcm/kernels/module.cuh"));
+  EXPECT_EQ(a.launch.cluster, 8);
+  EXPECT_TRUE(a.launch.pdl);
+  EXPECT_FALSE(emit(spec, parse_tile("t4x7_c48_n64_x1_w2.1.2_s1_e1.3_r0_b1"), jit::Target::parse("86")).launch.pdl);
+  EXPECT_EQ(a.launch.grid(1), 8 * 8);
+  EXPECT_EQ(a.launch.grid(3), 3 * 8 * 8);
+  EXPECT_EQ(a.launch.grid(3, 100), 96);
+  EXPECT_EQ(a.launch.grid(1, 3), 8);
+  EXPECT_NE(emit(spec, tile, target, true).program.source, a.program.source);
+  EXPECT_THROW(emit(spec, tile, jit::Target::parse("86")), Error);
+}
+
+}  // namespace
+}  // namespace fcm
