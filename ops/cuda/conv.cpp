@@ -203,7 +203,7 @@ std::unique_ptr<Step> make_pointwise(const Request& r, const Conv& op, const Con
                   pack_bias(r, s.pitch_out, p.out)};
   // The residual joins the product where it can; else, and any activation but ReLU, follows in place.
   const bool residual = r.has(3);
-  const bool before = residual && !(op.residual_after_activation && !op.activation.is_identity());
+  const bool before = residual && (!op.residual_after_activation || op.activation.is_identity());
   bool joins = false;
   if (before) {
     const Layout& layout = r.source(3).tensor.layout;

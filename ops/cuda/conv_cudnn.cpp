@@ -35,7 +35,7 @@ struct Algorithms {
 class CudnnConvStep : public Step {
  public:
   CudnnConvStep(ConvParts parts, Launch epilogue, Dim scratch, std::string text)
-      : parts_(std::move(parts)), epilogue_(std::move(epilogue)), scratch_(scratch), text_(std::move(text)) {}
+      : parts_(parts), epilogue_(std::move(epilogue)), scratch_(scratch), text_(std::move(text)) {}
 
   size_t workspace_bytes(int64_t max_batch, LibraryHandles& handles) const override;
   int candidates(int64_t batch, LibraryHandles& handles) const override;
@@ -182,7 +182,7 @@ std::unique_ptr<Step> make_cudnn_conv(const Request& r, const Conv& op, const Co
   Launch epilogue = map_launch("conv_epilogue", operands, r.result(), epilogue_text(op, "(a0 + a1)", r.has(3) ? "a2" : ""), r.build);
   const std::string text = fmt::format("cudnn {}x{} s{} C={} F={} {}x{} {}", s.kernel[0], s.kernel[1], s.stride[0], s.channels, s.filters,
                                        s.out_height, s.out_width, dtype_name(dtype));
-  return std::make_unique<CudnnConvStep>(std::move(parts), std::move(epilogue), scratch, text);
+  return std::make_unique<CudnnConvStep>(parts, std::move(epilogue), scratch, text);
 }
 
 }  // namespace fcm::ops::cuda

@@ -88,6 +88,7 @@ class Kernel {
  private:
   friend class KernelSet;
   std::string name_;
+  std::shared_ptr<const jit::Module> module_;  // keeps the code loaded
   void* function_ = nullptr;
 };
 
@@ -173,8 +174,8 @@ class Border {
   /// Argument values of a launch; outlives the use of the cudaKernelNodeParams that point into it.
   struct Launch {
     Args values;
-    float transform[8];
-    void* pointers[4];
+    float transform[8] = {};
+    void* pointers[4] = {};
   };
 
   virtual ~Border() = default;

@@ -75,8 +75,8 @@ class CudnnPlan {
   size_t workspace_;
 };
 
-/// Up to `limit` deterministic plans, in the order of cuDNN's heuristics (mode A, then fallback). `tf32`: allow TF32 tensor cores for f32. Empty when no
-/// engine takes the spec.
+/// Up to `limit` deterministic plans, in the order of cuDNN's heuristics (mode A, then fallback). `tf32`: allow TF32 tensor cores for f32.
+/// Empty when no engine takes the spec.
 std::vector<CudnnPlan> cudnn_plans(cudnnHandle_t handle, const CudnnConvSpec& spec, bool tf32, size_t limit);
 
 }  // namespace fcm

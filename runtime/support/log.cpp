@@ -55,11 +55,17 @@ const LogTarget& default_log_target() {
   return target;
 }
 
-const LogTarget& current_log_target() { return thread_target != nullptr ? *thread_target : default_log_target(); }
+const LogTarget& current_log_target() {
+  return thread_target != nullptr ? *thread_target : default_log_target();
+}
 
-LogScope::LogScope(const LogTarget& target) : previous_(thread_target) { thread_target = &target; }
+LogScope::LogScope(const LogTarget& target) : previous_(thread_target) {
+  thread_target = &target;
+}
 
-LogScope::~LogScope() { thread_target = previous_; }
+LogScope::~LogScope() {
+  thread_target = previous_;
+}
 
 void log_message(LogLevel level, const std::string& message) {
   const LogTarget& target = current_log_target();

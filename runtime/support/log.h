@@ -36,7 +36,9 @@ class LogScope {
   const LogTarget* previous_;
 };
 
-inline LogLevel log_level() { return current_log_target().level; }
+inline LogLevel log_level() {
+  return current_log_target().level;
+}
 void log_message(LogLevel level, const std::string& message);
 
 template <class... Args>

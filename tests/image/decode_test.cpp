@@ -96,8 +96,7 @@ TEST(DecodeErrors, NameTheFileAndTheCause) {
 }
 
 TEST(DecodeErrors, TruncatedFilesAreRefused) {
-  for (const char* name :
-       {"odd420.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "rgb.png", "rgb16.png", "rgb.bmp", "palette.gif"}) {
+  for (const char* name : {"odd420.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg", "rgb.png", "rgb16.png", "rgb.bmp", "palette.gif"}) {
     const Bytes whole = file_bytes(data_path(name));
     for (const size_t part : {whole.size() / 20, whole.size() / 2, whole.size() * 8 / 10}) {
       SCOPED_TRACE(fmt::format("{} cut to {} of {} bytes", name, part, whole.size()));

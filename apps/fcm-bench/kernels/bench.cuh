@@ -9,7 +9,8 @@ struct alignas(16) Vec16 {
 // Copies `count` vectors `passes` times; with buffers larger than the L2 this is DRAM bandwidth, with smaller ones L2 bandwidth.
 extern "C" __global__ void copy_vectors(const Vec16* __restrict__ source, Vec16* target, unsigned long long count, int passes) {
   for (int pass = 0; pass < passes; ++pass) {
-    for (unsigned long long i = blockIdx.x * (unsigned long long)blockDim.x + threadIdx.x; i < count; i += (unsigned long long)gridDim.x * blockDim.x) {
+    for (unsigned long long i = blockIdx.x * (unsigned long long)blockDim.x + threadIdx.x; i < count;
+         i += (unsigned long long)gridDim.x * blockDim.x) {
       Vec16 v;
       // Past the L1, which would otherwise serve the second pass.
       asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(source + i));
@@ -70,18 +71,26 @@ __device__ float load_element(const unsigned short* p) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(*p));
   return f;
 }
-__device__ void store_element(unsigned short* p, float f) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(*p) : "f"(f)); }
+__device__ void store_element(unsigned short* p, float f) {
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(*p) : "f"(f));
+}
 typedef unsigned short Element;
 #elif defined(EPILOGUE_BF16)
-__device__ float load_element(const unsigned short* p) { return __int_as_float((int)*p << 16); }
+__device__ float load_element(const unsigned short* p) {
+  return __int_as_float((int)*p << 16);
+}
 __device__ void store_element(unsigned short* p, float f) {
   const u32 bits = __float_as_int(f);
   *p = (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 typedef unsigned short Element;
 #else
-__device__ float load_element(const float* p) { return *p; }
-__device__ void store_element(float* p, float f) { *p = f; }
+__device__ float load_element(const float* p) {
+  return *p;
+}
+__device__ void store_element(float* p, float f) {
+  *p = f;
+}
 typedef float Element;
 #endif
 
@@ -95,7 +104,8 @@ typedef float Element;
 // y = act(y + bias) with the residual where RESIDUAL says; in place, 16 bytes a thread and turn; `channels` is a multiple of the vector.
 extern "C" __global__ void epilogue(Element* y, const float* bias, const Element* residual, int channels, unsigned long long vectors) {
   constexpr int kLanes = 16 / sizeof(Element);
-  for (unsigned long long v = blockIdx.x * (unsigned long long)blockDim.x + threadIdx.x; v < vectors; v += (unsigned long long)gridDim.x * blockDim.x) {
+  for (unsigned long long v = blockIdx.x * (unsigned long long)blockDim.x + threadIdx.x; v < vectors;
+       v += (unsigned long long)gridDim.x * blockDim.x) {
     const unsigned long long at = v * kLanes;
     const int channel = (int)(at % channels);
     alignas(16) Element own[kLanes], other[kLanes];
