@@ -114,7 +114,10 @@ void KernelSet::compile(const jit::Target& target, const jit::DiskCache& cache, 
 void KernelSet::load() {
   for (size_t i = modules_.size(); i < binaries_.size(); ++i) {
     modules_.push_back(std::make_shared<jit::Module>(binaries_[i]));
-    for (auto& [name, kernel] : kernels_[i]) kernel->function_ = modules_.back()->kernel(name);
+    for (auto& [name, kernel] : kernels_[i]) {
+      kernel->module_ = modules_.back();
+      kernel->function_ = modules_.back()->kernel(name);
+    }
   }
 }
 
