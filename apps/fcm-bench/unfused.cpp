@@ -159,9 +159,9 @@ void UnfusedModule::choose(Layer& layer, size_t plans) {
   layer.epilogue = std::make_shared<EpilogueKernel>(device_, dtype_, layer.conv.activation, residual);
 
   TimerOptions quick;
-  quick.repetitions = 10;
+  quick.repetitions = 5;
   quick.rounds = 3;
-  quick.replays = 10;
+  quick.replays = 5;
   double best = 0;
   size_t chosen = candidates.size();
   for (size_t i = 0; i < candidates.size(); ++i) {

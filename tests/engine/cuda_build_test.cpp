@@ -51,7 +51,9 @@ Graph mixed_net() {
   x = b.conv("odd", x, 12, 3, 1);
   const ValueId rows = b.node("gather", Gather{0}, {b.constant("table", {4, 12}), ids}, {batch, 12});
   x = b.add("sum", b.reshape("flatten", b.global_pool("pool", x), {batch, 12}), rows, {batch, 12});
-  return b.finish({b.node("softmax", Softmax{}, {b.gemm("fc", x, 10)}, {batch, 10}), x, ids});
+  Softmax softmax;
+  softmax.axis = 1;
+  return b.finish({b.node("softmax", softmax, {b.gemm("fc", x, 10)}, {batch, 10}), x, ids});
 }
 
 TEST(CudaBuild, EveryStepOfThePlansCanBeBuilt) {

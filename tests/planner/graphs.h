@@ -79,7 +79,9 @@ inline Graph many_outputs_net() {
   const ValueId pooled = b.global_pool("pool", c);
   const ValueId squashed = b.unary("sigmoid", c, {UnaryFn::sigmoid, 0, 0});
   const ValueId product = b.node("matmul", MatMul{}, {b.reshape("flat", pooled, {batch, 16}), b.constant("m", {16, 4})}, {batch, 4});
-  const ValueId top = b.node("softmax", Softmax{}, {product}, {batch, 4});
+  Softmax softmax;
+  softmax.axis = 1;
+  const ValueId top = b.node("softmax", softmax, {product}, {batch, 4});
   return b.finish({squashed, b.global_pool("again", squashed), top});
 }
 
