@@ -83,11 +83,11 @@ FCM_DEVICE void barrier_wait(u32 barrier, u32 parity) {
     }
   }
 }
-/// Sends two floats to another block's shared memory; its barrier counts them when they are there.
-FCM_DEVICE void push2(u32 remote, float x, float y, u32 remote_barrier) {
+/// Sends four floats to another block's shared memory; its barrier counts them when they are there.
+FCM_DEVICE void push4(u32 remote, float x, float y, float z, float w, u32 remote_barrier) {
   if constexpr (kArch >= 900) {
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(remote), "f"(x), "f"(y),
-                 "r"(remote_barrier)
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(remote), "f"(x),
+                 "f"(y), "f"(z), "f"(w), "r"(remote_barrier)
                  : "memory");
   }
 }

@@ -164,6 +164,13 @@ FCM_DEVICE void publish(const Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
   }
 }
 
+/// Four neighbouring channels from a 16 x 8 accumulator tile: lanes of a pair exchange halves, the even one gets its upper row, the odd
+/// one its lower row.
+FCM_DEVICE float4 pair_row(const float (&a)[4], bool odd) {
+  const float x = __shfl_xor_sync(0xffffffffu, odd ? a[0] : a[2], 1), y = __shfl_xor_sync(0xffffffffu, odd ? a[1] : a[3], 1);
+  return odd ? float4{x, y, a[2], a[3]} : float4{a[0], a[1], x, y};
+}
+
 /// The same for a cluster: sixteen channels of a pixel are an item, items are dealt to the blocks in turn, and every warp pushes its part
 /// of an item to the owner's shared memory, whose barrier counts the bytes. A block waits for its own items alone.
 template <class Cfg>
@@ -171,21 +178,20 @@ FCM_DEVICE void push(const Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp
                      int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  const u32 to = red + (rank * S.warps_k + at.k) * G.red_items * 32 + (lane & 3) * 8;
+  const bool odd = (lane & 1) != 0;
+  const u32 to = red + (rank * S.warps_k + at.k) * G.red_items * 32 + ((lane >> 1) & 1) * 16;
 #pragma unroll
   for (int j = 0; j < G.warp_m; ++j) {
     const int m = at.m + j * S.warps_m;
     if (m >= G.m_tiles) continue;
 #pragma unroll
     for (int n = 0; n < G.warp_n; ++n) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int item = (m * 16 + half * 8 + (lane >> 2)) * (S.n_tile / 16) + at.n * G.warp_n + n;
-        const u32 owner = static_cast<u32>(item % S.split);
-        const u32 remote = remote_address(to + item / S.split * 64, owner), remote_barrier = remote_address(barrier, owner);
-        push2(remote, acc[j][n].lo[2 * half], acc[j][n].lo[2 * half + 1], remote_barrier);
-        push2(remote + 32, acc[j][n].hi[2 * half], acc[j][n].hi[2 * half + 1], remote_barrier);
-      }
+      const int item = (m * 16 + (odd ? 8 : 0) + (lane >> 2)) * (S.n_tile / 16) + at.n * G.warp_n + n;
+      const u32 owner = static_cast<u32>(item % S.split);
+      const u32 remote = remote_address(to + item / S.split * 64, owner), remote_barrier = remote_address(barrier, owner);
+      const float4 lo = pair_row(acc[j][n].lo, odd), hi = pair_row(acc[j][n].hi, odd);
+      push4(remote, lo.x, lo.y, lo.z, lo.w, remote_barrier);
+      push4(remote + 32, hi.x, hi.y, hi.z, hi.w, remote_barrier);
     }
   }
 }
