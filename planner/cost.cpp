@@ -1,0 +1,334 @@
+// The formulas of cost.h. Tile facts come from fcm/geometry.h, the latency of a block from fcm::rate.
+#include "planner/cost.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "fcm/emit.h"
+#include "fcm/head.h"
+#include "fcm/tiles.h"
+
+namespace fcm {
+namespace {
+
+using geometry::Axis;
+using geometry::Geometry;
+using ModuleShape = geometry::Shape;
+
+constexpr int kHeadImages = 4;           // images that a block of a head with one dense stage handles
+constexpr double kReferenceMacs = 1024;  // a cycle and multiprocessor: what fcm::rate assumes of mma.sync
+
+bool is_head(const ModuleSpec& spec) {
+  return !spec.stages.empty() && spec.stages[0].op == StageOp::pool;
+}
+
+/// Rows (or columns) inside the plane that a window of `span` positions starting at `from` meets.
+int clipped(int from, int span, int extent) {
+  return std::max(0, std::min(from + span, extent) - std::max(from, 0));
+}
+
+/// Sum over the tiles of one axis of the positions inside the module's input that a tile reads. `conv`: a convolution lies before.
+double axis_reads(const Axis& axis, int tile, int stride, int pad, int mid, const geometry::Window* conv, bool vertical, int in) {
+  double sum = 0;
+  for (int i = 0; i < axis.tiles; ++i) {
+    const int from = i * tile * stride - pad + axis.core_at;
+    if (conv == nullptr) {
+      sum += clipped(from, axis.core, mid);
+      continue;
+    }
+    const int s = vertical ? conv->sh : conv->sw, k = vertical ? (conv->kh - 1) * conv->dh : (conv->kw - 1) * conv->dw;
+    const int first = std::max(from, 0), count = clipped(from, axis.core, mid);
+    if (count > 0) sum += clipped(first * s - (vertical ? conv->top : conv->left), (count - 1) * s + k + 1, in);
+  }
+  return sum;
+}
+
+/// Input pixels that all tiles of one image read, without repetition inside a tile.
+double pixels_read(const ModuleShape& s, const Geometry& g) {
+  if (!g.flat) {
+    const geometry::Window* conv = s.conv ? &s.conv_window : nullptr;
+    return axis_reads(g.ay, s.tile_h, s.dw_window.sh, s.dw_window.top, s.mid_h, conv, true, s.in_h) *
+           axis_reads(g.ax, s.tile_w, s.dw_window.sw, s.dw_window.left, s.mid_w, conv, false, s.in_w);
+  }
+  const int pixels = s.out_h * s.out_w;
+  if (!s.conv) return pixels;
+  double sum = 0;  // a run of output pixels of a convolution: whole rows unless it lies in one
+  const geometry::Window& w = s.conv_window;
+  for (int first = 0; first < pixels; first += s.tile_w) {
+    const int last = std::min(first + s.tile_w, pixels) - 1;
+    const int y0 = first / s.out_w, y1 = last / s.out_w;
+    const int rows = clipped(y0 * w.sh - w.top, (y1 - y0) * w.sh + (w.kh - 1) * w.dh + 1, s.in_h);
+    const int x0 = y0 == y1 ? first % s.out_w : 0, x1 = y0 == y1 ? last % s.out_w : s.out_w - 1;
+    sum += static_cast<double>(rows) * clipped(x0 * w.sw - w.left, (x1 - x0) * w.sw + (w.kw - 1) * w.dw + 1, s.in_w);
+  }
+  return sum;
+}
+
+double input_element_bytes(const ModuleSpec& spec, const Geometry& g) {
+  switch (spec.input) {
+    case InputTransform::nchw_f32:
+      return 4.0 * spec.stages[0].in_channels;
+    case InputTransform::nhwc_u8:
+      return spec.stages[0].in_channels;
+    default:
+      return static_cast<double>(g.in_pitch) * g.el;
+  }
+}
+
+struct BlockSize {
+  int threads = 32, shared_bytes = 0;
+};
+BlockSize block_of(const ModuleSpec& spec, const TileConfig& tile) {
+  if (is_head(spec)) {
+    const geometry::HeadGeometry g = geometry::derive(head_shape_of(spec, tile));
+    return {g.threads, g.shared_bytes};
+  }
+  const Geometry g = geometry::derive(shape_of(spec, tile));
+  return {g.threads, g.shared_bytes};
+}
+
+Traffic head_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images) {
+  const geometry::HeadShape s = head_shape_of(spec, tile);
+  const geometry::HeadGeometry g = geometry::derive(s);
+  const double plane = s.sums ? s.sum_tiles * 4.0 * geometry::round_up(s.c, 4) : static_cast<double>(s.pixels) * g.c_pitch * g.el;
+  const bool se = s.hidden > 0;
+  const double rows = se ? s.split : geometry::ceil_div(g.out_pitch, s.n_tile);
+  const double groups = se ? static_cast<double>(images) : std::ceil(static_cast<double>(images) / kHeadImages);
+  Traffic t;
+  (s.sums ? t.sums : t.input) = plane * static_cast<double>(images) * rows;
+  t.weights = static_cast<double>(g.blob_bytes) * groups;
+  t.output = static_cast<double>(images) * g.out_pitch * g.el;
+  return t;
+}
+
+/// Blocks that one multiprocessor of the device holds.
+int blocks_per_sm(const TileConfig& tile, int threads, int shared_bytes, const DeviceModel& d) {
+  const double by_shared = d.shared_per_sm_kib * 1024 / (shared_bytes + 1024);
+  const double registers = std::min(register_limit(tile), 128);
+  const double by_registers = d.registers_per_sm / (registers * threads), by_threads = d.threads_per_sm / threads;
+  return std::max(1, static_cast<int>(std::min({by_shared, by_registers, by_threads, d.blocks_per_sm})));
+}
+
+/// Share of data that has left the L2 after `touched` bytes since it was last used: none while they fit, all when they are twice as many.
+double missed(double touched, const DeviceModel& d) {
+  const double room = d.l2_usable * d.l2_mib * 1048576;
+  return std::clamp(touched / room - 1.0, 0.0, 1.0);
+}
+
+double gb_us(double bytes, double gbps) {
+  return bytes / (gbps * 1e3);
+}
+
+/// Fills the time from bytes, arithmetic and latency.
+void finish(Cost& c, const DeviceModel& d) {
+  const double n = std::min(c.blocks, d.sm_count);
+  c.dram_us = gb_us(c.dram_bytes, d.dram_at(n));
+  c.l2_us = gb_us(c.l2_bytes(), d.l2_at(n));
+  c.time_us = c.step_us + std::max({c.dram_us, c.l2_us, c.compute_us, c.latency_us});
+}
+
+void set_dram(Cost& c, double weight_bytes, const DeviceModel& d, const Residency& r) {
+  const double through = c.traffic.input + c.traffic.output;
+  c.dram_bytes = c.traffic.input * missed(through, d) + c.traffic.output * missed(through, d) +
+                 c.traffic.residual * missed(std::max(r.since_residual, through), d) +
+                 weight_bytes * missed(r.weights_of_model + through, d);
+}
+
+double dense_rate(const ModuleSpec& spec, const DeviceModel& d) {
+  if (dtype_of(spec) == DType::f32) return spec.tf32 ? d.tensor_tf32 * d.mma_share : 0;
+  return d.tensor_f16 * d.mma_share;
+}
+
+void set_module_work(Cost& c, const ModuleSpec& spec, const ModuleShape& s, const Geometry& g, int64_t images) {
+  const double works = geometry::work_items(s, g, static_cast<int>(images)) * static_cast<double>(g.n_blocks);
+  double dense = 0;
+  if (s.expand) dense += static_cast<double>(g.chunks) * g.x_rows * g.k1 * g.e_chunk;
+  if (s.project) dense += static_cast<double>(g.chunks) * g.m_tiles * 16 * s.chunk * s.n_tile;
+  double depthwise = 0;
+  if (s.dw) depthwise = static_cast<double>(g.chunks) * s.chunk * g.m_tiles * 16 * s.dw_window.kh * s.dw_window.kw;
+  const bool tensor = dtype_of(spec) != DType::f32 || spec.tf32;
+  (tensor ? c.tensor_macs : c.core_macs) += works * dense;
+  c.core_macs += works * depthwise;
+}
+
+/// fcm::rate in microseconds of this device: its arithmetic assumes a Hopper multiprocessor.
+double latency_us(const ModuleSpec& spec, const TileRating& r, const DeviceModel& d) {
+  const double dense = dense_rate(spec, d);
+  const double slower = dense > 0 ? std::max(1.0, kReferenceMacs / dense) : 1.0;
+  const double work = r.expand + r.depthwise, all = r.fetch + work + r.finish;
+  const double factor = all > 0 ? (all + (slower - 1) * work) / all : 1.0;
+  return r.total * factor / d.clock_mhz;
+}
+
+Cost head_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& d, const Residency& residency) {
+  Cost c;
+  c.traffic = head_traffic(spec, tile, images);
+  c.elements = module_elements(spec, images);
+  const TileRating r = rate(spec, tile, static_cast<int>(images), {d.target, static_cast<int>(d.sm_count)});
+  c.blocks = r.blocks;
+  c.waves = std::ceil(c.blocks / (d.sm_count * r.concurrent));
+  for (const StageSpec& s : spec.stages) {
+    if (s.op == StageOp::pw) c.core_macs += static_cast<double>(images) * s.in_channels * s.out_channels;
+  }
+  c.compute_us = c.core_macs / (d.core_f32 * std::min(c.blocks, d.sm_count) * d.clock_mhz);
+  c.latency_us = latency_us(spec, r, d);
+  c.step_us = d.step_us(true);
+  set_dram(c, c.traffic.weights, d, residency);
+  finish(c, d);
+  return c;
+}
+
+double value_bytes(const Graph& graph, ValueId v, int64_t batch, DType dtype) {
+  const Value& value = graph.value(v);
+  if (!value.shape) return 0;
+  const Dims dims = at_batch(*value.shape, batch);
+  const size_t element = is_float(value.dtype) ? dtype_size(dtype) : dtype_size(value.dtype);
+  return static_cast<double>(element_count(dims)) * static_cast<double>(element);
+}
+
+/// Multiply-adds of a node, 0 for one that only moves or maps.
+double node_macs(const Graph& graph, const Node& node, int64_t batch) {
+  const auto count = [&](ValueId v) { return static_cast<double>(element_count(at_batch(*graph.value(v).shape, batch))); };
+  const auto extent = [&](ValueId v, size_t axis) { return static_cast<double>((*graph.value(v).shape)[axis].factor); };
+  if (const auto* conv = std::get_if<Conv>(&node.op)) {
+    double window = 1;
+    for (const int64_t k : conv->window.kernel) window *= static_cast<double>(k);
+    return count(node.outputs[0]) * window * extent(node.input(0), 1) / static_cast<double>(conv->group);
+  }
+  if (const auto* gemm = std::get_if<Gemm>(&node.op)) return count(node.outputs[0]) * extent(node.input(0), gemm->trans_a ? 0 : 1);
+  if (std::holds_alternative<MatMul>(node.op)) {
+    const size_t rank = graph.value(node.input(0)).shape->size();
+    return rank == 0 ? 0.0 : count(node.outputs[0]) * extent(node.input(0), rank - 1);
+  }
+  return 0;
+}
+
+bool is_depthwise(const Graph& graph, const Node& node) {
+  const auto* conv = std::get_if<Conv>(&node.op);
+  return conv != nullptr && conv->group > 1 && conv->group == (*graph.value(node.input(0)).shape)[1].factor;
+}
+
+void set_node_traffic(Cost& c, const Graph& graph, const Node& node, int64_t batch, DType dtype) {
+  const bool residual_of_conv = std::holds_alternative<Conv>(node.op) || std::holds_alternative<Gemm>(node.op);
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const ValueId v = node.inputs[i];
+    if (v == kNoValue) continue;
+    const double bytes = value_bytes(graph, v, batch, dtype);
+    (graph.is_constant(v) ? c.traffic.weights : residual_of_conv && i == 3 ? c.traffic.residual : c.traffic.input) += bytes;
+  }
+  for (const ValueId v : node.outputs) {
+    if (v != kNoValue) c.traffic.output += value_bytes(graph, v, batch, dtype);
+  }
+}
+
+}  // namespace
+
+Cost& operator+=(Cost& a, const Cost& b) {
+  a.traffic.input += b.traffic.input, a.traffic.weights += b.traffic.weights, a.traffic.output += b.traffic.output;
+  a.traffic.residual += b.traffic.residual, a.traffic.sums += b.traffic.sums, a.traffic.gate += b.traffic.gate;
+  a.elements += b.elements, a.dram_bytes += b.dram_bytes, a.tensor_macs += b.tensor_macs, a.core_macs += b.core_macs;
+  a.blocks = std::max(a.blocks, b.blocks), a.waves = std::max(a.waves, b.waves);
+  a.step_us += b.step_us, a.dram_us += b.dram_us, a.l2_us += b.l2_us, a.compute_us += b.compute_us;
+  a.latency_us += b.latency_us, a.time_us += b.time_us;
+  return a;
+}
+
+std::string to_string(const Cost& c) {
+  return fmt::format("{:.2f} step + max(dram {:.2f}, l2 {:.2f}, compute {:.2f}, latency {:.2f}) = {:.2f} us", c.step_us, c.dram_us, c.l2_us,
+                     c.compute_us, c.latency_us, c.time_us);
+}
+
+std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device) {
+  if (std::string why = refusal(spec, tile, device.target); !why.empty()) return why;
+  const BlockSize block = block_of(spec, tile);
+  if (block.shared_bytes > device.shared_per_block_kib * 1024)
+    return fmt::format("{} bytes of shared memory, {} KiB a block on {}", block.shared_bytes, device.shared_per_block_kib, device.name);
+  if (block.threads > std::min(1024.0, device.threads_per_sm)) return fmt::format("{} threads a block", block.threads);
+  return {};
+}
+
+Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, int64_t resident_blocks) {
+  if (is_head(spec)) return head_traffic(spec, tile, images);
+  const ModuleShape s = shape_of(spec, tile);
+  const Geometry g = geometry::derive(s);
+  const auto n = static_cast<double>(images);
+  const double n_b = g.n_blocks;
+  const int works = geometry::work_items(s, g, static_cast<int>(images));
+  const int blocks_a_work = s.split * g.n_blocks;
+  const int groups = std::min(works, std::max(1, static_cast<int>(resident_blocks) / blocks_a_work));
+  const bool stays = g.weight_stages == g.block_chunks;
+  const double map = n * s.out_h * s.out_w * g.out_pitch * g.el;
+  Traffic t;
+  t.input = n_b * (s.expand ? s.split : 1) * n * pixels_read(s, g) * input_element_bytes(spec, g);
+  t.weights = n_b * (stays ? groups : works) * g.chunks * (g.record_a + g.record_b);
+  if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4;
+  if (s.pool != geometry::Pool::only) t.output = map;
+  if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand)) t.residual = map;
+  if (s.pool != geometry::Pool::none) t.sums = n * g.tiles * geometry::round_up(g.out_channels, 4) * 4;
+  if (s.gate) t.gate = n_b * works * g.in_pitch * g.el;
+  return t;
+}
+
+double module_elements(const ModuleSpec& spec, int64_t images) {
+  const auto n = static_cast<double>(images);
+  const Plane out = output_plane(spec);
+  const double map = n * out.height * out.width * output_channels(spec);
+  double elements =
+      spec.input == InputTransform::sums ? n * spec.stages[0].in_channels : n * spec.height * spec.width * spec.stages[0].in_channels;
+  if (spec.pool != geometry::Pool::only) elements += map;
+  if (spec.pool != geometry::Pool::none) elements += n * output_channels(spec);
+  if (spec.residual != geometry::Residual::none && !spec.residual_is_input) elements += map;
+  if (spec.gate) elements += n * spec.stages[0].in_channels;
+  for (const StageSpec& s : spec.stages) {
+    if (s.op == StageOp::pool) continue;
+    elements += static_cast<double>(s.kernel_h) * s.kernel_w * s.out_channels * (s.op == StageOp::dw ? 1 : s.in_channels);
+  }
+  return elements;
+}
+
+Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency) {
+  if (is_head(spec)) return head_cost(spec, tile, images, device, residency);
+  const ModuleShape s = shape_of(spec, tile);
+  const Geometry g = geometry::derive(s);
+  const int held = blocks_per_sm(tile, g.threads, g.shared_bytes, device);
+  Cost c;
+  c.traffic = module_traffic(spec, tile, images, static_cast<int64_t>(device.sm_count) * held);
+  c.elements = module_elements(spec, images);
+  c.blocks = static_cast<double>(geometry::work_items(s, g, static_cast<int>(images))) * s.split * g.n_blocks;
+  c.waves = std::ceil(c.blocks / device.sm_count);
+  set_module_work(c, spec, s, g, images);
+  const double quantised = device.sm_count * c.waves / c.blocks;
+  const double dense = dense_rate(spec, device) * device.sm_count * device.clock_mhz,
+               core = device.core_f32 * device.sm_count * device.clock_mhz;
+  c.compute_us = quantised * std::max(dense > 0 ? c.tensor_macs / dense : 0.0, c.core_macs / core);
+  c.latency_us = latency_us(spec, rate(spec, tile, static_cast<int>(images), {device.target, static_cast<int>(device.sm_count)}), device);
+  c.step_us = device.step_us(true);
+  set_dram(c, g.blob_bytes, device, residency);
+  finish(c, device);
+  return c;
+}
+
+Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype, const DeviceModel& d, const Residency& residency) {
+  Cost c;
+  if (std::holds_alternative<Reshape>(node.op) || std::holds_alternative<Identity>(node.op)) return c;
+  set_node_traffic(c, graph, node, batch, dtype);
+  c.elements = c.traffic.total() / static_cast<double>(dtype_size(dtype));
+  const double macs = node_macs(graph, node, batch);
+  const bool depthwise = is_depthwise(graph, node), tensor = !depthwise && dtype != DType::f32 && d.tensor_f16 > d.core_f32 * 2;
+  (tensor ? c.tensor_macs : c.core_macs) = macs;
+  c.blocks = d.sm_count;
+  const double rate = (tensor ? d.tensor_f16 : d.core_f32) * d.sm_count * d.clock_mhz * d.library_share;
+  c.compute_us = macs / rate;
+  c.latency_us = macs == 0 ? d.library_small_us : depthwise ? d.library_depthwise_us : d.library_conv_us;
+  c.step_us = d.step_us(false);
+  set_dram(c, c.traffic.weights, d, residency);
+  finish(c, d);
+  c.dram_us /= d.library_share, c.l2_us /= d.library_share;
+  // The libraries' latency does not hide behind their work as a tuned kernel's does.
+  c.time_us = c.step_us + c.latency_us + std::max({c.dram_us, c.l2_us, c.compute_us});
+  return c;
+}
+
+}  // namespace fcm

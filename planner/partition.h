@@ -1,0 +1,66 @@
+// Which nodes of a graph execute as which modules: for each chain the cover of least cost by dynamic programming.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "planner/cost.h"
+#include "planner/segments.h"
+
+namespace fcm {
+
+enum class Objective : uint8_t {
+  time,  ///< least predicted time
+  gma,   ///< fewest compulsory accesses to global memory, then least time
+};
+
+/// What a caller decides for one node.
+struct NodeOverride {
+  bool fuse = true;  ///< false: the node executes alone, by its operator
+  std::string tile;  ///< canonical text: the tile of the module that the node is in; refused tiles are errors
+};
+
+struct PartitionOptions {
+  DType dtype = DType::f32;
+  bool tf32 = false;
+  Objective objective = Objective::time;
+  std::map<std::string, NodeOverride> overrides;  ///< by node name
+};
+
+/// One execution of some nodes of a chain.
+struct Group {
+  std::vector<NodeId> nodes;
+  bool module = false;            ///< false: one node by its operator
+  Segment segment;                ///< module
+  std::vector<TileConfig> tiles;  ///< by part
+  std::vector<Cost> part_costs;   ///< by part; of a node: one
+  Cost cost;                      ///< of all parts
+  std::string text() const;       ///< kinds of its parts, "PWDWPW", "PW+POOLFC"; empty for a node
+};
+
+/// A cover of the nodes of a chosen module by something else.
+struct Alternative {
+  std::string text;  ///< "PWDW | PW", "3 operators"
+  Cost cost;
+  std::string why;  ///< why it lost, with the term that decided
+};
+
+struct Choice {
+  Group group;
+  Alternative unfused;    ///< every node by its operator
+  Alternative runner_up;  ///< the best cover without the chosen module; empty text when there is none but the unfused one
+};
+
+struct Partition {
+  int64_t batch = 1;
+  std::vector<Choice> choices;    ///< in graph order of their last nodes; every node of the graph in exactly one
+  std::vector<Refusal> refusals;  ///< segments that were looked at and cannot be
+  Cost total;
+  Cost unfused;
+};
+
+/// Deterministic, touches no device, one thread. Throws Error(command_line) for an override that names no node, or a tile that is refused.
+Partition partition(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch);
+
+}  // namespace fcm

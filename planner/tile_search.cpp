@@ -1,0 +1,309 @@
+// A coarse sweep over cuts (plane, chunk, columns, split) with one layout of warps, then a climb from the best cuts: one parameter at a
+// time moves to its neighbour value while the predicted time falls.
+#include "planner/tile_search.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "fcm/emit.h"
+
+namespace fcm {
+namespace {
+
+using geometry::ceil_div;
+using geometry::Geometry;
+using geometry::round_up;
+using ModuleShape = geometry::Shape;
+
+constexpr size_t kKept = 4;       // tiles returned
+constexpr size_t kStarts = 4;     // cuts that are climbed from
+constexpr int kMostClimbs = 12;   // moves from one start
+constexpr int kWidestTile = 320;  // output columns of a block
+constexpr int kLongestChunk = 160;
+
+/// `extent` in equal pieces, rounded up to `granule`, none longer than about `target`.
+int even_cut(int extent, int granule, int target) {
+  return round_up(ceil_div(extent, std::max(1, ceil_div(extent, target))), granule);
+}
+
+/// Every even cut of `extent` no longer than `longest`, ascending.
+std::vector<int> even_cuts(int extent, int granule, int longest) {
+  std::vector<int> list;
+  for (int parts = 64; parts >= 1; --parts) {
+    const int piece = round_up(ceil_div(extent, parts), granule);
+    if (piece <= longest && (list.empty() || list.back() != piece)) list.push_back(piece);
+  }
+  return list;
+}
+
+void add_unique(std::vector<int>& list, int x) {
+  if (std::find(list.begin(), list.end(), x) == list.end()) list.push_back(x);
+}
+
+class Cuts {
+ public:
+  Cuts(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency)
+      : spec_(spec), images_(images), device_(device), residency_(residency), base_(shape_of(spec, TileConfig{})) {
+    const bool whole = base_.conv && !base_.expand;
+    all_chunks_ = whole ? std::vector<int>{round_up(base_.dw_c, 16)} : even_cuts(base_.dw_c, 16 * base_.multiplier, kLongestChunk);
+    if (base_.project) all_columns_ = even_cuts(base_.out_c, 16, kWidestTile);
+  }
+
+  std::vector<CostedTile> search() {
+    sweep_cuts();
+    sort(found_);
+    std::vector<CostedTile> starts;
+    for (const CostedTile& f : found_) {
+      const bool known = std::any_of(starts.begin(), starts.end(), [&](const CostedTile& o) { return same_plane(o.tile, f.tile); });
+      if (!known) starts.push_back(f);
+      if (starts.size() == kStarts) break;
+    }
+    for (const CostedTile& start : starts) climb(start);
+    sort(found_);
+    if (found_.size() > kKept) found_.resize(kKept);
+    return std::move(found_);
+  }
+
+ private:
+  static void sort(std::vector<CostedTile>& list) {
+    std::stable_sort(list.begin(), list.end(), [](const CostedTile& a, const CostedTile& b) { return a.cost.time_us < b.cost.time_us; });
+  }
+
+  std::vector<std::pair<int, int>> planes() const {
+    std::vector<std::pair<int, int>> list;
+    if (!base_.dw) {
+      for (const int w : {16, 32, 64, 128}) list.emplace_back(1, w);
+      return list;
+    }
+    std::vector<int> heights, widths;
+    for (const int h : {2, 4, 7, 8, 14}) {
+      if (h < base_.out_h) heights.push_back(h);
+    }
+    for (const int w : {7, 8, 14, 16}) {
+      if (w < base_.out_w) widths.push_back(w);
+    }
+    if (base_.out_h <= 28) heights.push_back(base_.out_h);
+    if (base_.out_w <= 28) widths.push_back(base_.out_w);
+    for (const int h : heights) {
+      for (const int w : widths) {
+        const int m_tiles = ceil_div(h, 2) * ceil_div(w, 8);
+        const bool wasteful = base_.out_w % 7 == 0 ? w == 8 || w == 16 : w == 7 || w == 14;
+        if (m_tiles <= 28 && (!wasteful || widths.size() == 1 || w == base_.out_w)) list.emplace_back(h, w);
+      }
+    }
+    return list;
+  }
+
+  std::vector<int> chunks() const {
+    const int granule = 16 * base_.multiplier;
+    if (base_.conv && !base_.expand) return {round_up(base_.dw_c, 16)};
+    std::vector<int> list;
+    for (const int target : {32, 64, 128}) add_unique(list, even_cut(base_.dw_c, granule, std::min(target, kLongestChunk)));
+    return list;
+  }
+
+  std::vector<int> columns() const {
+    if (!base_.project) return {16};
+    std::vector<int> list = {even_cut(base_.out_c, 16, kWidestTile)};
+    if (base_.dw && base_.expand && base_.out_c <= kWidestTile) return list;  // never repeat the middle for nothing
+    for (const int target : {32, 64, 128}) add_unique(list, even_cut(base_.out_c, 16, target));
+    return list;
+  }
+
+  /// Ways to share the chunks among blocks: none, and as many as fill the device once or twice.
+  std::vector<int> splits(const TileConfig& t) const {
+    std::vector<int> list = {1};
+    const Geometry g = geometry::derive(shape_of(spec_, t));
+    const double blocks = static_cast<double>(geometry::work_items(shape_of(spec_, t), g, static_cast<int>(images_))) * g.n_blocks;
+    const int most = std::min(g.chunks, !base_.project ? 64 : device_.target.major < 9 || base_.pool != geometry::Pool::none ? 1 : 16);
+    for (const double fill : {0.5, 1.0, 2.0}) {
+      const int wanted = std::clamp(static_cast<int>(device_.sm_count * fill / blocks), 1, most);
+      add_unique(list, ceil_div(g.chunks, ceil_div(g.chunks, wanted)));  // equal shares
+    }
+    return list;
+  }
+
+  void sweep_cuts() {
+    for (const auto& [h, w] : planes()) {
+      for (const int chunk : chunks()) {
+        for (const int n_tile : columns()) {
+          TileConfig t;
+          t.tile_h = h, t.tile_w = w, t.chunk = chunk, t.n_tile = n_tile;
+          for (const int split : splits(t)) {
+            t.split = split;
+            lay_out(t);
+            consider(t);
+          }
+        }
+      }
+    }
+  }
+
+  /// One layout of about eight warps: over pixels first, then columns until the sums fit the registers, then channels.
+  void lay_out(TileConfig& t) const {
+    const Geometry g = geometry::derive(shape_of(spec_, t));
+    t.warps_m = g.m_tiles >= 8 ? 8 : g.m_tiles >= 4 ? 4 : g.m_tiles >= 2 ? 2 : 1;
+    if (g.m_tiles % 7 == 0) t.warps_m = 7;
+    t.warps_n = 1;
+    const int columns = t.n_tile / 16;
+    while (base_.project && t.warps_n < 4 && columns % (2 * t.warps_n) == 0 && ceil_div(g.m_tiles, t.warps_m) * (columns / t.warps_n) > 8)
+      t.warps_n *= 2;
+    const int groups = t.chunk / (base_.project ? g.ks : 16);
+    t.warps_k = std::clamp(8 / (t.warps_m * t.warps_n), 1, std::max(1, groups));
+  }
+
+  /// Splits that give all blocks the same number of chunks, or nearly so.
+  std::vector<int> splits_that_fill(const TileConfig& t) const {
+    std::vector<int> list;
+    const int chunks = ceil_div(base_.dw_c, t.chunk), most = std::min(chunks, base_.project ? 16 : 64);
+    for (int share = 1; share <= chunks; ++share) {
+      const int split = ceil_div(chunks, share);
+      if (split <= most) add_unique(list, split);
+    }
+    return list;
+  }
+
+  static bool same_plane(const TileConfig& a, const TileConfig& b) { return a.tile_h == b.tile_h && a.tile_w == b.tile_w; }
+
+  /// Calls `move` with the values beside `now` in an ascending list.
+  template <class Move>
+  static void beside(const std::vector<int>& list, int now, Move&& move) {
+    const auto at = std::lower_bound(list.begin(), list.end(), now);
+    if (at != list.begin()) move(*(at - 1));
+    const auto next = at != list.end() && *at == now ? at + 1 : at;
+    if (next != list.end()) move(*next);
+  }
+
+  std::vector<TileConfig> neighbours(const TileConfig& t) const {
+    static const std::vector<int> kExtents = {2, 4, 7, 8, 14, 16, 28, 32}, kRuns = {16, 32, 64, 128, 256}, kPixelWarps = {1, 2, 4, 7, 8},
+                                  kChannelWarps = {1, 2, 3, 4, 6, 8}, kColumnWarps = {1, 2, 4}, kBlocks = {1, 2, 3, 4, 6};
+    std::vector<TileConfig> list;
+    const auto vary = [&](int TileConfig::*field, const std::vector<int>& values) {
+      beside(values, t.*field, [&](int x) {
+        list.push_back(t);
+        list.back().*field = x;
+      });
+    };
+    vary(&TileConfig::warps_m, kPixelWarps);
+    vary(&TileConfig::warps_k, kChannelWarps);
+    if (base_.project) vary(&TileConfig::warps_n, kColumnWarps);
+    for (const int k : {t.warps_k * 2, t.warps_k / 2}) {  // warps move between pixels and channels
+      if (k < 1 || (k < t.warps_k ? t.warps_m > 4 : t.warps_m % 2 != 0)) continue;
+      list.push_back(t);
+      list.back().warps_k = k;
+      list.back().warps_m = k < t.warps_k ? t.warps_m * 2 : t.warps_m / 2;
+    }
+    const auto try_all = [&](int TileConfig::*field, const std::vector<int>& values) {
+      for (const int x : values) {
+        if (x == t.*field) continue;
+        list.push_back(t);
+        list.back().*field = x;
+      }
+    };
+    try_all(&TileConfig::min_blocks, kBlocks);
+    try_all(&TileConfig::split, splits_that_fill(t));
+    vary(&TileConfig::chunk, all_chunks_);
+    const int share = ceil_div(ceil_div(base_.dw_c, t.chunk), t.split);
+    beside(all_chunks_, t.chunk, [&](int chunk) {  // the same number of chunks a block
+      list.push_back(t);
+      list.back().chunk = chunk;
+      list.back().split = ceil_div(ceil_div(base_.dw_c, chunk), share);
+    });
+    if (base_.project) vary(&TileConfig::n_tile, all_columns_);
+    if (base_.dw) vary(&TileConfig::tile_h, kExtents);
+    vary(&TileConfig::tile_w, base_.dw ? kExtents : kRuns);
+    return list;
+  }
+
+  void climb(CostedTile now) {
+    for (int move = 0; move < kMostClimbs; ++move) {
+      CostedTile best = now;
+      for (const TileConfig& t : neighbours(now.tile)) {
+        const size_t before = found_.size();
+        consider(t);
+        for (size_t i = before; i < found_.size(); ++i) {
+          if (found_[i].cost.time_us < best.cost.time_us) best = found_[i];
+        }
+      }
+      if (best.cost.time_us >= now.cost.time_us) return;
+      now = best;
+    }
+  }
+
+  /// The expansion's unit: as many columns as leave every warp some work, two rows of tiles when there is plenty.
+  void choose_expansion(TileConfig& t) const {
+    t.expand_m = t.expand_n = 1;
+    if (!base_.expand) return;
+    const Geometry g = geometry::derive(shape_of(spec_, t));
+    const int cols = g.e_chunk / 16, rows = ceil_div(g.core_px, 16), warps = t.warps_m * t.warps_k * t.warps_n;
+    for (const int n : {4, 3, 2}) {
+      if (cols % n == 0 && rows * (cols / n) >= warps) {
+        t.expand_n = n;
+        break;
+      }
+    }
+    if (ceil_div(rows, 2) * (cols / t.expand_n) >= 2 * warps) t.expand_m = 2;
+  }
+
+  void consider(TileConfig t) {
+    choose_expansion(t);
+    const int mine = ceil_div(ceil_div(base_.dw_c, t.chunk), t.split);
+    for (const bool resident : {true, false}) {
+      if (!resident && mine == 1) continue;  // one chunk stays either way
+      t.resident = resident;
+      t.stages = base_.expand ? 1 : std::min(mine + 1, 3);
+      if (!tried_.insert(to_key(t)).second) continue;
+      if (refusal(spec_, t, device_).empty()) found_.push_back({t, module_cost(spec_, t, images_, device_, residency_)});
+    }
+  }
+
+  /// The fields that tiles of one module differ in, packed.
+  static uint64_t to_key(const TileConfig& t) {
+    uint64_t key = 0;
+    for (const int field :
+         {t.tile_h, t.tile_w, t.chunk, t.n_tile, t.split, t.warps_m, t.warps_k, t.warps_n, t.min_blocks, t.resident ? 1 : 0})
+      key = (key ^ static_cast<uint64_t>(field)) * 0x9e3779b97f4a7c15ULL + (key >> 29);
+    return key;
+  }
+
+  const ModuleSpec& spec_;
+  int64_t images_;
+  const DeviceModel& device_;
+  const Residency& residency_;
+  ModuleShape base_;
+  std::vector<int> all_chunks_, all_columns_;
+  std::unordered_set<uint64_t> tried_;
+  std::vector<CostedTile> found_;
+};
+
+std::vector<CostedTile> search_head(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency) {
+  std::vector<CostedTile> list;
+  const bool se = spec.stages.size() == 3;
+  for (const int warps : {4, 8, 16}) {
+    for (const int cut : {1, 2, 4, 8, 16, 32}) {
+      TileConfig t;
+      t.tile_w = 1, t.warps_m = warps;
+      (se ? t.split : t.n_tile) = cut;
+      if (!se && cut < 4) continue;
+      if (refusal(spec, t, device).empty()) list.push_back({t, module_cost(spec, t, images, device, residency)});
+    }
+  }
+  std::stable_sort(list.begin(), list.end(), [](const CostedTile& a, const CostedTile& b) { return a.cost.time_us < b.cost.time_us; });
+  if (list.size() > kKept) list.resize(kKept);
+  return list;
+}
+
+}  // namespace
+
+const std::vector<CostedTile>& TileSearch::tiles(const ModuleSpec& spec, int64_t images) {
+  const auto [entry, fresh] = known_.try_emplace(fmt::format("{} {}", images, to_string(spec)));
+  if (fresh) {
+    const bool head = spec.stages[0].op == StageOp::pool;
+    entry->second = head ? search_head(spec, images, device_, residency_) : Cuts(spec, images, device_, residency_).search();
+  }
+  return entry->second;
+}
+
+}  // namespace fcm

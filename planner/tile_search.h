@@ -1,0 +1,32 @@
+// The tile that a module runs with when nothing is measured: a short list of sensible cuts, each costed, instead of every legal tile, so
+// that a whole network is planned in milliseconds.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "planner/cost.h"
+
+namespace fcm {
+
+struct CostedTile {
+  TileConfig tile;
+  Cost cost;
+};
+
+/// Searches once a spec and number of images. One thread.
+class TileSearch {
+ public:
+  TileSearch(const DeviceModel& device, const Residency& residency) : device_(device), residency_(residency) {}
+
+  /// The best legal tiles of the short list by predicted time, at most four, best first; empty when none is legal.
+  const std::vector<CostedTile>& tiles(const ModuleSpec& spec, int64_t images);
+
+ private:
+  const DeviceModel& device_;
+  Residency residency_;
+  std::unordered_map<std::string, std::vector<CostedTile>> known_;
+};
+
+}  // namespace fcm

@@ -1,0 +1,193 @@
+// Predicted bytes against brute force over tiles and pixels, and terms that must move the right way.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+
+#include "fcm/emit.h"
+#include "fcm/tiles.h"
+#include "planner/cost.h"
+#include "planner/tile_search.h"
+
+namespace fcm {
+namespace {
+
+using geometry::Geometry;
+using ModuleShape = geometry::Shape;
+
+/// Input pixels that a tile touches: every output pixel's window, through the depthwise stage and a first convolution.
+using Pixels = std::set<std::pair<int, int>>;
+
+Pixels through(const Pixels& outputs, const geometry::Window& w, int height, int width) {
+  Pixels in;
+  for (const auto& [y, x] : outputs) {
+    for (int ky = 0; ky < w.kh; ++ky) {
+      for (int kx = 0; kx < w.kw; ++kx) {
+        const int iy = y * w.sh - w.top + ky * w.dh, ix = x * w.sw - w.left + kx * w.dw;
+        if (iy >= 0 && iy < height && ix >= 0 && ix < width) in.emplace(iy, ix);
+      }
+    }
+  }
+  return in;
+}
+
+/// Bytes of input over all tiles of all images when each tile reads the bounding box of what it needs (whole rows of whole tiles).
+double input_bytes(const ModuleSpec& spec, const TileConfig& tile, int images) {
+  const ModuleShape s = shape_of(spec, tile);
+  const Geometry g = geometry::derive(s);
+  double pixels = 0;
+  const auto add_tile = [&](const Pixels& outputs) {
+    Pixels mid = s.dw ? through(outputs, s.dw_window, s.mid_h, s.mid_w) : outputs;
+    pixels += static_cast<double>((s.conv ? through(mid, s.conv_window, s.in_h, s.in_w) : mid).size());
+  };
+  if (s.dw) {
+    for (int ty = 0; ty < g.ay.tiles; ++ty) {
+      for (int tx = 0; tx < g.ax.tiles; ++tx) {
+        Pixels outputs;  // the kernel computes whole tiles, also beyond the plane
+        for (int y = 0; y < s.tile_h; ++y) {
+          for (int x = 0; x < s.tile_w; ++x) {
+            const bool whole_y = g.ay.tiles > 1 || y<s.out_h, whole_x = g.ax.tiles> 1 || x < s.out_w;
+            if (whole_y && whole_x) outputs.emplace(ty * s.tile_h + y, tx * s.tile_w + x);
+          }
+        }
+        add_tile(outputs);
+      }
+    }
+  } else {
+    for (int first = 0; first < s.out_h * s.out_w; first += s.tile_w) {
+      Pixels outputs;
+      for (int p = first; p < std::min(first + s.tile_w, s.out_h * s.out_w); ++p) outputs.emplace(p / s.out_w, p % s.out_w);
+      add_tile(outputs);
+    }
+  }
+  const double blocks = static_cast<double>(g.n_blocks) * (s.expand ? s.split : 1);
+  return pixels * images * blocks * g.in_pitch * g.el;
+}
+
+struct Case {
+  const char* spec;
+  const char* tile;
+};
+
+class Bytes : public testing::TestWithParam<Case> {};
+
+TEST_P(Bytes, InputMatchesBruteForce) {
+  const ModuleSpec spec = parse_spec(GetParam().spec);
+  const TileConfig tile = parse_tile(GetParam().tile);
+  ASSERT_EQ(refusal(spec, tile, jit::Target{9, 0, true}), "");
+  EXPECT_DOUBLE_EQ(module_traffic(spec, tile, 3, 132).input, input_bytes(spec, tile, 3));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Modules, Bytes,
+    testing::Values(Case{"nhwc 14x14 pw/64-384/f16/clip(0,6)", "t1x32_c64_n64_x1_w2.2.1_s2_e1.1_r1_b1"},
+                    Case{"nhwc 14x10 pw/60-96/f16/relu pw/96-24/f16/identity", "t1x32_c32_n32_x3_w2.2.1_s1_e1.1_r1_b1"},
+                    Case{"nhwc 15x13 dw3x3s1x1p1.1.1.1/48-48/f16/relu", "t4x7_c16_n16_x3_w2.1.1_s2_e1.1_r1_b1"},
+                    Case{"nhwc 15x13 dw5x5s2x2p2.2.2.2/48-48/f16/relu pw/48-40/f16/identity", "t4x7_c48_n16_x1_w2.3.1_s2_e1.1_r1_b1"},
+                    Case{"nhwc 15x13 dw3x3s2x2p0.0.1.1/48-48/f16/relu pw/48-40/f16/identity", "t7x6_c48_n48_x1_w4.2.1_s2_e1.1_r1_b1"},
+                    Case{"nhwc 28x20 pw/24-96/f16/relu dw3x3s1x1p1.1.1.1/96-96/f16/relu pw/96-24/f16/identity residual=before from=input",
+                         "t4x7_c32_n32_x3_w2.2.1_s1_e1.1_r1_b1"},
+                    Case{"nhwc 28x20 pw/24-96/f16/relu dw3x3s2x2p1.1.1.1/96-96/f16/relu", "t7x10_c32_n16_x3_w8.1.1_s1_e1.1_r1_b1"},
+                    Case{"nhwc 32x32 conv3x3s2x2p1.1.1.1/3-32/f16/relu dw3x3s1x1p1.1.1.1/32-32/f16/relu pw/32-16/f16/identity",
+                         "t4x8_c32_n16_x1_w2.2.1_s1_e1.1_r1_b1"}));
+
+TEST(Cost, WeightsAreReadOnceABlockWhenTheyStay) {
+  const ModuleSpec spec = parse_spec("nhwc 56x56 pw/24-144/f16/relu dw3x3s1x1p1.1.1.1/144-144/f16/relu pw/144-24/f16/identity");
+  TileConfig tile = parse_tile("t8x8_c48_n32_x1_w4.1.1_s1_e1.1_r1_b1");
+  const double stays = module_traffic(spec, tile, 64, 132).weights;
+  tile.resident = false;
+  const double reloads = module_traffic(spec, tile, 64, 132).weights;
+  EXPECT_NEAR(reloads / stays, 64.0 * 49 / 132, 0.5);
+}
+
+TEST(Cost, ResidualFromTheInputIsFreeAndAnotherIsNot) {
+  const std::string text = "nhwc 14x14 pw/64-384/f16/relu dw3x3s1x1p1.1.1.1/384-384/f16/relu pw/384-64/f16/identity residual=before";
+  const TileConfig tile = parse_tile("t4x7_c32_n64_x1_w2.2.1_s1_e1.1_r1_b1");
+  EXPECT_EQ(module_traffic(parse_spec(text + " from=input"), tile, 2, 132).residual, 0);
+  EXPECT_EQ(module_traffic(parse_spec(text), tile, 2, 132).residual, 2.0 * 14 * 14 * 64 * 2);
+}
+
+TEST(Cost, NeverLessThanTheCompulsoryAccesses) {
+  const DeviceModel device = device_model("h200");
+  TileSearch search(device, {});
+  for (const char* text : {"nhwc 56x56 pw/24-144/f16/relu dw3x3s1x1p1.1.1.1/144-144/f16/relu pw/144-24/f16/identity",
+                           "nhwc 14x14 dw5x5s1x1p2.2.2.2/112-112/f16/silu pw/112-40/f16/identity", "nhwc 7x7 pw/320-1280/f16/relu"}) {
+    const ModuleSpec spec = parse_spec(text);
+    for (const int64_t images : {1, 8, 64}) {
+      ASSERT_FALSE(search.tiles(spec, images).empty());
+      for (const CostedTile& t : search.tiles(spec, images)) EXPECT_GE(t.cost.l2_bytes(), 2 * t.cost.elements) << to_string(t.tile);
+    }
+  }
+}
+
+TEST(Cost, DramIsTouchedBeyondTheL2) {
+  const ModuleSpec spec = parse_spec("nhwc 112x112 pw/16-96/f16/relu");
+  const DeviceModel device = device_model("h200");
+  TileSearch search(device, {});
+  EXPECT_EQ(search.tiles(spec, 1).front().cost.dram_bytes, 0);
+  const Cost large = search.tiles(spec, 64).front().cost;
+  EXPECT_GT(large.dram_bytes, 0.5 * large.traffic.output);
+  EXPECT_GT(large.dram_us, 0);
+}
+
+// The tile search looks at a few hundred tiles of those that fcm::candidate_tiles rates one by one.
+TEST(TileSearch, IsNearTheBestOfAllTiles) {
+  const DeviceModel device = device_model("h200");
+  TileSearch search(device, {});
+  for (const char* text :
+       {"nhwc 14x14 pw/64-384/f16/relu dw3x3s1x1p1.1.1.1/384-384/f16/relu pw/384-64/f16/identity", "nhwc 7x7 pw/320-1280/f16/relu"}) {
+    const ModuleSpec spec = parse_spec(text);
+    for (const int batch : {1, 8}) {
+      double best = INFINITY;
+      for (const RatedTile& r : candidate_tiles(spec, batch, {device.target, 132}, 64))
+        best = std::min(best, module_cost(spec, r.tile, batch, device, {}).time_us);
+      EXPECT_LT(search.tiles(spec, batch).front().cost.time_us, 1.35 * best) << text << " batch " << batch;
+    }
+  }
+}
+
+TEST(DeviceModel, ShippedModelsAreWholeAndFoundByName) {
+  const std::vector<std::string> keys = known_devices();
+  EXPECT_EQ(keys.size(), 9u);
+  for (const std::string& key : keys) {
+    const DeviceModel m = device_model(key);
+    EXPECT_EQ(m.key, key);
+    EXPECT_GT(m.dram_at(1), 0);
+    EXPECT_LE(m.dram_at(1), m.dram_at(m.sm_count));
+    EXPECT_LE(shared_limit(m.target), m.shared_per_block_kib * 1024);
+    EXPECT_EQ(m.step_pdl_us > 0, m.target.major >= 9);
+  }
+  EXPECT_EQ(device_model("RTX A4000").key, "rtx-a4000");
+  EXPECT_EQ(device_model("NVIDIA H200").key, "h200");
+  EXPECT_THROW(device_model("voodoo 2"), std::exception);
+}
+
+TEST(DeviceModel, ALiveCardTakesItsModelAndASliceAScaledOne) {
+  DeviceInfo info;
+  info.name = "NVIDIA H200";
+  info.target = {9, 0, true};
+  info.sm_count = 132;
+  info.clock_khz = 1980000;
+  info.l2_bytes = 60 << 20;
+  info.shared_per_block = 227 << 10;
+  info.shared_per_sm = 228 << 10;
+  info.tensor_cores = true;
+  std::string note;
+  EXPECT_EQ(device_model_for(info, &note).fingerprint(), device_model("h200").fingerprint());
+  EXPECT_EQ(note, "");
+  info.name = "NVIDIA H200 MIG 1g.18gb";
+  info.sm_count = 16;
+  const DeviceModel slice = device_model_for(info, &note);
+  EXPECT_NE(note, "");
+  EXPECT_EQ(slice.sm_count, 16);
+  EXPECT_LT(slice.dram_gbps, device_model("h200").dram_gbps / 4);
+}
+
+TEST(DeviceModel, BadFilesAreRefusedWithTheField) {
+  EXPECT_THROW(parse_device_model("[]", "x.json"), std::exception);
+  EXPECT_THROW(parse_device_model(R"({"key":"a","name":"A","target":"90a","clock":[1,"measured"]})", "x.json"), std::exception);
+  EXPECT_THROW(parse_device_model(R"({"key":"a","name":"A","target":"90a","sm_count":[1,"guess"]})", "x.json"), std::exception);
+}
+
+}  // namespace
+}  // namespace fcm

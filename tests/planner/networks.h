@@ -1,0 +1,137 @@
+// Whole networks in normal form (batch norm folded, activations and sums in the convolutions), with random weights that keep unit scale.
+#pragma once
+
+#include <cmath>
+#include <random>
+#include <string>
+
+#include "tests/planner/graphs.h"
+
+namespace fcm::test {
+
+class NetBuilder : public GraphBuilder {
+ public:
+  explicit NetBuilder(uint32_t seed = 1) : random_(seed) {}
+
+  /// Zero mean, variance 2 / depth (1 / depth before no activation).
+  ValueId weights(const std::string& name, Dims dims, double gain) {
+    Tensor t(DType::f32, dims);
+    double depth = 1;
+    for (size_t i = 1; i < dims.size(); ++i) depth *= static_cast<double>(dims[i]);
+    std::normal_distribution<float> normal(0.0f, static_cast<float>(std::sqrt(gain / depth)));
+    for (float& x : t.data<float>()) x = normal(random_);
+    return graph.add_constant(name, std::move(t));
+  }
+  ValueId bias(const std::string& name, int64_t count) {
+    Tensor t(DType::f32, {count});
+    std::uniform_real_distribution<float> uniform(-0.3f, 0.3f);
+    for (float& x : t.data<float>()) x = uniform(random_);
+    return graph.add_constant(name, std::move(t));
+  }
+  /// k x k convolution with "same" padding.
+  ValueId layer(const std::string& name, ValueId x, int64_t out, int64_t k, int64_t s, Unary act, bool depthwise = false,
+                ValueId residual = kNoValue) {
+    const Shape in = *graph.value(x).shape;
+    const int64_t pad = k / 2;
+    Conv op;
+    op.window = Window{{k, k}, {s, s}, {1, 1}, {pad, pad}, {pad, pad}, AutoPad::explicit_pads};
+    op.group = depthwise ? in[1].factor : 1;
+    op.activation = act;
+    const Dims dims = {out, in[1].factor / op.group, k, k};
+    std::vector<ValueId> inputs = {x, weights(name + "_w", dims, act.is_identity() ? 1.0 : 2.0), bias(name + "_b", out)};
+    if (residual != kNoValue) inputs.push_back(residual);
+    const auto size = [&](const Dim& d) { return (d.factor + 2 * pad - k) / s + 1; };
+    return node(name, op, std::move(inputs), Shape{in[0], out, size(in[2]), size(in[3])});
+  }
+  ValueId classifier(ValueId x, int64_t classes) {
+    const Shape in = *graph.value(x).shape;
+    x = reshape("flatten", global_pool("pool", x), Shape{in[0], in[1]});
+    Gemm op;
+    op.trans_b = true;
+    return node("classifier", op, {x, weights("classifier_w", {classes, in[1].factor}, 4.0), bias("classifier_b", classes)},
+                Shape{in[0], classes});
+  }
+  int64_t channels(ValueId v) const { return (*graph.value(v).shape)[1].factor; }
+
+ private:
+  std::mt19937 random_;
+};
+
+inline constexpr Unary kRelu6{UnaryFn::clip, 0.0f, 6.0f};
+
+struct Widths {
+  double width = 1.0;
+  int64_t side = 224;
+  int64_t classes = 1000;
+  int64_t at(int64_t c) const { return std::max<int64_t>(8, static_cast<int64_t>(static_cast<double>(c) * width) / 8 * 8); }
+};
+
+inline Graph mobilenet_v1(const Widths& w = {}) {
+  NetBuilder b;
+  ValueId x = b.input("image", Shape{Dim(1, true), 3, w.side, w.side});
+  x = b.layer("stem", x, w.at(32), 3, 2, kRelu6);
+  const int64_t outs[] = {64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024};
+  const int64_t strides[] = {1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1};
+  for (size_t i = 0; i < 13; ++i) {
+    const std::string name = "block" + std::to_string(i);
+    x = b.layer(name + "/depthwise", x, b.channels(x), 3, strides[i], kRelu6, true);
+    x = b.layer(name + "/pointwise", x, w.at(outs[i]), 1, 1, kRelu6);
+  }
+  return b.finish({b.classifier(x, w.classes)});
+}
+
+inline Graph mobilenet_v2(const Widths& w = {}) {
+  struct Stage {
+    int64_t expand, channels, repeats, stride;
+  };
+  const Stage stages[] = {{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
+  NetBuilder b;
+  ValueId x = b.input("image", Shape{Dim(1, true), 3, w.side, w.side});
+  x = b.layer("stem", x, w.at(32), 3, 2, kRelu6);
+  int index = 0;
+  for (const Stage& s : stages) {
+    for (int64_t r = 0; r < s.repeats; ++r, ++index) {
+      const std::string name = "block" + std::to_string(index);
+      const int64_t stride = r == 0 ? s.stride : 1, in = b.channels(x);
+      ValueId h = s.expand == 1 ? x : b.layer(name + "/expand", x, in * s.expand, 1, 1, kRelu6);
+      h = b.layer(name + "/depthwise", h, in * s.expand, 3, stride, kRelu6, true);
+      const bool residual = stride == 1 && in == w.at(s.channels);
+      x = b.layer(name + "/project", h, w.at(s.channels), 1, 1, Unary{}, false, residual ? x : kNoValue);
+    }
+  }
+  x = b.layer("head", x, w.at(1280), 1, 1, kRelu6);
+  return b.finish({b.classifier(x, w.classes)});
+}
+
+/// MobileNetV2's shape with squeeze-and-excitation and SiLU in every block, kernels of 3 and 5: like EfficientNet-B0.
+inline Graph efficient_net(const Widths& w = {}) {
+  struct Stage {
+    int64_t expand, channels, repeats, stride, kernel;
+  };
+  const Stage stages[] = {{1, 16, 1, 1, 3},  {6, 24, 2, 2, 3},  {6, 40, 2, 2, 5}, {6, 80, 3, 2, 3},
+                          {6, 112, 3, 1, 5}, {6, 192, 4, 2, 5}, {6, 320, 1, 1, 3}};
+  const Unary silu{UnaryFn::silu, 0, 0};
+  NetBuilder b;
+  ValueId x = b.input("image", Shape{Dim(1, true), 3, w.side, w.side});
+  x = b.layer("stem", x, w.at(32), 3, 2, silu);
+  int index = 0;
+  for (const Stage& s : stages) {
+    for (int64_t r = 0; r < s.repeats; ++r, ++index) {
+      const std::string name = "block" + std::to_string(index);
+      const int64_t stride = r == 0 ? s.stride : 1, in = b.channels(x), mid = in * s.expand;
+      ValueId h = s.expand == 1 ? x : b.layer(name + "/expand", x, mid, 1, 1, silu);
+      h = b.layer(name + "/depthwise", h, mid, s.kernel, stride, silu, true);
+      ValueId gate = b.layer(name + "/reduce", b.global_pool(name + "/squeeze", h), std::max<int64_t>(8, in / 4), 1, 1, silu);
+      gate = b.layer(name + "/excite", gate, mid, 1, 1, Unary{UnaryFn::sigmoid, 0, 0});
+      Binary mul;
+      mul.fn = BinaryFn::mul;
+      h = b.node(name + "/scale", mul, {h, gate}, *b.graph.value(h).shape);
+      const bool residual = stride == 1 && in == w.at(s.channels);
+      x = b.layer(name + "/project", h, w.at(s.channels), 1, 1, Unary{}, false, residual ? x : kNoValue);
+    }
+  }
+  x = b.layer("head", x, w.at(1280), 1, 1, silu);
+  return b.finish({b.classifier(x, w.classes)});
+}
+
+}  // namespace fcm::test
