@@ -17,25 +17,25 @@ using geometry::Geometry;
 using geometry::Math;
 using geometry::Shape;
 
-// Cycles of one Hopper multiprocessor. Fitted by random search to 560 launches of MobileNetV2's blocks on an H200 (batch 1 and 64, FP16,
-// graph with programmatic launch): predicted + 0.85 us is within 11 % (root mean square) of the measured time. They are effective
-// values of this model (a barrier's cost holds what warps wait for each other), not properties of the hardware one by one.
-constexpr double kGlobalLatency = 370;  ///< first bytes of a dependent load, with address arithmetic
-constexpr double kBytesACycle = 64;     ///< L2 to one multiprocessor
-constexpr double kBarrier = 310;
-constexpr double kClusterBarrier = 860;
-constexpr double kMatrixLatency = 77;
-constexpr double kUnitWork = 34;      ///< activation and stores of a 16 x 16 tile of the expansion
-constexpr double kUnitLatency = 120;  ///< of a unit beside its matrix steps
+// Cycles of one Hopper multiprocessor. Fitted by random search to 600 launches on an H200 (MobileNetV2's blocks at batch 1 and 64, FP16,
+// and ten other modules; graph with programmatic launch): predicted + 0.85 us is within 12 % (root mean square) of the measured time. They
+// are effective values of this model (a barrier's cost holds what warps wait for each other), not properties of the hardware one by one.
+constexpr double kGlobalLatency = 430;  ///< first bytes of a dependent load, with address arithmetic
+constexpr double kBytesACycle = 54;     ///< L2 to one multiprocessor
+constexpr double kBarrier = 320;
+constexpr double kClusterBarrier = 680;
+constexpr double kMatrixLatency = 85;
+constexpr double kUnitWork = 36;      ///< activation and stores of a 16 x 16 tile of the expansion
+constexpr double kUnitLatency = 90;   ///< of a unit beside its matrix steps
 constexpr double kGroupLatency = 30;  ///< of a group of the depthwise stage beside its work
-constexpr double kLoneWarps = 1.35;
-constexpr double kMoreBlocks = 30;     ///< start of a second, third, ... block on a multiprocessor
+constexpr double kLoneWarps = 1.25;
+constexpr double kMoreBlocks = 70;     ///< start of a second, third, ... block on a multiprocessor
 constexpr double kMoreClusters = 300;  ///< the same for blocks of clusters
-constexpr double kPush = 53;           ///< a warp's 512 bytes to other blocks of a cluster
+constexpr double kPush = 66;           ///< a warp's 512 bytes to other blocks of a cluster
 
 /// Cycles that a 16 x 8 matrix step of depth ks occupies one of the four quarters of a multiprocessor.
 double matrix_cycles(Math math) {
-  return math == Math::f32 ? 36 : 9;
+  return math == Math::f32 ? 77 : 9;
 }
 
 /// Tile heights and widths worth trying along an axis of `extent` outputs in granules of `granule`.
@@ -55,6 +55,16 @@ std::vector<int> even_cuts(int extent, int granule, int largest) {
     const int piece = geometry::round_up(geometry::ceil_div(extent, parts), granule);
     if (piece <= largest && (list.empty() || list.back() != piece)) list.push_back(piece);
     if (piece == granule) break;
+  }
+  return list;
+}
+
+/// Output columns of a block: those that divide the channels evenly, and few others.
+std::vector<int> column_cuts(int channels) {
+  std::vector<int> list;
+  for (const int piece : even_cuts(channels, 16, 320)) {
+    const bool even = geometry::round_up(channels, 16) % piece == 0;
+    if (list.empty() || even || 2 * piece <= list.back()) list.push_back(piece);
   }
   return list;
 }
@@ -124,7 +134,7 @@ void enumerate(const ModuleSpec& spec, int batch, const TileDevice& device, std:
   const int granule = 16 * base.multiplier;
   const bool whole = base.conv && !base.expand;
   const std::vector<int> chunks = whole ? std::vector<int>{geometry::round_up(base.dw_c, 16)} : even_cuts(base.dw_c, granule, 160);
-  const std::vector<int> columns = base.project ? even_cuts(base.out_c, 16, 320) : std::vector<int>{16};
+  const std::vector<int> columns = base.project ? column_cuts(base.out_c) : std::vector<int>{16};
   for (const auto& [h, w] : planes) {
     for (const int chunk : chunks) {
       for (const int n_tile : columns) {
@@ -224,7 +234,7 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
     r.expand = chunks * (std::ceil(units / g.warps) * a_unit + kBarrier);
   }
   const double groups = std::ceil(s.chunk / (s.project ? static_cast<double>(g.ks) : 16.0) / s.warps_k);
-  const double eights = s.project ? g.ks / 8.0 : 2.0, pairs = (s.dw_window.kh + 1) / 2;
+  const double eights = s.project ? g.ks / 8.0 : 2.0, pairs = geometry::ceil_div(s.dw_window.kh, 2);
   const double window = g.el == 2 ? s.dw_window.kw * (pairs * (2 + step / 2) + 4) : s.dw_window.kw * s.dw_window.kh * 6.0 + 10;
   const double operand = s.dw ? g.warp_m * eights * (window + 10) + eights * 14 : g.warp_m * 6.0;
   const double dense = s.project ? g.warp_n * (4 + g.warp_m * 2 * step) : 60.0 * g.warp_m;
