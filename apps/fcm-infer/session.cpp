@@ -14,6 +14,7 @@ namespace {
 api::Engine make_engine(const api::Model& model, const Arguments& arguments) {
   Progress progress(!arguments.common.quiet);
   api::Options options = arguments.common.to_api();
+  if (arguments.batch > 0) options.set("tune_batches", fmt::format("{}", arguments.batch));
   const auto callback = [](void* user, const char* stage, double fraction) { static_cast<Progress*>(user)->update(stage, fraction); };
   api::check(fcm_options_set_progress(options.get(), callback, &progress));
   return api::Engine(model, options);

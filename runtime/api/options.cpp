@@ -76,6 +76,20 @@ fcm::Dims parse_dims(std::string_view key, std::string_view value) {
   return dims;
 }
 
+std::vector<int64_t> parse_batches(std::string_view key, std::string_view value) {
+  constexpr std::string_view kAccepted = "batch sizes such as 1,8,64";
+  std::vector<int64_t> batches;
+  size_t start = 0;
+  while (start <= value.size()) {
+    const size_t end = std::min(value.find(',', start), value.size());
+    const auto batch = parse_integer<int64_t>(key, value.substr(start, end - start), kAccepted);
+    if (batch < 1) reject(key, value, kAccepted);
+    batches.push_back(batch);
+    start = end + 1;
+  }
+  return batches;
+}
+
 void set_option(fcm_options& options, std::string_view key, std::string_view value) {
   constexpr std::string_view kShape = "shape.";
   if (key == "device") {
@@ -86,6 +100,8 @@ void set_option(fcm_options& options, std::string_view key, std::string_view val
     options.engine.tf32 = parse_switch(key, value);
   } else if (key == "tune") {
     options.engine.tune = parse_switch(key, value);
+  } else if (key == "tune_batches") {
+    options.engine.tune_batches = parse_batches(key, value);
   } else if (key == "memory_limit") {
     options.engine.memory_limit = parse_integer<size_t>(key, value, "a number of bytes");
   } else if (key == "log_level") {
@@ -93,8 +109,10 @@ void set_option(fcm_options& options, std::string_view key, std::string_view val
   } else if (key.starts_with(kShape) && key.size() > kShape.size()) {
     options.import.shapes[std::string(key.substr(kShape.size()))] = parse_dims(key, value);
   } else {
-    throw Error(ErrorCode::command_line,
-                fmt::format("unknown option \"{}\"; known are device, precision, tf32, tune, memory_limit, log_level, shape.NAME", key));
+    throw Error(
+        ErrorCode::command_line,
+        fmt::format("unknown option \"{}\"; known are device, precision, tf32, tune, tune_batches, memory_limit, log_level, shape.NAME",
+                    key));
   }
 }
 

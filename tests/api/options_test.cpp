@@ -21,6 +21,8 @@ TEST(Options, UnknownKeysAndValuesAreRefusedByName) {
   expect_status(fcm_options_set(options.get(), "precision", "fp8"), FCM_STATUS_INVALID_ARGUMENT, "fp16");
   expect_status(fcm_options_set(options.get(), "precision", "int8"), FCM_STATUS_UNSUPPORTED, "not available yet");
   expect_status(fcm_options_set(options.get(), "tf32", "yes"), FCM_STATUS_INVALID_ARGUMENT, "0 or 1");
+  expect_status(fcm_options_set(options.get(), "tune_batches", "1,0"), FCM_STATUS_INVALID_ARGUMENT, "1,8,64");
+  expect_status(fcm_options_set(options.get(), "tune_batches", "1,,8"), FCM_STATUS_INVALID_ARGUMENT, "1,8,64");
   expect_status(fcm_options_set(options.get(), "memory_limit", "-5"), FCM_STATUS_INVALID_ARGUMENT, "bytes");
   expect_status(fcm_options_set(options.get(), "shape.x", "1x-3"), FCM_STATUS_INVALID_ARGUMENT, "1x3x224x224");
   expect_status(fcm_options_set(options.get(), "shape.x", ""), FCM_STATUS_INVALID_ARGUMENT, "1x3x224x224");

@@ -78,6 +78,7 @@ FCM_API void fcm_options_release(fcm_options* options);
  *   "precision"     auto | fp32 | fp16 | bf16          auto: FP16 on a GPU with tensor cores, else FP32
  *   "tf32"          0 | 1                              FP32 convolutions and GEMMs may use TF32 tensor cores
  *   "tune"          0 | 1                              measure library algorithms on the device; results are cached
+ *   "tune_batches"  1 | 1,8,64                        the batches that tuning measures; others run the default algorithms
  *   "memory_limit"  0 | bytes                          device memory an engine, and each context, may take; 0: no limit
  *   "shape.NAME"    1x3x224x224                        fixes every dimension of input NAME (fcm_model_load)
  *   "log_level"     warning | trace | debug | info | error | off
