@@ -44,10 +44,16 @@ FCM_DEVICE void wait_for_predecessor() {
 
 /// The two halves of the cluster's barrier: what a block wrote before arriving is visible to those that waited.
 FCM_DEVICE void cluster_arrive() {
-  if constexpr (kArch >= 900) asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
+  if constexpr (kArch >= 900) {
+    __syncwarp();  // .aligned: all lanes together
+    asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
+  }
 }
 FCM_DEVICE void cluster_wait() {
-  if constexpr (kArch >= 900) asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+  if constexpr (kArch >= 900) {
+    __syncwarp();  // .aligned: all lanes together
+    asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+  }
 }
 FCM_DEVICE void cluster_sync() {
   cluster_arrive();
