@@ -5,6 +5,11 @@
 
 namespace fcm::kernel {
 
+/// The warp's number in its block. The broadcast tells the compiler that it is the same in all lanes: branches on it do not diverge.
+FCM_DEVICE int warp_index() {
+  return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);
+}
+
 /// Copies 16 bytes global to shared; zeros when !valid (the source is then not read). cp.async from sm_80 on.
 FCM_DEVICE void copy16(void* shared, const void* global, bool valid) {
   if constexpr (kArch >= 800) {

@@ -24,7 +24,7 @@ struct Head {
   const ModuleArgs& args;
   unsigned char* shared;
   int thread = static_cast<int>(threadIdx.x);
-  int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  int warp = warp_index(), lane = static_cast<int>(threadIdx.x) % 32;
 
   FCM_DEVICE float* means() const { return reinterpret_cast<float*>(shared + G.s_mean); }
   FCM_DEVICE float* hidden() const { return reinterpret_cast<float*>(shared + G.s_hidden); }
@@ -57,7 +57,7 @@ struct Head {
           static_cast<const unsigned char*>(args.input) + static_cast<long long>(image) * S.pixels * G.c_pitch * G.el;
       for (int v = thread; v < G.c_pitch / G.vec; v += G.threads) {
         Vector<M> sum{};
-#pragma unroll 8
+#pragma unroll 4
         for (int p = 0; p < S.pixels; ++p) {
           const Vector<M> x = Vector<M>::from(*reinterpret_cast<const uint4*>(from + p * (G.c_pitch * G.el) + v * 16));
 #pragma unroll

@@ -21,7 +21,7 @@ struct Block {
   const ModuleArgs& args;
   unsigned char* shared;
   int thread = static_cast<int>(threadIdx.x);
-  int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  int warp = warp_index(), lane = static_cast<int>(threadIdx.x) % 32;
   int rank = static_cast<int>(blockIdx.x) % S.split;
   int n_block = (static_cast<int>(blockIdx.x) / S.split) % G.n_blocks;
   int work = static_cast<int>(blockIdx.x) / (S.split * G.n_blocks);
