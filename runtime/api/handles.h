@@ -44,7 +44,7 @@ struct fcm_context {
   std::unique_ptr<fcm::Context> context;
   std::shared_ptr<const fcm::Engine> engine;
   std::shared_ptr<const fcm::LogTarget> log;
-  int64_t max_batch;
+  int64_t max_batch = 0;
 };
 
 namespace fcm::capi {
