@@ -6,20 +6,10 @@
 #include <vector>
 
 #include "planner/cost.h"
+#include "planner/plan.h"
 #include "planner/segments.h"
 
 namespace fcm {
-
-enum class Objective : uint8_t {
-  time,  ///< least predicted time
-  gma,   ///< fewest compulsory accesses to global memory, then least time
-};
-
-/// What a caller decides for one node.
-struct NodeOverride {
-  bool fuse = true;  ///< false: the node executes alone, by its operator
-  std::string tile;  ///< canonical text: the tile of the module that the node is in; refused tiles are errors
-};
 
 struct PartitionOptions {
   DType dtype = DType::f32;

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "fcm/spec.h"
 #include "runtime/graph/graph.h"
 
 namespace fcm {
@@ -33,24 +35,38 @@ inline constexpr BufferId kNoBuffer = -1;
 /// A tensor that exists during execution: a graph value in one layout.
 struct PlanBuffer {
   std::string name;
-  ValueId value = kNoValue;
+  ValueId value = kNoValue;  ///< kNoValue: scratch between two modules (pool sums, a gate)
   Shape shape;
   Layout layout;
   BufferId alias_of =
       kNoBuffer;  ///< an earlier buffer that is never an alias itself and whose bytes this one is (a Reshape that moves nothing)
 };
 
-/// One step: a graph node executed by one backend operator, or a layout conversion at a border.
+/// A fused module of a plan: several nodes in one kernel.
+struct PlanModule {
+  ModuleSpec spec;
+  TileConfig tile;
+  Dim images;                       ///< items along axis 0
+  std::vector<NodeId> nodes;        ///< all nodes that the step (with the steps before it of the same segment) covers
+  std::vector<NodeId> stage_nodes;  ///< by stage, the node that holds its weights; kNoNode for a pool
+  double predicted_us = 0;          ///< what the planner expects; no part of the plan's text
+  double predicted_l2_bytes = 0;
+  double predicted_dram_bytes = 0;
+};
+
+/// One step: a graph node executed by one backend operator, a layout conversion at a border, or a fused module.
 struct PlanStep {
-  enum class Kind : uint8_t { node, convert };
+  enum class Kind : uint8_t { node, convert, module };
   Kind kind = Kind::node;
-  std::string name;              ///< the node's origin name, or "convert NAME"
-  std::string op;                ///< the operator with its attributes, as in the graph's text; "convert"
-  NodeId node = kNoNode;         ///< kind == node
-  std::vector<BufferId> inputs;  ///< by input position; kNoBuffer for constants (packed by the step) and absent inputs
-  std::vector<BufferId> outputs;
-  std::vector<int32_t> depends_on;  ///< earlier steps whose results this one reads, ascending
-  std::map<int64_t, int> choices;   ///< by tuned batch size: which of the step's algorithms was fastest; others run the first
+  std::string name;                  ///< the node's origin name (of a module: its last node's), or "convert NAME"
+  std::string op;                    ///< the operator with its attributes, as in the graph's text; "convert"; a module's spec and tile
+  NodeId node = kNoNode;             ///< kind == node
+  std::vector<BufferId> inputs;      ///< by input position; kNoBuffer for constants (packed by the step) and absent inputs;
+                                     ///< of a module: its input, the residual, the gate
+  std::vector<BufferId> outputs;     ///< of a module: its map and its pool sums, kNoBuffer where it writes none
+  std::optional<PlanModule> module;  ///< kind == module
+  std::vector<int32_t> depends_on;   ///< earlier steps whose results this one reads, ascending
+  std::map<int64_t, int> choices;    ///< by tuned batch size: which of the step's algorithms was fastest; others run the first
 };
 
 /// The steps for batches up to `max_batch` (0: any).
@@ -81,6 +97,24 @@ enum class Precision : uint8_t { automatic, f32, f16, bf16 };
 struct PlanOptions {
   Precision precision = Precision::f32;  ///< never `automatic` here: the engine resolves it first
   bool tf32 = false;                     ///< allow TF32 tensor cores for FP32 convolutions and GEMMs
+};
+
+/// What a partition into modules makes small.
+enum class Objective : uint8_t {
+  time,  ///< predicted time
+  gma,   ///< compulsory accesses to global memory, then time
+};
+
+/// What a caller decides for one node.
+struct NodeOverride {
+  bool fuse = true;  ///< false: the node executes alone, by its operator
+  std::string tile;  ///< canonical text: the tile of the module that the node is in; a refused tile is an error
+};
+
+struct FuseOptions {
+  Objective objective = Objective::time;
+  std::map<std::string, NodeOverride> overrides;  ///< by node name
+  int64_t max_batch = 0;                          ///< largest batch that matters; 0: any
 };
 
 struct Plan {

@@ -370,12 +370,12 @@ std::vector<Segment> SegmentFinder::starting_at(const std::vector<NodeId>& chain
   return found;
 }
 
-ModuleWeights weights_of(const Graph& graph, const ModulePart& part) {
+ModuleWeights weights_of(const Graph& graph, const ModuleSpec& spec, std::span<const NodeId> stage_nodes) {
   ModuleWeights weights;
-  for (size_t i = 0; i < part.spec.stages.size(); ++i) {
+  for (size_t i = 0; i < spec.stages.size(); ++i) {
     StageWeights& to = weights.stages.emplace_back();
-    if (part.stage_nodes[i] == kNoNode) continue;
-    const Node& node = graph.nodes[static_cast<size_t>(part.stage_nodes[i])];
+    if (stage_nodes[i] == kNoNode) continue;
+    const Node& node = graph.nodes[static_cast<size_t>(stage_nodes[i])];
     const auto constant = [&](size_t input) -> const Tensor* {
       return graph.is_constant(node.input(input)) ? graph.value(node.input(input)).constant.get() : nullptr;
     };
@@ -386,7 +386,7 @@ ModuleWeights weights_of(const Graph& graph, const ModulePart& part) {
     const auto* gemm = std::get_if<Gemm>(&node.op);
     if (gemm == nullptr) continue;
     if (!gemm->trans_b) {
-      const auto rows = static_cast<size_t>(part.spec.stages[i].out_channels), depth = static_cast<size_t>(part.spec.stages[i].in_channels);
+      const auto rows = static_cast<size_t>(spec.stages[i].out_channels), depth = static_cast<size_t>(spec.stages[i].in_channels);
       std::vector<float> turned(to.weight.size());
       for (size_t f = 0; f < rows; ++f) {
         for (size_t c = 0; c < depth; ++c) turned[f * depth + c] = to.weight[c * rows + f];

@@ -76,8 +76,8 @@ class SegmentFinder {
   Uses uses_;
 };
 
-/// The weights of a part from the constants of the graph, in the order that fcm::pack_weights wants.
-/// Throws Error(internal) when a stage's node holds none.
-ModuleWeights weights_of(const Graph& graph, const ModulePart& part);
+/// The weights of a module from the constants of the graph, in the order that fcm::pack_weights wants. `stage_nodes`: by stage of
+/// `spec`, the node that holds its weights. Throws Error(internal) when a stage's node holds none.
+ModuleWeights weights_of(const Graph& graph, const ModuleSpec& spec, std::span<const NodeId> stage_nodes);
 
 }  // namespace fcm

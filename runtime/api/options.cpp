@@ -90,8 +90,25 @@ std::vector<int64_t> parse_batches(std::string_view key, std::string_view value)
   return batches;
 }
 
+fcm::Objective parse_objective(std::string_view value) {
+  if (value == "time") return fcm::Objective::time;
+  if (value == "gma") return fcm::Objective::gma;
+  reject("objective", value, "time or gma");
+}
+
+void set_node(fcm::NodeOverride& node, std::string_view key, std::string_view value) {
+  constexpr std::string_view kTile = "tile:";
+  if (value == "nofuse") {
+    node.fuse = false;
+  } else if (value.starts_with(kTile)) {
+    node.tile = value.substr(kTile.size());
+  } else {
+    reject(key, value, "nofuse or tile:TEXT");
+  }
+}
+
 void set_option(fcm_options& options, std::string_view key, std::string_view value) {
-  constexpr std::string_view kShape = "shape.";
+  constexpr std::string_view kShape = "shape.", kNode = "node.";
   if (key == "device") {
     options.engine.device = parse_device(value);
   } else if (key == "precision") {
@@ -102,6 +119,17 @@ void set_option(fcm_options& options, std::string_view key, std::string_view val
     options.engine.tune = parse_switch(key, value);
   } else if (key == "tune_batches") {
     options.engine.tune_batches = parse_batches(key, value);
+  } else if (key == "fuse") {
+    options.engine.fuse = parse_switch(key, value);
+  } else if (key == "programmatic_launch") {
+    options.engine.programmatic_launch = parse_switch(key, value);
+  } else if (key == "objective") {
+    options.engine.fusion.objective = parse_objective(value);
+  } else if (key == "max_batch") {
+    options.engine.fusion.max_batch = parse_integer<int64_t>(key, value, "the largest batch size, or 0");
+    if (options.engine.fusion.max_batch < 0) reject(key, value, "the largest batch size, or 0");
+  } else if (key.starts_with(kNode) && key.size() > kNode.size()) {
+    set_node(options.engine.fusion.overrides[std::string(key.substr(kNode.size()))], key, value);
   } else if (key == "memory_limit") {
     options.engine.memory_limit = parse_integer<size_t>(key, value, "a number of bytes");
   } else if (key == "log_level") {
@@ -109,10 +137,10 @@ void set_option(fcm_options& options, std::string_view key, std::string_view val
   } else if (key.starts_with(kShape) && key.size() > kShape.size()) {
     options.import.shapes[std::string(key.substr(kShape.size()))] = parse_dims(key, value);
   } else {
-    throw Error(
-        ErrorCode::command_line,
-        fmt::format("unknown option \"{}\"; known are device, precision, tf32, tune, tune_batches, memory_limit, log_level, shape.NAME",
-                    key));
+    throw Error(ErrorCode::command_line,
+                fmt::format("unknown option \"{}\"; known are device, precision, tf32, tune, tune_batches, fuse, objective, max_batch, "
+                            "programmatic_launch, memory_limit, log_level, shape.NAME, node.NAME",
+                            key));
   }
 }
 

@@ -128,8 +128,8 @@ void CudaContext::prepare_graph(int64_t batch) {
 }
 
 std::vector<CudaContext::Call> CudaContext::make_calls(int64_t batch) const {
-  const PlanVariant& variant = engine_->variant();
-  const BufferPlaces places = place_within(variant, batch, sizes_.arena);
+  const PlanVariant& variant = engine_->variant(batch);
+  const BufferPlaces places = place_within(variant, batch, sizes_.arenas[engine_->variant_of(batch)]);
   std::vector<std::byte*> at(variant.buffers.size(), nullptr);  // by root
   for (size_t b = 0; b < at.size(); ++b) {
     if (places.offsets[b] != BufferPlaces::kOutside) at[b] = memory_.bytes() + places.offsets[b];
@@ -154,7 +154,8 @@ std::vector<CudaContext::Call> CudaContext::make_calls(int64_t batch) const {
 }
 
 void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int choice) {
-  const CudaStep& s = engine_->steps()[step];
+  const std::vector<CudaStep>& steps = engine_->steps(batch);
+  const CudaStep& s = steps[step];
   if (s.border) {
     Border::Args args;
     args.batch = batch;
@@ -167,19 +168,25 @@ void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int
   args.batch = batch;
   args.inputs = call.inputs;
   args.outputs = call.outputs;
-  args.workspace = memory_.bytes() + sizes_.arena.bytes;
+  args.workspace = memory_.bytes() + sizes_.arena_bytes;
   args.weights = engine_->weights();
   args.handles = handles_.get();
   args.stream = stream_->get();
   args.choice = choice;
-  s.step->enqueue(args);
+  if (s.module) {
+    // Only a module ahead is known to be one kernel whose blocks all wait for what they follow.
+    const bool follows_module = step > 0 && steps[step - 1].module != nullptr;
+    s.module->enqueue(args, follows_module && engine_->programmatic_launch());
+  } else {
+    s.step->enqueue(args);
+  }
 }
 
 CudaContext::Prepared CudaContext::capture(int64_t batch, const std::vector<Call>& calls) {
   Prepared prepared;
   Capture capture(stream_->get());
   for (size_t i = 0; i < calls.size(); ++i) {
-    const CudaStep& s = engine_->steps()[i];
+    const CudaStep& s = engine_->steps(batch)[i];
     const cudaGraphNode_t before = s.border ? capture.last_node() : nullptr;
     enqueue_step(i, batch, calls[i], engine_->choice(i, batch));
     const cudaGraphNode_t after = s.border ? capture.last_node() : nullptr;
@@ -261,16 +268,16 @@ const void* CudaContext::upload(size_t port, const InputBuffer& input, int64_t b
   return copy;
 }
 
-bool CudaContext::writes_directly(size_t port, const OutputBuffer& output) const {
+bool CudaContext::writes_directly(int64_t batch, size_t port, const OutputBuffer& output) const {
   if (output.space != MemorySpace::device || !is_aligned(output.data, dtype_size(engine_->outputs()[port].dtype))) return false;
-  const auto& steps = engine_->steps();
+  const auto& steps = engine_->steps(batch);
   return std::any_of(steps.begin(), steps.end(), [&](const CudaStep& s) { return s.output_port == static_cast<int>(port); });
 }
 
 // Points one border kernel at this run's buffers, unless it is so already.
 void CudaContext::rebind(Prepared& prepared, BorderNode& node, std::span<const InputBuffer> inputs, std::span<const void* const> sources,
                          std::span<const OutputBuffer> outputs) {
-  const CudaStep& s = engine_->steps()[node.step];
+  const CudaStep& s = engine_->steps(node.args.batch)[node.step];
   const Border* border = s.border.get();
   Border::Args args = node.args;
   if (s.input_port >= 0) {
@@ -286,7 +293,7 @@ void CudaContext::rebind(Prepared& prepared, BorderNode& node, std::span<const I
   }
   if (s.output_port >= 0) {
     const auto port = static_cast<size_t>(s.output_port);
-    args.target = writes_directly(port, outputs[port]) ? outputs[port].data : border_base() + sizes_.border.outputs[port];
+    args.target = writes_directly(node.args.batch, port, outputs[port]) ? outputs[port].data : border_base() + sizes_.border.outputs[port];
   }
   if (border == node.border && same_binding(args, node.args)) return;
   Border::Launch launch;
@@ -305,7 +312,7 @@ void CudaContext::download(size_t port, const OutputBuffer& output, int64_t batc
       copy_async(output.data, constant.raw(), constant.bytes(), cudaMemcpyHostToDevice, stream_->get());
     return;
   }
-  if (writes_directly(port, output)) return;
+  if (writes_directly(batch, port, output)) return;
   const size_t bytes = port_bytes(engine_->outputs()[port], batch);
   if (output.space == MemorySpace::device) {
     copy_async(output.data, border_base() + offset, bytes, cudaMemcpyDeviceToDevice, stream_->get());
@@ -364,12 +371,12 @@ double CudaContext::time_candidate(size_t step, int64_t batch, const Call& call,
 
 std::vector<int> CudaContext::fastest_choices(int64_t batch) {
   check_batch(batch, max_batch_);
-  std::vector<int> choices(engine_->steps().size(), 0);
+  std::vector<int> choices(engine_->steps(batch).size(), 0);
   guarded([&] {
     const std::vector<Call> calls = make_calls(batch);
     fill_async(memory_.data(), 0, memory_.size(), stream_->get());
     for (size_t i = 0; i < choices.size(); ++i) {
-      const CudaStep& s = engine_->steps()[i];
+      const CudaStep& s = engine_->steps(batch)[i];
       const int count = s.step ? s.step->candidates(batch, *handles_) : 1;
       double best = 0;
       for (int c = 0; c < count && count > 1; ++c) {
@@ -387,7 +394,7 @@ std::vector<int> CudaContext::valid_choices(int64_t batch, const std::vector<int
   bool valid = true;
   guarded([&] {
     for (size_t i = 0; i < choices.size(); ++i) {
-      const CudaStep& s = engine_->steps()[i];
+      const CudaStep& s = engine_->steps(batch)[i];
       const int count = s.step ? s.step->candidates(batch, *handles_) : 1;
       valid = valid && choices[i] >= 0 && choices[i] < count;
     }

@@ -69,12 +69,12 @@ class CudaContext final : public Context {
   void rebind(Prepared& prepared, BorderNode& node, std::span<const InputBuffer> inputs, std::span<const void* const> sources,
               std::span<const OutputBuffer> outputs);
   /// Whether a border kernel writes this output port straight into the caller's buffer.
-  bool writes_directly(size_t port, const OutputBuffer& output) const;
+  bool writes_directly(int64_t batch, size_t port, const OutputBuffer& output) const;
   void download(size_t port, const OutputBuffer& output, int64_t batch);
   void store_host_outputs(int64_t batch, std::span<const OutputBuffer> outputs);
   void mark(size_t event);
 
-  std::byte* border_base() const { return memory_.bytes() + sizes_.arena.bytes + sizes_.workspace; }
+  std::byte* border_base() const { return memory_.bytes() + sizes_.arena_bytes + sizes_.workspace; }
 
   static constexpr int kMarks = 4;
 

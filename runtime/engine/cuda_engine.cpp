@@ -8,6 +8,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "planner/fused.h"
 #include "runtime/device/stream.h"
 #include "runtime/engine/cuda_context.h"
 #include "runtime/engine/ports.h"
@@ -35,15 +36,16 @@ CudaEngine::CudaEngine(std::shared_ptr<const Graph> graph, const EngineOptions& 
       source_{options.allocator.allocate, options.allocator.release, options.allocator.user},
       memory_limit_(options.memory_limit),
       inputs_(ports_of(*graph_, graph_->inputs)),
-      outputs_(ports_of(*graph_, graph_->outputs)) {
+      outputs_(ports_of(*graph_, graph_->outputs)),
+      programmatic_launch_(options.programmatic_launch) {
   const Precision precision = resolve(options.precision, options.tf32, device_);
   if (options.tf32 && !device_.bf16) throw Error(ErrorCode::unsupported, device_.name + " has no TF32 tensor cores");
-  plan_ = plan_unfused(*graph_, PlanOptions{precision, options.tf32 && precision == Precision::f32}, cuda_backend(device_));
+  make_plan(PlanOptions{precision, options.tf32 && precision == Precision::f32}, options);
   const DeviceGuard guard(device_.ordinal);
   handles_ = std::make_unique<ops::cuda::LibraryHandles>();
   build(options);
   hash_ = plan_.hash();
-  log(LogLevel::info, "{}: {} steps in {} on {}, plan {}", graph_->name, steps_.size(), precision_name(), device_name(), hash_);
+  log(LogLevel::info, "{}: {} steps in {} on {}, plan {}", graph_->name, steps_.front().size(), precision_name(), device_name(), hash_);
 }
 
 CudaEngine::~CudaEngine() {
@@ -57,6 +59,17 @@ CudaEngine::~CudaEngine() {
   }
 }
 
+void CudaEngine::make_plan(const PlanOptions& how, const EngineOptions& options) {
+  if (!options.fuse) {
+    plan_ = plan_unfused(*graph_, how, cuda_backend(device_));
+    return;
+  }
+  std::string note;
+  const DeviceModel model = device_model_for(device_, &note);
+  if (!note.empty()) log(LogLevel::info, "{}", note);
+  plan_ = plan_fused(*graph_, how, cuda_backend(device_), model, options.fusion);
+}
+
 void CudaEngine::build(const EngineOptions& options) {
   const auto report = [&](const char* stage, double fraction) {
     if (options.progress) options.progress(stage, fraction);
@@ -65,11 +78,17 @@ void CudaEngine::build(const EngineOptions& options) {
   ops::cuda::WeightStore store;
   ops::cuda::KernelSet kernels;
   StepBuild build{device_, store, kernels, plan_.options.tf32};
-  steps_ = build_steps(*graph_, variant(), build);
+  modules_ = std::make_unique<ModuleSet>(device_.target, !env().pdl_jitter.empty());
+  for (const PlanVariant& variant : plan_.variants) steps_.push_back(build_steps(*graph_, variant, build, modules_.get()));
   weight_bytes_ = store.bytes();
   check_memory_limit("the engine's weights", weight_bytes_, memory_limit_);
-  kernels.compile(device_.target, jit::DiskCache::standard(), 0, [&](double fraction) { report("compile", fraction); });
+  const double share =
+      static_cast<double>(modules_->size()) / static_cast<double>(std::max<size_t>(1, modules_->size() + kernels.programs().size()));
+  modules_->compile(jit::DiskCache::standard(), 0, [&](double fraction) { report("compile", fraction * share); });
+  kernels.compile(device_.target, jit::DiskCache::standard(), 0,
+                  [&](double fraction) { report("compile", share + fraction * (1 - share)); });
   kernels.load();
+  modules_->load();
   report("upload", 0.0);
   weights_ = DeviceBuffer(weight_bytes_, source_);
   const Stream stream;
@@ -94,12 +113,20 @@ std::string CudaEngine::precision_name() const {
 
 std::string CudaEngine::plan_text() const {
   std::string text = to_string(plan_);
-  for (size_t i = 0; i < steps_.size(); ++i) {
-    const CudaStep& s = steps_[i];
-    text +=
-        fmt::format("  run {} {}{}\n", i, s.step ? s.step->describe() : s.border->describe(), s.image ? " | " + s.image->describe() : "");
+  for (size_t v = 0; v < steps_.size(); ++v) {
+    for (size_t i = 0; i < steps_[v].size(); ++i) {
+      const CudaStep& s = steps_[v][i];
+      const std::string what = s.step ? s.step->describe() : s.module ? s.module->describe() : s.border->describe();
+      text += fmt::format("  run {}.{} {}{}\n", v, i, what, s.image ? " | " + s.image->describe() : "");
+    }
   }
   return text;
+}
+
+size_t CudaEngine::variant_of(int64_t batch) const {
+  size_t v = 0;
+  while (plan_.variants[v].max_batch != 0 && plan_.variants[v].max_batch < batch) ++v;  // the last one is open
+  return v;
 }
 
 ContextSizes CudaEngine::sizes(int64_t max_batch) const {
@@ -109,10 +136,15 @@ ContextSizes CudaEngine::sizes(int64_t max_batch) const {
   const auto known = sizes_.find(max_batch);
   if (known != sizes_.end()) return known->second;
   ContextSizes sizes;
-  sizes.arena = place_buffers(variant(), max_batch);
-  sizes.border = place_border(variant(), max_batch);
-  for (const CudaStep& s : steps_) {
-    if (s.step) sizes.workspace = std::max(sizes.workspace, s.step->workspace_bytes(max_batch, *handles_));
+  sizes.border = place_border(plan_.variants.front(), max_batch);
+  for (size_t v = 0; v <= variant_of(max_batch); ++v) {
+    const PlanVariant& variant = plan_.variants[v];
+    const int64_t largest = variant.max_batch == 0 ? max_batch : std::min(variant.max_batch, max_batch);
+    sizes.arenas.push_back(place_buffers(variant, largest));
+    sizes.arena_bytes = std::max(sizes.arena_bytes, sizes.arenas.back().bytes);
+    for (const CudaStep& s : steps_[v]) {
+      if (s.step) sizes.workspace = std::max(sizes.workspace, s.step->workspace_bytes(largest, *handles_));
+    }
   }
   constexpr size_t kAlignment = 256;
   sizes.workspace = (sizes.workspace + kAlignment - 1) / kAlignment * kAlignment;
@@ -123,7 +155,7 @@ MemoryUse CudaEngine::memory(int64_t max_batch) const {
   const ContextSizes needed = sizes(max_batch);
   MemoryUse use;
   use.weights = weight_bytes_;
-  use.activations = needed.arena.bytes + needed.border.bytes;
+  use.activations = needed.arena_bytes + needed.border.bytes;
   use.workspace = needed.workspace;
   use.io = needed.border.bytes;
   return use;
@@ -134,8 +166,9 @@ std::unique_ptr<Context> CudaEngine::create_context(int64_t max_batch) const {
 }
 
 int CudaEngine::choice(size_t step, int64_t batch) const {
-  const auto tuned = variant().steps[step].choices.find(batch);
-  return tuned == variant().steps[step].choices.end() ? 0 : tuned->second;
+  const std::map<int64_t, int>& choices = variant(batch).steps[step].choices;
+  const auto tuned = choices.find(batch);
+  return tuned == choices.end() ? 0 : tuned->second;
 }
 
 // Choices of an earlier measurement: one number a step. Anything else counts as absent.
@@ -155,7 +188,7 @@ void CudaEngine::tune(const std::vector<int64_t>& batches) {
     const std::string key = text_hash(
         fmt::format("tune 1 batch {} driver {} runtime {}\n{}", batch, device_.driver_version, device_.runtime_version, plan_text()));
     const auto stored = cache.load("tune-" + key);
-    std::vector<int> choices = stored ? parse_choices(*stored, steps_.size()) : std::vector<int>();
+    std::vector<int> choices = stored ? parse_choices(*stored, steps(batch).size()) : std::vector<int>();
     CudaContext context(std::static_pointer_cast<const CudaEngine>(shared_from_this()), batch);
     if (!choices.empty()) choices = context.valid_choices(batch, choices);
     if (choices.empty()) {
@@ -166,7 +199,7 @@ void CudaEngine::tune(const std::vector<int64_t>& batches) {
       if (choices[s] != 0) found.emplace_back(s, batch, choices[s]);
     }
   }
-  for (const auto& [step, batch, choice] : found) plan_.variants.front().steps[step].choices[batch] = choice;
+  for (const auto& [step, batch, choice] : found) plan_.variants[variant_of(batch)].steps[step].choices[batch] = choice;
   hash_ = plan_.hash();
 }
 

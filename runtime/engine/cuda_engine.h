@@ -18,11 +18,12 @@ std::shared_ptr<const Engine> create_cuda_engine(std::shared_ptr<const Graph> gr
 
 /// What a context for a largest batch takes.
 struct ContextSizes {
-  BufferPlaces arena;
+  std::vector<BufferPlaces> arenas;  ///< by variant, at the largest batch of it that the context runs
+  size_t arena_bytes = 0;            ///< of the largest
   BorderPlaces border;
   size_t workspace = 0;
   /// The one device allocation: arena, workspace, border, in this order, each 256-byte aligned.
-  size_t device_bytes() const { return arena.bytes + workspace + border.bytes; }
+  size_t device_bytes() const { return arena_bytes + workspace + border.bytes; }
 };
 
 class CudaEngine final : public Engine {
@@ -45,8 +46,11 @@ class CudaEngine final : public Engine {
   // For contexts.
   const Graph& graph() const { return *graph_; }
   const DeviceInfo& device() const { return device_; }
-  const PlanVariant& variant() const { return plan_.variants.front(); }
-  const std::vector<CudaStep>& steps() const { return steps_; }
+  /// Position of the variant that runs a batch.
+  size_t variant_of(int64_t batch) const;
+  const PlanVariant& variant(int64_t batch) const { return plan_.variants[variant_of(batch)]; }
+  const std::vector<CudaStep>& steps(int64_t batch) const { return steps_[variant_of(batch)]; }
+  bool programmatic_launch() const { return programmatic_launch_; }
   const void* weights() const { return weights_.data(); }
   size_t memory_limit() const { return memory_limit_; }
   const DeviceMemorySource& memory_source() const { return source_; }
@@ -56,6 +60,7 @@ class CudaEngine final : public Engine {
   int choice(size_t step, int64_t batch) const;
 
  private:
+  void make_plan(const PlanOptions& how, const EngineOptions& options);
   void build(const EngineOptions& options);
 
   std::shared_ptr<const Graph> graph_;
@@ -66,7 +71,9 @@ class CudaEngine final : public Engine {
   std::vector<Port> outputs_;
   Plan plan_;
   std::string hash_;
-  std::vector<CudaStep> steps_;
+  bool programmatic_launch_ = true;
+  std::unique_ptr<ModuleSet> modules_;        // outlives the steps
+  std::vector<std::vector<CudaStep>> steps_;  // by variant
   size_t weight_bytes_ = 0;
   DeviceBuffer weights_;
   mutable std::mutex mutex_;  // guards what follows

@@ -97,13 +97,23 @@ PlanBackend cuda_backend(const DeviceInfo& device) {
   return backend;
 }
 
-std::vector<CudaStep> build_steps(const Graph& graph, const PlanVariant& variant, StepBuild& build) {
+std::vector<CudaStep> build_steps(const Graph& graph, const PlanVariant& variant, StepBuild& build, ModuleSet* modules) {
   const std::vector<Port> ports = ports_of(graph, graph.inputs);
   std::vector<CudaStep> steps;
   steps.reserve(variant.steps.size());
   for (const PlanStep& step : variant.steps) {
-    const bool converts = step.kind == PlanStep::Kind::convert;
-    steps.push_back(converts ? build_convert(variant, ports, step, build) : build_node(graph, variant, step, build));
+    switch (step.kind) {
+      case PlanStep::Kind::convert:
+        steps.push_back(build_convert(variant, ports, step, build));
+        break;
+      case PlanStep::Kind::node:
+        steps.push_back(build_node(graph, variant, step, build));
+        break;
+      case PlanStep::Kind::module:
+        if (modules == nullptr) throw Error(ErrorCode::internal, graph.name + ": a plan with modules needs a set of them");
+        steps.emplace_back().module = std::make_unique<ModuleStep>(graph, step, build.weights, *modules);
+        break;
+    }
   }
   return steps;
 }

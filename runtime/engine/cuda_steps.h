@@ -6,22 +6,26 @@
 
 #include "ops/cuda/step.h"
 #include "planner/plan.h"
+#include "runtime/engine/module_steps.h"
 
 namespace fcm {
 
 /// The rules of the CUDA operators, for plans that run on `device`.
 PlanBackend cuda_backend(const DeviceInfo& device);
 
-/// One step of the plan as it runs: an operator, or a border that reads or writes a caller's buffer.
+/// One step of the plan as it runs: an operator, a fused module, or a border that reads or writes a caller's buffer; the others are null.
 struct CudaStep {
-  std::unique_ptr<ops::cuda::Step> step;      ///< null for a border
-  std::unique_ptr<ops::cuda::Border> border;  ///< null for an operator
-  std::unique_ptr<ops::cuda::Border> image;   ///< the border's twin for nhwc_u8; null where the port is no image
-  int input_port = -1;                        ///< the port that the border reads; -1: a buffer of ours
-  int output_port = -1;                       ///< the port that the border writes; -1: a buffer of ours
+  std::unique_ptr<ops::cuda::Step> step;
+  std::unique_ptr<ModuleStep> module;
+  std::unique_ptr<ops::cuda::Border> border;
+  std::unique_ptr<ops::cuda::Border> image;  ///< the border's twin for nhwc_u8; null where the port is no image
+  int input_port = -1;                       ///< the port that the border reads; -1: a buffer of ours
+  int output_port = -1;                      ///< the port that the border writes; -1: a buffer of ours
 };
 
-/// The steps of a plan in its order; their weights and kernels are collected in `build`. Throws Error naming the graph and the node.
-std::vector<CudaStep> build_steps(const Graph& graph, const PlanVariant& variant, ops::cuda::StepBuild& build);
+/// The steps of a plan in its order; their weights and kernels are collected in `build` and, of modules, in `modules` (which may be null
+/// for a plan without any). Throws Error naming the graph and the node.
+std::vector<CudaStep> build_steps(const Graph& graph, const PlanVariant& variant, ops::cuda::StepBuild& build,
+                                  ModuleSet* modules = nullptr);
 
 }  // namespace fcm

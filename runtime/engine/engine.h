@@ -33,6 +33,9 @@ struct EngineOptions {
   bool tf32 = false;
   bool tune = false;                        ///< measure cuDNN and cuBLASLt algorithms (cached, hashed into the plan)
   std::vector<int64_t> tune_batches = {1};  ///< the batch sizes that `tune` measures; others run the default algorithms
+  bool fuse = true;                         ///< CUDA: run fused modules where the planner expects them to be faster
+  FuseOptions fusion;                       ///< how; read when `fuse`
+  bool programmatic_launch = true;          ///< CUDA: modules may start before the module ahead has ended (where the device can)
   size_t memory_limit = 0;                  ///< bytes of device memory an engine and its contexts may take each; 0: no limit
   DeviceAllocator allocator;
   std::function<void(const std::string& stage, double fraction)> progress;

@@ -71,6 +71,7 @@ class CudaEngineTest : public ::testing::Test {
     EngineOptions options;
     options.device.kind = DeviceChoice::Kind::cuda;
     options.precision = precision;
+    options.fuse = false;  // fused_engine_test.cpp has the modules
     return options;
   }
   static std::shared_ptr<const Engine> create(const Graph& graph, const EngineOptions& options) {

@@ -115,7 +115,7 @@ TEST(Segments, WeightsOfAGemmAreTurnedAndScaled) {
   const auto chains = find_chains(graph);
   const std::vector<Segment> found = SegmentFinder(graph, options(DType::f32)).starting_at(chains.at(0), 0);
   ASSERT_EQ(found.size(), 1u);
-  const ModuleWeights weights = weights_of(graph, found[0].parts[0]);
+  const ModuleWeights weights = weights_of(graph, found[0].parts[0].spec, found[0].parts[0].stage_nodes);
   ASSERT_EQ(weights.stages.size(), 2u);
   EXPECT_TRUE(weights.stages[0].weight.empty());
   const auto original = graph.value(w).constant->data<float>();

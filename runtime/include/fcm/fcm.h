@@ -79,6 +79,11 @@ FCM_API void fcm_options_release(fcm_options* options);
  *   "tf32"          0 | 1                              FP32 convolutions and GEMMs may use TF32 tensor cores
  *   "tune"          0 | 1                              measure library algorithms on the device; results are cached
  *   "tune_batches"  1 | 1,8,64                        the batches that tuning measures; others run the default algorithms
+ *   "fuse"          1 | 0                              CUDA: run fused modules where the planner expects them to be faster
+ *   "objective"     time | gma                         what fusion makes small: predicted time, or accesses to global memory
+ *   "max_batch"     0 | N                              the largest batch that fused plans are made for; 0: any
+ *   "node.NAME"     nofuse | tile:TEXT                 keeps a node out of modules, or sets the tile of the module it is in
+ *   "programmatic_launch"  1 | 0                       modules may start before the module ahead has ended
  *   "memory_limit"  0 | bytes                          device memory an engine, and each context, may take; 0: no limit
  *   "shape.NAME"    1x3x224x224                        fixes every dimension of input NAME (fcm_model_load)
  *   "log_level"     warning | trace | debug | info | error | off

@@ -1,11 +1,13 @@
-// The plan without fusion: one step a node. A first sweep decides which values lie in NHWC; a second emits the steps in graph order,
-// with a conversion wherever a step wants a value in another layout than the one it has.
+// The steps of a plan. A first sweep decides which values lie in NHWC; a second emits the steps in graph order, with a conversion wherever
+// a step wants a value in another layout than the one it has. Nodes inside modules have no step of their own.
+#include "planner/steps.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <ranges>
 
-#include "planner/plan.h"
+#include "fcm/emit.h"
 #include "runtime/support/error.h"
 
 namespace fcm {
@@ -31,16 +33,32 @@ bool lies_as_rows(const Layout& layout, const Shape& shape) {
   return shape[2] == Dim(1) && shape[3] == Dim(1) && shape[1] == Dim(layout.channel_pitch);
 }
 
-class UnfusedPlanner {
+class StepPlanner {
  public:
-  UnfusedPlanner(const Graph& graph, const PlanOptions& options, const PlanBackend& backend)
-      : graph_(graph), backend_(backend), compute_(compute_dtype(options.precision)), uses_(graph), buffers_of_(graph.values.size()) {}
+  StepPlanner(const Graph& graph, const PlanOptions& options, const PlanBackend& backend, const std::vector<const Group*>& groups)
+      : graph_(graph),
+        backend_(backend),
+        compute_(compute_dtype(options.precision)),
+        uses_(graph),
+        group_of_(graph.nodes.size(), nullptr),
+        buffers_of_(graph.values.size()) {
+    for (const Group* g : groups) {
+      for (const NodeId n : g->nodes) group_of_[static_cast<size_t>(n)] = g;
+    }
+  }
 
   PlanVariant run() {
     check_support();
     find_nhwc_values();
     for (const ValueId v : graph_.inputs) variant_.inputs.push_back(add_buffer(v, border_layout(v), "input "));
-    for (size_t i = 0; i < graph_.nodes.size(); ++i) add_node(static_cast<NodeId>(i));
+    for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const Group* group = group_of_[i];
+      if (group == nullptr) {
+        add_node(static_cast<NodeId>(i));
+      } else if (group->nodes.back() == static_cast<NodeId>(i)) {
+        add_modules(*group);
+      }
+    }
     for (const ValueId v : graph_.outputs) variant_.outputs.push_back(output_buffer(v));
     return std::move(variant_);
   }
@@ -50,6 +68,9 @@ class UnfusedPlanner {
   void find_nhwc_values();
   bool spread_nhwc(const Node& node);
   void add_node(NodeId id);
+  void add_modules(const Group& group);
+  BufferId module_output(const Group& group, const ModulePart& part);
+  BufferId scratch(const std::string& name, Shape shape, const Layout& layout);
   bool add_alias(const Node& node);
   Layout natural_layout(ValueId v, Order order) const;
   Layout natural_layout(ValueId v) const { return natural_layout(v, nhwc_[static_cast<size_t>(v)] ? Order::nhwc : Order::rows); }
@@ -66,6 +87,7 @@ class UnfusedPlanner {
   const PlanBackend& backend_;
   const DType compute_;
   const Uses uses_;
+  std::vector<const Group*> group_of_;  // by NodeId; null: a step of its own
   PlanVariant variant_;
   std::vector<bool> nhwc_;                         // by ValueId
   std::vector<std::vector<BufferId>> buffers_of_;  // by ValueId: what steps may read, the first one written being the original
@@ -73,10 +95,12 @@ class UnfusedPlanner {
   std::vector<std::pair<ValueId, BufferId>> output_of_;
 };
 
-void UnfusedPlanner::check_support() const {
+void StepPlanner::check_support() const {
   std::string report;
   int count = 0;
-  for (const Node& node : graph_.nodes) {
+  for (size_t i = 0; i < graph_.nodes.size(); ++i) {
+    const Node& node = graph_.nodes[i];
+    if (group_of_[i] != nullptr) continue;
     const std::string reason = backend_.refusal ? backend_.refusal(graph_, node) : std::string();
     if (reason.empty()) continue;
     report += fmt::format("\n  {}: {}", describe(node.origin), reason);
@@ -89,7 +113,7 @@ void UnfusedPlanner::check_support() const {
 }
 
 // One step of the sweep: from a node's rank-4 values in NHWC to its others, and from its need. True when something changed.
-bool UnfusedPlanner::spread_nhwc(const Node& node) {
+bool StepPlanner::spread_nhwc(const Node& node) {
   const OrderNeed need = backend_.order(graph_, node);
   if (need == OrderNeed::rows || (moves_nothing(node.op) && !std::holds_alternative<Identity>(node.op))) return false;
   if (std::holds_alternative<Transpose>(node.op)) return false;
@@ -109,7 +133,7 @@ bool UnfusedPlanner::spread_nhwc(const Node& node) {
   return changed;
 }
 
-void UnfusedPlanner::find_nhwc_values() {
+void StepPlanner::find_nhwc_values() {
   nhwc_.assign(graph_.values.size(), false);
   for (bool changed = true; changed;) {  // forward then backward, so that a chain settles in one round
     changed = false;
@@ -118,14 +142,14 @@ void UnfusedPlanner::find_nhwc_values() {
   }
 }
 
-Layout UnfusedPlanner::natural_layout(ValueId v, Order order) const {
+Layout StepPlanner::natural_layout(ValueId v, Order order) const {
   const Value& value = graph_.value(v);
   const DType dtype = is_float(value.dtype) ? compute_ : value.dtype;
   if (order == Order::rows || !is_float_rank4(value)) return Layout{Order::rows, dtype, 0};
   return Layout{Order::nhwc, dtype, channel_pitch((*value.shape)[1].factor, dtype)};
 }
 
-BufferId UnfusedPlanner::add_buffer(ValueId v, const Layout& layout, const char* prefix) {
+BufferId StepPlanner::add_buffer(ValueId v, const Layout& layout, const char* prefix) {
   const Value& value = graph_.value(v);
   if (!value.shape) throw Error(ErrorCode::internal, fmt::format("{}: the shape of %{} is not known", graph_.name, value.name));
   if (layout.order == Order::nhwc && (*value.shape)[1].batch) {
@@ -139,7 +163,7 @@ BufferId UnfusedPlanner::add_buffer(ValueId v, const Layout& layout, const char*
   return id;
 }
 
-void UnfusedPlanner::add_step(PlanStep step) {
+void StepPlanner::add_step(PlanStep step) {
   const auto position = static_cast<int32_t>(variant_.steps.size());
   for (const BufferId b : step.inputs) {
     if (b == kNoBuffer) continue;
@@ -154,7 +178,7 @@ void UnfusedPlanner::add_step(PlanStep step) {
   variant_.steps.push_back(std::move(step));
 }
 
-void UnfusedPlanner::add_convert(BufferId from, BufferId to) {
+void StepPlanner::add_convert(BufferId from, BufferId to) {
   PlanStep step;
   step.kind = PlanStep::Kind::convert;
   step.name = "convert " + graph_.value(variant_.buffer(from).value).name;
@@ -165,7 +189,7 @@ void UnfusedPlanner::add_convert(BufferId from, BufferId to) {
 }
 
 // The value in `layout`: a buffer that there is, an alias when the bytes are the same, or a conversion.
-BufferId UnfusedPlanner::acquire(ValueId v, const Layout& layout) {
+BufferId StepPlanner::acquire(ValueId v, const Layout& layout) {
   const auto& have = buffers_of_[static_cast<size_t>(v)];
   if (have.empty()) throw Error(ErrorCode::internal, fmt::format("{}: %{} is read before it is made", graph_.name, graph_.value(v).name));
   for (const BufferId b : have) {
@@ -183,7 +207,7 @@ BufferId UnfusedPlanner::acquire(ValueId v, const Layout& layout) {
   return to;
 }
 
-bool UnfusedPlanner::add_alias(const Node& node) {
+bool StepPlanner::add_alias(const Node& node) {
   if (!moves_nothing(node.op)) return false;
   const ValueId x = node.input(0);
   const ValueId y = node.outputs[0];
@@ -200,7 +224,7 @@ bool UnfusedPlanner::add_alias(const Node& node) {
 }
 
 // Where a node writes `v`: the graph output itself when the step can make it so, else the value's own layout.
-BufferId UnfusedPlanner::result_buffer(const Node& node, OrderNeed need, ValueId v) {
+BufferId StepPlanner::result_buffer(const Node& node, OrderNeed need, ValueId v) {
   Layout layout = natural_layout(v, need == OrderNeed::rows ? Order::rows : natural_layout(v).order);
   if (!graph_.is_output(v)) return add_buffer(v, layout);
   const Layout border = border_layout(v);
@@ -218,7 +242,7 @@ BufferId UnfusedPlanner::result_buffer(const Node& node, OrderNeed need, ValueId
   return add_buffer(v, layout);
 }
 
-void UnfusedPlanner::add_node(NodeId id) {
+void StepPlanner::add_node(NodeId id) {
   const Node& node = graph_.nodes[static_cast<size_t>(id)];
   if (add_alias(node)) return;
   const OrderNeed need = backend_.order(graph_, node);
@@ -238,8 +262,64 @@ void UnfusedPlanner::add_node(NodeId id) {
   add_step(std::move(step));
 }
 
+BufferId StepPlanner::scratch(const std::string& name, Shape shape, const Layout& layout) {
+  const auto id = static_cast<BufferId>(variant_.buffers.size());
+  variant_.buffers.push_back(PlanBuffer{name, kNoValue, std::move(shape), layout, kNoBuffer});
+  writer_.push_back(-1);
+  return id;
+}
+
+// Where a module writes its map: the value in NHWC, a fully connected layer's rows, or a gate between two modules of a segment.
+BufferId StepPlanner::module_output(const Group& group, const ModulePart& part) {
+  const int channels = output_channels(part.spec);
+  const Layout nhwc{Order::nhwc, compute_, channel_pitch(channels, compute_)};
+  if (part.output != kNoValue) {
+    const bool rows = graph_.value(part.output).shape->size() != 4;
+    return add_buffer(part.output, rows ? Layout{Order::rows, compute_, 0} : nhwc);
+  }
+  if (part.spec.pool == geometry::Pool::only) return kNoBuffer;
+  return scratch("gate of " + graph_.nodes[static_cast<size_t>(group.nodes.back())].origin.name,
+                 Shape{group.segment.images, channels, 1, 1}, nhwc);
+}
+
+// The modules of a segment, one step each, handing each other sums and gates through scratch buffers.
+void StepPlanner::add_modules(const Group& group) {
+  struct Made {
+    BufferId map = kNoBuffer, sums = kNoBuffer;
+  };
+  std::vector<Made> made;
+  const std::string& name = graph_.nodes[static_cast<size_t>(group.nodes.back())].origin.name;
+  for (size_t i = 0; i < group.segment.parts.size(); ++i) {
+    const ModulePart& part = group.segment.parts[i];
+    const auto read = [&](ValueId v) { return v == kNoValue ? kNoBuffer : acquire(v, natural_layout(v, Order::nhwc)); };
+    PlanStep step;
+    step.kind = PlanStep::Kind::module;
+    step.name = name;
+    step.op = fmt::format("{} {} {}", kind_name(kind_of(part.spec)), to_string(part.spec), to_string(group.tiles[i]));
+    step.module = PlanModule{part.spec,
+                             group.tiles[i],
+                             group.segment.images,
+                             group.nodes,
+                             part.stage_nodes,
+                             group.part_costs[i].time_us,
+                             group.part_costs[i].l2_bytes(),
+                             group.part_costs[i].dram_bytes};
+    const BufferId input = part.sums_from >= 0 ? made[static_cast<size_t>(part.sums_from)].sums : read(part.input);
+    step.inputs = {input, read(part.residual), part.gate_from >= 0 ? made[static_cast<size_t>(part.gate_from)].map : kNoBuffer};
+    Made& out = made.emplace_back();
+    out.map = module_output(group, part);
+    if (part.spec.pool != geometry::Pool::none) {
+      const int tiles = geometry::derive(shape_of(part.spec, group.tiles[i])).tiles;
+      const int channels = geometry::round_up(output_channels(part.spec), 4);
+      out.sums = scratch("sums of " + name, Shape{group.segment.images, tiles, channels}, Layout{Order::rows, DType::f32, 0});
+    }
+    step.outputs = {out.map, out.sums};
+    add_step(std::move(step));
+  }
+}
+
 // The border buffer of a graph output: written by its step already, or by a conversion from what there is.
-BufferId UnfusedPlanner::output_buffer(ValueId v) {
+BufferId StepPlanner::output_buffer(ValueId v) {
   if (graph_.is_constant(v)) return kNoBuffer;
   for (const auto& [value, buffer] : output_of_) {
     if (value == v) return buffer;
@@ -255,11 +335,16 @@ BufferId UnfusedPlanner::output_buffer(ValueId v) {
 
 }  // namespace
 
+PlanVariant plan_steps(const Graph& graph, const PlanOptions& options, const PlanBackend& backend,
+                       const std::vector<const Group*>& groups) {
+  return StepPlanner(graph, options, backend, groups).run();
+}
+
 Plan plan_unfused(const Graph& graph, const PlanOptions& options, const PlanBackend& backend) {
   Plan plan;
   plan.options = options;
   plan.device_model = backend.device_model;
-  plan.variants.push_back(UnfusedPlanner(graph, options, backend).run());
+  plan.variants.push_back(plan_steps(graph, options, backend, {}));
   return plan;
 }
 

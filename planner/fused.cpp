@@ -1,0 +1,68 @@
+// One partition a range of batches.
+#include "planner/fused.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "planner/steps.h"
+
+namespace fcm {
+namespace {
+
+bool has_free_batch(const Graph& graph) {
+  return std::any_of(graph.values.begin(), graph.values.end(), [](const Value& v) { return v.shape && has_batch(*v.shape); });
+}
+
+/// Two variants run the same steps when their texts agree but for the range.
+bool same_steps(const PlanVariant& a, const PlanVariant& b) {
+  Plan left, right;
+  left.variants = {a};
+  right.variants = {b};
+  left.variants[0].max_batch = right.variants[0].max_batch = 0;
+  return to_string(left) == to_string(right);
+}
+
+}  // namespace
+
+std::vector<BatchRange> batch_ranges(int64_t max_batch) {
+  std::vector<BatchRange> ranges;
+  for (const int64_t up_to : {1, 8, 64}) {
+    if (max_batch > 0 && max_batch <= up_to) {
+      ranges.push_back({0, max_batch});
+      return ranges;
+    }
+    ranges.push_back({up_to, up_to});
+  }
+  ranges.push_back({0, max_batch > 0 ? max_batch : 128});
+  return ranges;
+}
+
+Plan plan_fused(const Graph& graph, const PlanOptions& options, const PlanBackend& backend, const DeviceModel& device,
+                const FuseOptions& fuse) {
+  PartitionOptions how;
+  how.dtype = compute_dtype(options.precision);
+  how.tf32 = options.tf32;
+  how.objective = fuse.objective;
+  how.overrides = fuse.overrides;
+  Plan plan;
+  plan.options = options;
+  plan.device_model = fmt::format("{}; {}", backend.device_model, device.fingerprint());
+  for (const BatchRange& range : has_free_batch(graph) ? batch_ranges(fuse.max_batch) : std::vector<BatchRange>{{0, 1}}) {
+    const Partition parts = partition(graph, device, how, range.planned_at);
+    std::vector<const Group*> groups;
+    for (const Choice& c : parts.choices) {
+      if (c.group.module) groups.push_back(&c.group);
+    }
+    PlanVariant variant = plan_steps(graph, options, backend, groups);
+    variant.max_batch = range.up_to;
+    if (!plan.variants.empty() && same_steps(plan.variants.back(), variant)) {
+      plan.variants.back().max_batch = range.up_to;
+    } else {
+      plan.variants.push_back(std::move(variant));
+    }
+  }
+  return plan;
+}
+
+}  // namespace fcm
