@@ -24,6 +24,7 @@ struct Arguments {
   int device = 0;
   bool no_unfused = false;
   bool no_pdl = false;
+  bool trace = false;
   fcm::bench::ModuleBenchOptions options;
 };
 
@@ -53,6 +54,7 @@ void declare(CLI::App& app, Arguments& a) {
       ->capture_default_str();
   app.add_flag("--no-unfused", a.no_unfused, "Leave cuDNN out");
   app.add_flag("--no-pdl", a.no_pdl, "Launch without programmatic dependence");
+  app.add_flag("--trace", a.trace, "Run every module once, for a profiler, in place of timing (see tests/gpu/traffic.sh)");
   app.add_option("--json", a.json, "Also write the results to this file")->type_name("FILE");
   app.add_option("--device", a.device, "CUDA device")->type_name("N")->capture_default_str();
   app.footer(
@@ -76,6 +78,19 @@ std::vector<fcm::bench::ModuleCase> read_cases(const std::string& file, const st
   return cases;
 }
 
+void trace(const std::vector<fcm::bench::ModuleCase>& cases, const fcm::bench::ModuleBenchOptions& options, int device,
+           nlohmann::json& document) {
+  for (const fcm::bench::ModuleResultRow& row : fcm::bench::trace_modules(cases, options, device)) {
+    if (!row.error.empty()) fmt::print(stderr, "{} batch {}: {}\n", row.name, row.batch, row.error);
+    document.push_back({{"name", row.name},
+                        {"batch", row.batch},
+                        {"tile", row.tile},
+                        {"error", row.error},
+                        {"compulsory_bytes", row.work.compulsory_bytes},
+                        {"unfused_bytes", row.work.unfused_bytes}});
+  }
+}
+
 int run(Arguments& a) {
   apply_precision(a);
   std::string reason;
@@ -83,6 +98,10 @@ int run(Arguments& a) {
   nlohmann::json document = nlohmann::json::array();
   for (const std::string& file : a.modules) {
     const std::vector<fcm::bench::ModuleCase> cases = read_cases(file, a.filter);
+    if (a.trace) {
+      trace(cases, a.options, a.device, document);
+      continue;
+    }
     fcm::apps::Progress progress(true);
     const std::string name = std::filesystem::path(file).stem().string();
     const fcm::bench::ModuleBenchResult result = fcm::bench::run_module_bench(

@@ -8,8 +8,11 @@
 #include <memory>
 #include <optional>
 
+#include <cuda_profiler_api.h>
+
 #include "apps/fcm-bench/operands.h"
 #include "apps/fcm-bench/unfused.h"
+#include "embed/bench_kernels.h"
 #include "fcm/emit.h"
 #include "fcm/launch.h"
 #include "fcm/tiles.h"
@@ -82,6 +85,41 @@ class ModuleBench {
     result.batch = batch;
     try {
       measure(spec, batch, result);
+    } catch (const Error& e) {
+      if (e.code() == ErrorCode::device_lost) throw;
+      result.error = e.what();
+    }
+    return result;
+  }
+
+  // One traced execution; see trace_modules.
+  ModuleResultRow trace(const ModuleCase& item, int64_t batch, const std::function<void(cudaStream_t)>& marker) {
+    ModuleResultRow result;
+    const ModuleSpec spec = with_precision(item.spec, options_.dtype, options_.tf32);
+    result.name = item.name;
+    result.spec = to_string(spec);
+    result.batch = batch;
+    result.work = work_of(spec, batch);
+    try {
+      Operands operands(spec, batch, 1);
+      TileConfig tile;
+      const std::unique_ptr<FusedModule> fused = fastest(spec, batch, operands, tile);
+      result.tile = to_string(tile);
+      const UnfusedModule unfused(device_, handle(), spec, batch, operands, options_.plans);
+      const Stream stream;
+      const auto both = [&](const std::function<void(cudaStream_t)>& mark) {
+        mark(stream.get());
+        fused->enqueue(stream.get());
+        mark(stream.get());
+        unfused.enqueue(stream.get());
+        mark(stream.get());
+        synchronize(stream.get());
+      };
+      both([](cudaStream_t) {});
+      both([](cudaStream_t) {});
+      cuda_check(cudaProfilerStart(), "cudaProfilerStart");
+      both(marker);
+      cuda_check(cudaProfilerStop(), "cudaProfilerStop");
     } catch (const Error& e) {
       if (e.code() == ErrorCode::device_lost) throw;
       result.error = e.what();
@@ -232,6 +270,26 @@ class ModuleBench {
 };
 
 }  // namespace
+
+std::vector<ModuleResultRow> trace_modules(const std::vector<ModuleCase>& cases, const ModuleBenchOptions& options, int device) {
+  const DeviceGuard guard(device);
+  const DeviceInfo info = device_info(device);
+  const jit::Module markers(jit::compile({"bench marker", embedded::bench_kernels().at("apps/fcm-bench/kernels/bench.cuh"), {}, {}},
+                                         info.target, jit::DiskCache::standard()));
+  const DeviceBuffer value(4);
+  const auto marker = [&](cudaStream_t stream) {
+    void* out = value.data();
+    void* arguments[] = {&out};
+    cuda_check(cudaLaunchKernel(markers.kernel("empty_step"), dim3(1), dim3(32), arguments, 0, stream), "empty_step");
+  };
+  ModuleBench bench(options, info);
+  bench.compile(cases);
+  std::vector<ModuleResultRow> rows;
+  for (const int64_t batch : options.batches) {
+    for (const ModuleCase& item : cases) rows.push_back(bench.trace(item, batch, marker));
+  }
+  return rows;
+}
 
 ModuleBenchResult run_module_bench(const std::string& list_name, const std::vector<ModuleCase>& cases, const ModuleBenchOptions& options,
                                    int device, const std::function<void(const std::string&, double)>& progress) {

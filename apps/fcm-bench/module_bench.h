@@ -50,6 +50,10 @@ struct ModuleBenchResult {
   std::vector<ChainResult> chains;
 };
 
+/// For a profiler that counts between cudaProfilerStart and cudaProfilerStop (tests/gpu/traffic.sh): runs each module warm, then once
+/// fused and once on cuDNN with the marker kernel `empty_step` before, between and after, and returns what was run in that order.
+std::vector<ModuleResultRow> trace_modules(const std::vector<ModuleCase>& cases, const ModuleBenchOptions& options, int device);
+
 /// `progress` is told what is being measured.
 ModuleBenchResult run_module_bench(const std::string& list_name, const std::vector<ModuleCase>& cases, const ModuleBenchOptions& options,
                                    int device, const std::function<void(const std::string&, double)>& progress);
