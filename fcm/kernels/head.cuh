@@ -72,7 +72,9 @@ struct Head {
   /// A warp's dot product of a weight row with floats; the same sum in all lanes.
   FCM_DEVICE float dot(const unsigned char* row, const float* x, int count) const {
     float sum = 0.0f;
-    for (int v = lane; v < count / G.vec; v += 32) {
+    for (int first = 0; first < count / G.vec; first += 32) {  // all lanes stay together
+      const int v = first + lane;
+      if (v >= count / G.vec) continue;
       const Vector<M> w = Vector<M>::from(*reinterpret_cast<const uint4*>(row + v * 16));
 #pragma unroll
       for (int i = 0; i < G.vec; ++i) sum += w.v[i] * x[v * G.vec + i];
