@@ -1,0 +1,78 @@
+// Fused plans made ready for a GPU that is not there: every module emits and packs, and the kernels of a network compile.
+#include <gtest/gtest.h>
+
+#include "planner/fused.h"
+#include "runtime/engine/cuda_steps.h"
+#include "tests/planner/networks.h"
+
+namespace fcm {
+namespace {
+
+DeviceInfo hopper() {
+  DeviceInfo d;
+  d.name = "a Hopper";
+  d.target = jit::Target::parse("90a");
+  d.sm_count = 132;
+  d.shared_per_block = 227 << 10;
+  d.shared_per_sm = 228 << 10;
+  d.registers_per_sm = 65536;
+  d.threads_per_sm = 2048;
+  d.l2_bytes = size_t{60} << 20;
+  d.tensor_cores = true;
+  d.bf16 = true;
+  return d;
+}
+
+struct Built {
+  DeviceInfo device = hopper();
+  Plan plan;
+  ops::cuda::WeightStore weights;
+  ops::cuda::KernelSet kernels;
+  ModuleSet modules{device.target, false};
+  std::vector<std::vector<CudaStep>> steps;
+
+  Built(const Graph& graph, Precision precision, int64_t max_batch) {
+    FuseOptions how;
+    how.max_batch = max_batch;
+    plan = plan_fused(graph, PlanOptions{precision, false}, cuda_backend(device), device_model("h200"), how);
+    ops::cuda::StepBuild build{device, weights, kernels, false};
+    for (const PlanVariant& v : plan.variants) steps.push_back(build_steps(graph, v, build, &modules));
+  }
+};
+
+TEST(FusedBuild, EveryStepOfThePlansCanBeBuilt) {
+  for (const Graph& graph : {test::mobilenet_v1({0.5, 96, 16}), test::mobilenet_v2({0.5, 96, 16}), test::efficient_net({0.5, 96, 16})}) {
+    for (const Precision p : {Precision::f32, Precision::f16, Precision::bf16}) {
+      const Built built(graph, p, 0);
+      EXPECT_GT(built.modules.size(), 5u);
+      for (size_t v = 0; v < built.steps.size(); ++v) {
+        ASSERT_EQ(built.steps[v].size(), built.plan.variants[v].steps.size());
+        for (const CudaStep& s : built.steps[v]) {
+          EXPECT_EQ((s.step ? 1 : 0) + (s.module ? 1 : 0) + (s.border ? 1 : 0), 1);
+          if (s.module) {
+            EXPECT_FALSE(s.module->describe().empty());
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(FusedBuild, WeightsOfEqualPackingsAreStoredOnce) {
+  const Graph graph = test::mobilenet_v2({0.5, 96, 16});
+  const size_t one = Built(graph, Precision::f16, 1).weights.bytes(), all = Built(graph, Precision::f16, 0).weights.bytes();
+  EXPECT_LT(all, 4 * one);
+}
+
+TEST(FusedBuild, KernelsCompileWithoutADevice) {
+  std::string reason;
+  if (!jit::compiler_available(&reason)) GTEST_SKIP() << reason;
+  Built built(test::mobilenet_v2({0.25, 32, 16}), Precision::f16, 1);
+  built.modules.compile(jit::DiskCache::standard(), 0);
+  for (size_t i = 0; i < built.modules.size(); ++i) {
+    for (const auto& [name, figures] : built.modules.binary(i).kernels) EXPECT_EQ(figures.spill_store_bytes, 0) << name;
+  }
+}
+
+}  // namespace
+}  // namespace fcm
