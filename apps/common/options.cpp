@@ -22,10 +22,14 @@ void CommonOptions::declare(CLI::App& app) {
   app.add_flag("--no-fuse", no_fuse, "Do not fuse layers into modules");
   app.add_flag("-v,--verbose", verbose, "Log more; twice for debugging (FCM_LOG=trace..off sets the level, too)");
   app.add_flag("-q,--quiet", quiet, "Log errors only");
+  app.add_option("--objective", objective, "What fusion makes small: time, or gma (accesses to global memory)")
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--set", set, "NODE=nofuse keeps a node out of modules, NODE=tile:TEXT sets the tile of its module; repeatable")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
   const std::string later = "Not available yet";
-  app.add_option("--objective", objective, "What planning minimises: time or gma")->type_name("NAME")->group(later);
   app.add_option("--plan", plan, "Run a saved plan")->type_name("FILE")->group(later);
-  app.add_option("--set", set, "NODE=nofuse|fp32|tile:TEXT; repeatable")->type_name("TEXT")->allow_extra_args(false)->group(later);
 }
 
 void not_available(const std::string& option) {
@@ -35,14 +39,23 @@ void not_available(const std::string& option) {
 void CommonOptions::refuse_unavailable() const {
   if (objective != "time" && objective != "gma")
     throw Failure(kCommandLine, fmt::format("--objective: '{}' is not time or gma", objective));
-  if (objective == "gma") not_available("--objective gma");
   if (!plan.empty()) not_available("--plan");
-  if (!set.empty()) not_available("--set");
+  for (const std::string& text : set) {
+    if (text.ends_with("=fp32")) not_available("--set NODE=fp32");
+  }
 }
 
 api::Options CommonOptions::to_api() const {
   api::Options options;
   options.set("device", device).set("precision", precision).set("tf32", tf32 ? "1" : "0").set("tune", tune ? "1" : "0");
+  options.set("fuse", no_fuse ? "0" : "1").set("objective", objective);
+  for (const std::string& text : set) {
+    // Names of nodes may hold '=', what is set never does before its last one.
+    const size_t equals = text.rfind('=');
+    if (equals == std::string::npos || equals == 0)
+      throw Failure(kCommandLine, fmt::format("--set: '{}' is not NODE=nofuse or NODE=tile:TEXT", text));
+    options.set("node." + text.substr(0, equals), text.substr(equals + 1));
+  }
   if (quiet) options.set("log_level", "error");
   if (verbose > 0 && !quiet) options.set("log_level", verbose == 1 ? "info" : "debug");
   for (const std::string& shape : shapes) {

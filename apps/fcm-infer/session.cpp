@@ -15,6 +15,10 @@ api::Engine make_engine(const api::Model& model, const Arguments& arguments) {
   Progress progress(!arguments.common.quiet);
   api::Options options = arguments.common.to_api();
   if (arguments.batch > 0) options.set("tune_batches", fmt::format("{}", arguments.batch));
+  // Images run one by one unless told otherwise; tensors bring batches of their own, so that every range is planned for.
+  const bool tensors =
+      std::any_of(arguments.inputs.begin(), arguments.inputs.end(), [](const std::string& i) { return i.ends_with(".npy"); });
+  if (arguments.batch > 0 || !tensors) options.set("max_batch", fmt::format("{}", std::max<int64_t>(arguments.batch, 1)));
   const auto callback = [](void* user, const char* stage, double fraction) { static_cast<Progress*>(user)->update(stage, fraction); };
   api::check(fcm_options_set_progress(options.get(), callback, &progress));
   return api::Engine(model, options);

@@ -91,8 +91,7 @@ TEST(InferRefuses, WhatIsNotAvailableYet) {
   const std::string image = folder.image("a.bmp", 4, 4, 1, 2, 3);
   for (const Arguments& option : std::vector<Arguments>{{"--save-engine", "e.fcm"},
                                                         {"--plan", "p"},
-                                                        {"--set", "n=nofuse"},
-                                                        {"--objective", "gma"},
+                                                        {"--set", "n=fp32"},
                                                         {"--find-nonfinite"},
                                                         {"--check-steps"},
                                                         {"--check-steps", "1..2"},

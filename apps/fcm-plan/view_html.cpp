@@ -1,0 +1,88 @@
+// The HTML view: a column of blocks, as tall as their time, modules coloured, with what each saves.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "apps/common/table.h"
+#include "apps/fcm-plan/views.h"
+
+namespace fcm::apps {
+namespace {
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+constexpr const char* kStyle =
+    "body{font:14px/1.4 system-ui,sans-serif;margin:2em auto;max-width:60em;color:#222;background:#fff}"
+    "h1{font-size:1.3em}table{border-collapse:collapse}td,th{padding:.1em .8em;text-align:right}td:first-child{text-align:left}"
+    ".step{display:flex;align-items:center;gap:1em;margin:2px 0;padding:.2em .8em;border-left:6px solid #bbb;background:#f4f4f4}"
+    ".module{border-color:#3a7d34;background:#e6f1e4}.kind{min-width:8em;font-weight:600}.name{flex:1;overflow-wrap:anywhere}"
+    ".bar{height:.7em;background:#3a7d34}.before{height:.35em;background:#c9c9c9}.bars{width:14em}.time{min-width:11em;text-align:right}"
+    "details{margin:0 0 .3em 1.2em;color:#555;font-size:.9em}";
+
+std::string step_html(const PlanView& view, const Choice& c, double scale) {
+  const Group& g = c.group;
+  const double saved = c.unfused.cost.l2_bytes() - g.cost.l2_bytes();
+  std::string text = fmt::format(
+      "<div class=\"step{}\"><span class=\"kind\">{}</span><span class=\"name\">{}</span><span class=\"bars\"><div class=\"bar\" "
+      "style=\"width:{:.1f}%\"></div><div class=\"before\" style=\"width:{:.1f}%\"></div></span><span class=\"time\">{:.2f} "
+      "us{}</span></div>\n",
+      g.module ? " module" : "", escaped(kind_text(*view.graph, g)), escaped(span_text(*view.graph, g)), g.cost.time_us * scale,
+      c.unfused.cost.time_us * scale, g.cost.time_us,
+      g.module && saved > 0 ? ", saves " + bytes_text(static_cast<size_t>(saved)) : std::string());
+  text += "<details><summary>details</summary>";
+  for (size_t i = 0; i < g.part_costs.size(); ++i) {
+    if (g.module) text += escaped(to_string(g.segment.parts[i].spec)) + "<br>" + escaped(to_string(g.tiles[i])) + "<br>";
+    text += escaped(to_string(g.part_costs[i])) + "<br>";
+  }
+  for (const auto& [name, a] : {std::pair<const char*, const Alternative&>{"unfused", c.unfused}, {"runner-up", c.runner_up}}) {
+    if (g.module && !a.text.empty())
+      text += fmt::format("{}: {}, {:.2f} us ({})<br>", name, escaped(a.text), a.cost.time_us, escaped(a.why));
+  }
+  return text + "</details>\n";
+}
+
+}  // namespace
+
+std::string html_text(const PlanView& view) {
+  const Partition& p = *view.partition;
+  double longest = 1e-9;
+  for (const Choice& c : p.choices) longest = std::max(longest, c.unfused.cost.time_us);
+  std::string text = fmt::format(
+      "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Plan of "
+      "{0}</title><style>{1}</style></head><body>\n<h1>{0}</h1>"
+      "<p>{2}, batch {3}, {4} (predicted), plan {5}</p>\n",
+      escaped(view.model), kStyle, escaped(view.precision), p.batch, escaped(view.device->name), view.plan_hash);
+  const auto row = [&](const char* name, const Cost& c) {
+    return fmt::format("<tr><td>{}</td><td>{:.1f} us</td><td>{}</td><td>{}</td><td>{:.2f} M</td></tr>\n", name, c.time_us,
+                       bytes_text(static_cast<size_t>(c.l2_bytes())), bytes_text(static_cast<size_t>(c.dram_bytes)), c.elements / 1e6);
+  };
+  text += "<table><tr><th></th><th>time</th><th>L2</th><th>DRAM</th><th>accesses</th></tr>\n" + row("plan", p.total) +
+          row("unfused", p.unfused) + "</table>\n<p>Green: fused modules; the thin bar is the same nodes one by one.</p>\n";
+  for (const Choice& c : p.choices) {
+    if (c.group.module || c.group.cost.time_us > 0) text += step_html(view, c, 100 / longest);
+  }
+  return text + "</body></html>\n";
+}
+
+}  // namespace fcm::apps
