@@ -6,9 +6,12 @@
 #include "ops/conv/conv.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/gemm/gemm.h"
+#include "ops/index/index.h"
 #include "ops/move/move.h"
+#include "ops/normalize/normalize.h"
 #include "ops/pool/pool.h"
 #include "ops/reduce/reduce.h"
+#include "ops/resize/resize.h"
 #include "ops/shape/shape.h"
 #include "ops/widen.h"
 
@@ -45,6 +48,15 @@ struct ArityOf {
   Arity operator()(const Split&) const { return {1, 2}; }
   Arity operator()(const Pad& op) const { return {op.bound ? size_t{1} : size_t{2}, 4}; }
   Arity operator()(const Reduce&) const { return {1, 2}; }
+  Arity operator()(const ConvTranspose&) const { return {2, 3}; }
+  Arity operator()(const Normalize&) const { return {1, 3}; }
+  Arity operator()(const Resize&) const { return {1, 3}; }
+  Arity operator()(const TopK& op) const { return {op.k ? size_t{1} : size_t{2}, 2}; }
+  Arity operator()(const CumSum& op) const { return {op.axis ? size_t{1} : size_t{2}, 2}; }
+  Arity operator()(const GatherElements&) const { return {2, 2}; }
+  Arity operator()(const GatherND&) const { return {2, 2}; }
+  Arity operator()(const ScatterND&) const { return {3, 3}; }
+  Arity operator()(const Trilu&) const { return {1, 2}; }
 };
 
 void check_arity(const Node& node) {
@@ -56,8 +68,11 @@ void check_arity(const Node& node) {
     if (node.input(i) == kNoValue) bad_input("input {} of {} is missing; it is required", i, op_kind(node.op));
   }
   const size_t outputs = node.outputs.size();
-  if (outputs == 0 || (outputs > 1 && !std::holds_alternative<Split>(node.op)))
+  if (std::holds_alternative<TopK>(node.op)) {
+    if (outputs != 2) bad_input("TopK has {} outputs; accepted are 2", outputs);
+  } else if (outputs == 0 || (outputs > 1 && !std::holds_alternative<Split>(node.op))) {
     bad_input("{} has {} outputs; accepted is 1", op_kind(node.op), outputs);
+  }
 }
 
 // The tensors stay what they are: operators that only move or rename elements, or convert them.
@@ -65,7 +80,8 @@ bool works_on_raw_elements(const Op& op) {
   const size_t kind = op.index();
   const auto is = [kind]<class T>(const T&) { return kind == Op(T{}).index(); };
   return is(Cast{}) || is(Identity{}) || is(ShapeOf{}) || is(SizeOf{}) || is(ConstantOfShape{}) || is(Reshape{}) || is(Transpose{}) ||
-         is(Concat{}) || is(Slice{}) || is(Split{}) || is(Gather{}) || is(Expand{}) || is(Tile{}) || is(Pad{}) || is(Select{});
+         is(Concat{}) || is(Slice{}) || is(Split{}) || is(Gather{}) || is(Expand{}) || is(Tile{}) || is(Pad{}) || is(Select{}) ||
+         is(GatherElements{}) || is(GatherND{}) || is(ScatterND{}) || is(Trilu{});
 }
 
 void run(const Op& op, Tensors inputs, std::span<Tensor> outputs) {

@@ -24,6 +24,16 @@ struct Maker {
   std::unique_ptr<Step> operator()(const ShapeOf& /*op*/) const { return refused(); }
   std::unique_ptr<Step> operator()(const SizeOf& /*op*/) const { return refused(); }
   std::unique_ptr<Step> operator()(const Range& /*op*/) const { return refused(); }
+  std::unique_ptr<Step> operator()(const ConvTranspose& op) const { return make_conv_transpose(r, op); }
+  std::unique_ptr<Step> operator()(const Normalize& op) const { return make_normalize(r, op); }
+  std::unique_ptr<Step> operator()(const Resize& op) const { return make_resize(r, op); }
+  std::unique_ptr<Step> operator()(const ArgReduce& op) const { return make_index(r, op); }
+  std::unique_ptr<Step> operator()(const TopK& op) const { return make_index(r, op); }
+  std::unique_ptr<Step> operator()(const CumSum& op) const { return make_index(r, op); }
+  std::unique_ptr<Step> operator()(const GatherElements& op) const { return make_index(r, op); }
+  std::unique_ptr<Step> operator()(const GatherND& op) const { return make_index(r, op); }
+  std::unique_ptr<Step> operator()(const ScatterND& op) const { return make_index(r, op); }
+  std::unique_ptr<Step> operator()(const Trilu& op) const { return make_index(r, op); }
   template <class MoveOp>
   std::unique_ptr<Step> operator()(const MoveOp& op) const {
     return make_move(r, op);

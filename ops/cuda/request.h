@@ -55,6 +55,18 @@ std::unique_ptr<Step> make_reduce(const Request& r, const GlobalPool& op);
 std::unique_ptr<Step> make_reduce(const Request& r, const Softmax& op);
 
 std::unique_ptr<Step> make_conv(const Request& r, const Conv& op);
+std::unique_ptr<Step> make_conv_transpose(const Request& r, const ConvTranspose& op);
+std::unique_ptr<Step> make_normalize(const Request& r, const Normalize& op);
+std::unique_ptr<Step> make_resize(const Request& r, const Resize& op);
+
+std::unique_ptr<Step> make_index(const Request& r, const ArgReduce& op);
+std::unique_ptr<Step> make_index(const Request& r, const TopK& op);
+std::unique_ptr<Step> make_index(const Request& r, const CumSum& op);
+std::unique_ptr<Step> make_index(const Request& r, const GatherElements& op);
+std::unique_ptr<Step> make_index(const Request& r, const GatherND& op);
+std::unique_ptr<Step> make_index(const Request& r, const ScatterND& op);
+std::unique_ptr<Step> make_index(const Request& r, const Trilu& op);
+
 std::unique_ptr<Step> make_gemm(const Request& r, const Gemm& op);
 std::unique_ptr<Step> make_gemm(const Request& r, const MatMul& op);
 

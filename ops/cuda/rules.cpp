@@ -77,6 +77,24 @@ struct Refusal {
   std::string operator()(const Pad& op) const { return op.bound ? std::string() : unbound(); }
   std::string operator()(const Expand& op) const { return op.target ? std::string() : unbound(); }
   std::string operator()(const Tile& op) const { return op.repeats ? std::string() : unbound(); }
+  std::string operator()(const ConvTranspose&) const {
+    return has_batch(in(1)) ? "weights whose shape holds the batch; accepted are static ones" : need_float("ConvTranspose");
+  }
+  std::string operator()(const Normalize& op) const;
+  std::string operator()(const Resize& op) const {
+    if (op.mode != ResizeMode::nearest && op.axes && op.axes->size() > 3) return "Resize of more than three axes; accepted are up to three";
+    return op.bound ? std::string() : unbound();
+  }
+  std::string operator()(const ArgReduce&) const { return ordered_type("ArgMax and ArgMin"); }
+  std::string operator()(const TopK& op) const { return op.k ? ordered_type("TopK") : unbound(); }
+  std::string operator()(const CumSum& op) const { return op.axis ? std::string() : unbound(); }
+  std::string operator()(const Trilu& op) const {
+    if (in(0).back().batch || in(0)[in(0).size() - 2].batch) return "Trilu over an axis that holds the batch; accepted are static ones";
+    return op.k ? std::string() : unbound();
+  }
+  std::string ordered_type(const char* what) const {
+    return in_dtype(0) == DType::u64 ? fmt::format("{} of u64; accepted are the other numbers", what) : std::string();
+  }
   template <class Other>
   std::string operator()(const Other&) const {
     return {};
@@ -103,6 +121,17 @@ std::string Refusal::operator()(const MatMul& /*op*/) const {
   return need_float("MatMul");
 }
 
+std::string Refusal::operator()(const Normalize& op) const {
+  for (size_t i = 1; i < 3; ++i) {
+    if (is_weight(graph, node, i)) continue;
+    // A parameter that the model computes is read as it lies: one element a normalised element, or a channel.
+    const Shape axes(in(0).begin() + static_cast<std::ptrdiff_t>(op.fn == NormFn::group ? 0 : op.axis), in(0).end());
+    const bool whole = op.fn == NormFn::group ? !op.scale_by_group : in(i) == axes;
+    if (!whole) return fmt::format("a computed scale or bias of {}; accepted are constants and {}", to_string(in(i)), to_string(axes));
+  }
+  return need_float("normalisation");
+}
+
 std::string Refusal::operator()(const Reduce& op) const {
   const auto rank = static_cast<int64_t>(in(0).size());
   for (int64_t axis = 0; axis < rank; ++axis) {
@@ -117,12 +146,19 @@ std::string Refusal::operator()(const Reduce& op) const {
   return integer_too ? std::string() : need_float("this reduction");
 }
 
+// Operators whose kernels know row-major tensors alone.
+bool walks_rows(const Op& op) {
+  return std::holds_alternative<ConvTranspose>(op) || std::holds_alternative<Normalize>(op) || std::holds_alternative<ArgReduce>(op) ||
+         std::holds_alternative<TopK>(op) || std::holds_alternative<CumSum>(op) || std::holds_alternative<GatherND>(op) ||
+         std::holds_alternative<ScatterND>(op);
+}
+
 }  // namespace
 
 OrderRule order_rule(const Graph& graph, const Node& node) {
   if (is_image_conv(graph, node)) return OrderRule::nhwc;
   if (std::holds_alternative<Conv>(node.op) || std::holds_alternative<Gemm>(node.op) || std::holds_alternative<MatMul>(node.op) ||
-      std::holds_alternative<Reshape>(node.op) || std::holds_alternative<Tile>(node.op))
+      std::holds_alternative<Reshape>(node.op) || std::holds_alternative<Tile>(node.op) || walks_rows(node.op))
     return OrderRule::rows;
   if (const auto* softmax = std::get_if<Softmax>(&node.op); softmax != nullptr && softmax->flatten_from_axis) return OrderRule::rows;
   return OrderRule::any;

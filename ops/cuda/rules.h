@@ -16,7 +16,8 @@ enum class OrderRule : uint8_t {
   any,   ///< each input and output on its own: rows, or nhwc where the value has rank 4; they may differ
 };
 
-/// Conv over two spatial axes with constant weights: nhwc. Any other Conv, Gemm, MatMul, Reshape, Tile and the old 2-D Softmax: rows.
+/// Conv over two spatial axes with constant weights: nhwc. Any other Conv, Gemm, MatMul, Reshape, Tile, the old 2-D Softmax,
+/// ConvTranspose, Normalize, ArgReduce, TopK, CumSum, GatherND and ScatterND: rows.
 /// All else: any.
 /// A node of rule `any` is faster when its rank 4 activations are all nhwc and its other ones rows.
 OrderRule order_rule(const Graph& graph, const Node& node);

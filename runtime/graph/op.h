@@ -41,6 +41,16 @@ struct Conv {
   bool residual_after_activation = false;
 };
 
+/// ONNX ConvTranspose. Inputs: X [N,C,spatial], W [C,F/group,kernel], bias [F] or none. Y along a spatial axis has
+/// stride * (X - 1) + output_padding + dilation * (kernel - 1) + 1 - pads elements. `ops::bind` turns `output_shape` and auto_pad into pads
+/// (and, where those would be negative, output padding).
+struct ConvTranspose {
+  Window window;
+  int64_t group = 1;
+  Ints output_padding;  ///< empty: 0
+  Ints output_shape;    ///< spatial extents of Y; empty: as the formula has it
+};
+
 enum class PoolFn : uint8_t { max, average };
 /// MaxPool and AveragePool. Input: X. Output: Y. (MaxPool's index output is not supported.)
 struct Pool {
@@ -67,6 +77,22 @@ struct MatMul {};
 
 /// Inference-mode BatchNormalization. Inputs: X, scale, bias, mean, variance.
 struct BatchNorm {
+  float epsilon = 1e-5f;
+};
+
+enum class NormFn : uint8_t {
+  layer,  ///< over the axes from `axis` on
+  rms,    ///< likewise, without the mean: x / sqrt(mean(x * x) + epsilon)
+  group,  ///< over the channels of a group and all spatial axes
+};
+/// LayerNormalization, RMSNormalization, GroupNormalization and InstanceNormalization: y = (x - mean) / sqrt(variance + epsilon) * scale +
+/// bias. Inputs: X, scale or none (1), bias or none (0). Scale and bias: for layer and rms, what broadcasts to the normalised axes; for
+/// group [C].
+struct Normalize {
+  NormFn fn = NormFn::layer;
+  int64_t axis = -1;            ///< layer, rms
+  int64_t groups = 0;           ///< group; 0: one a channel
+  bool scale_by_group = false;  ///< group: scale and bias are [groups], as in opset 18
   float epsilon = 1e-5f;
 };
 
@@ -150,6 +176,27 @@ struct Split {
 struct Gather {
   int64_t axis = 0;
 };
+/// y[i,j,k] = x[i,index[i,j,k],k] for axis 1. Inputs: X, indices (of X's rank).
+struct GatherElements {
+  int64_t axis = 0;
+};
+/// Inputs: X, indices [..., r]: slices of X at index tuples, behind the first `batch_dims` axes, which both share.
+struct GatherND {
+  int64_t batch_dims = 0;
+};
+/// X with slices at index tuples replaced. Inputs: X, indices [..., r], updates. Where an index occurs twice, either update may stay.
+struct ScatterND {};
+/// Inputs: X, k or none; once bound only X. Keeps the triangle of the last two axes above (or below) diagonal k, zeros elsewhere.
+struct Trilu {
+  bool upper = true;
+  std::optional<int64_t> k;
+};
+/// Inputs: X, axis; once bound only X.
+struct CumSum {
+  std::optional<int64_t> axis;
+  bool exclusive = false;
+  bool reverse = false;
+};
 /// Inputs: X, shape; once bound only X.
 struct Expand {
   std::optional<Shape> target;
@@ -168,6 +215,39 @@ struct Pad {
   float value = 0.0f;
 };
 
+enum class ResizeMode : uint8_t { nearest, linear, cubic };
+/// Which coordinate of X an output position reads.
+enum class ResizeCoordinates : uint8_t {
+  half_pixel,
+  half_pixel_symmetric,
+  pytorch_half_pixel,
+  align_corners,
+  asymmetric,
+  tf_half_pixel_for_nn,
+};
+enum class ResizeRounding : uint8_t {
+  prefer_floor,  ///< to the nearest, half down
+  prefer_ceil,   ///< to the nearest, half up
+  floor,
+  ceil,
+  by_direction,  ///< floor where the axis grows, ceil where it shrinks: Resize of opset 10
+};
+enum class ResizeAspect : uint8_t { stretch, not_larger, not_smaller };
+/// Resize and Upsample. Inputs: X, scales or none, sizes or none; once bound only X, and `axes`, `sizes`, `scales` are those of the axes
+/// that change, in ascending order.
+struct Resize {
+  ResizeMode mode = ResizeMode::nearest;
+  ResizeCoordinates coordinates = ResizeCoordinates::half_pixel;
+  ResizeRounding rounding = ResizeRounding::prefer_floor;  ///< nearest
+  float cubic_a = -0.75f;
+  bool exclude_outside = false;  ///< cubic: weights outside of X count as 0, the others are scaled up
+  ResizeAspect aspect = ResizeAspect::stretch;
+  bool bound = false;
+  std::optional<Ints> axes;
+  Ints sizes;
+  std::vector<float> scales;
+};
+
 enum class ReduceFn : uint8_t { mean, sum, max, min, prod, l1, l2, sum_square, log_sum, log_sum_exp };
 /// Inputs: X, axes or none. `axes` unset means all (or none, when `noop_with_empty_axes`).
 struct Reduce {
@@ -175,6 +255,20 @@ struct Reduce {
   std::optional<Ints> axes;
   bool keep_dims = true;
   bool noop_with_empty_axes = false;
+};
+/// ArgMax and ArgMin: the index (i64) of the largest or smallest element along an axis, the first or the last of equals.
+struct ArgReduce {
+  bool largest = true;
+  int64_t axis = 0;
+  bool keep_dims = true;
+  bool select_last = false;
+};
+/// The k largest or smallest elements along an axis, in order. Inputs: X, k; once bound only X. Outputs: values, indices (i64). Of equal
+/// elements the one of lower index is first; NaN counts as larger than all numbers.
+struct TopK {
+  int64_t axis = -1;
+  bool largest = true;
+  std::optional<int64_t> k;
 };
 /// Softmax along one axis; `log`: LogSoftmax. `flatten_from_axis`: the 2-D form of opsets before 13.
 struct Softmax {
@@ -184,7 +278,8 @@ struct Softmax {
 };
 
 using Op = std::variant<Conv, Pool, GlobalPool, Gemm, MatMul, BatchNorm, UnaryOp, Binary, Select, Cast, Identity, ShapeOf, SizeOf,
-                        ConstantOfShape, Range, Reshape, Transpose, Concat, Slice, Split, Gather, Expand, Tile, Pad, Reduce, Softmax>;
+                        ConstantOfShape, Range, Reshape, Transpose, Concat, Slice, Split, Gather, Expand, Tile, Pad, Reduce, Softmax,
+                        ConvTranspose, Normalize, Resize, ArgReduce, TopK, CumSum, GatherElements, GatherND, ScatterND, Trilu>;
 
 /// "Conv", "UnaryOp", ... ; the name of the struct.
 std::string_view op_kind(const Op& op);

@@ -51,6 +51,19 @@ std::string_view name_of(PadMode mode) {
   return kNames[static_cast<size_t>(mode)];
 }
 
+std::string resize_text(const Resize& r) {
+  static constexpr std::array<const char*, 3> kModes = {"nearest", "linear", "cubic"};
+  static constexpr std::array<const char*, 6> kCoordinates = {"half_pixel",    "half_pixel_symmetric", "pytorch_half_pixel",
+                                                              "align_corners", "asymmetric",           "tf_half_pixel_for_nn"};
+  static constexpr std::array<const char*, 5> kRoundings = {"prefer_floor", "prefer_ceil", "floor", "ceil", "by_direction"};
+  std::string text = fmt::format(" {} {}", kModes[static_cast<size_t>(r.mode)], kCoordinates[static_cast<size_t>(r.coordinates)]);
+  if (r.mode == ResizeMode::nearest) text += fmt::format(" {}", kRoundings[static_cast<size_t>(r.rounding)]);
+  if (r.mode == ResizeMode::cubic) text += fmt::format(" a={}{}", r.cubic_a, r.exclude_outside ? " exclude_outside" : "");
+  if (r.axes) text += " axes=" + join(*r.axes);
+  if (r.bound) text += fmt::format(" sizes={} scales={}", join(r.sizes), fmt::join(r.scales, ","));
+  return text;
+}
+
 // The attributes of each kind, with a leading space a field.
 struct Attributes {
   std::string operator()(const Conv& c) const {
@@ -115,6 +128,30 @@ struct Attributes {
   std::string operator()(const Softmax& s) const {
     return fmt::format(" axis={}{}{}", s.axis, s.log ? " log" : "", s.flatten_from_axis ? " flatten" : "");
   }
+  std::string operator()(const ConvTranspose& c) const {
+    return window_text(c.window) + fmt::format(" g={}", c.group) + (c.output_padding.empty() ? "" : " op=" + join(c.output_padding)) +
+           (c.output_shape.empty() ? "" : " shape=" + join(c.output_shape, "x"));
+  }
+  std::string operator()(const Normalize& n) const {
+    if (n.fn == NormFn::group)
+      return fmt::format(" group groups={}{} epsilon={}", n.groups, n.scale_by_group ? " scale_by_group" : "", n.epsilon);
+    return fmt::format(" {} axis={} epsilon={}", n.fn == NormFn::layer ? "layer" : "rms", n.axis, n.epsilon);
+  }
+  std::string operator()(const Resize& r) const { return resize_text(r); }
+  std::string operator()(const ArgReduce& a) const {
+    return fmt::format(" {} axis={}{}{}", a.largest ? "max" : "min", a.axis, a.keep_dims ? " keep_dims" : "",
+                       a.select_last ? " select_last" : "");
+  }
+  std::string operator()(const TopK& t) const {
+    return fmt::format(" {} axis={}", t.largest ? "largest" : "smallest", t.axis) + (t.k ? fmt::format(" k={}", *t.k) : "");
+  }
+  std::string operator()(const CumSum& c) const {
+    return (c.axis ? fmt::format(" axis={}", *c.axis) : "") + (c.exclusive ? " exclusive" : "") + (c.reverse ? " reverse" : "");
+  }
+  std::string operator()(const GatherElements& g) const { return fmt::format(" axis={}", g.axis); }
+  std::string operator()(const GatherND& g) const { return fmt::format(" batch_dims={}", g.batch_dims); }
+  std::string operator()(const ScatterND&) const { return ""; }
+  std::string operator()(const Trilu& t) const { return (t.upper ? " upper" : " lower") + (t.k ? fmt::format(" k={}", *t.k) : ""); }
 };
 
 std::string value_text(const Graph& graph, ValueId id) {

@@ -63,7 +63,7 @@ bool is_predicate(BinaryFn fn) {
 DType result_dtype(const Op& op, const std::vector<ValueId>& inputs, const Graph& graph) {
   if (const auto* cast = std::get_if<Cast>(&op)) return cast->to;
   if (const auto* fill = std::get_if<ConstantOfShape>(&op)) return fill->value.dtype();
-  if (std::holds_alternative<ShapeOf>(op) || std::holds_alternative<SizeOf>(op)) return DType::i64;
+  if (std::holds_alternative<ShapeOf>(op) || std::holds_alternative<SizeOf>(op) || std::holds_alternative<ArgReduce>(op)) return DType::i64;
   if (const auto* unary = std::get_if<UnaryOp>(&op); unary != nullptr && unary->u.fn == UnaryFn::is_nan) return DType::boolean;
   if (const auto* binary = std::get_if<Binary>(&op); binary != nullptr && is_predicate(binary->fn)) return DType::boolean;
   const size_t source = std::holds_alternative<Select>(op) ? 1 : 0;
@@ -221,7 +221,8 @@ ValueId NodeContext::define_output(size_t i, DType dtype) {
 void NodeContext::emit(Op op, const std::vector<ValueId>& inputs, size_t count) {
   const DType dtype = result_dtype(op, inputs, assembly_.graph);
   std::vector<ValueId> outputs;
-  for (size_t i = 0; i < count; ++i) outputs.push_back(define_output(i, dtype));
+  const bool has_indices = std::holds_alternative<TopK>(op);
+  for (size_t i = 0; i < count; ++i) outputs.push_back(define_output(i, has_indices && i == 1 ? DType::i64 : dtype));
   assembly_.graph.add_node(std::move(op), inputs, std::move(outputs), origin_);
 }
 

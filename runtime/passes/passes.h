@@ -17,6 +17,8 @@ int fold_pad(Graph& graph);
 /// x*sigmoid(x), x*hard_sigmoid(x), x*clip(x+3,0,6)/6, the spellings of GELU, Mish and Softplus, min and max with numbers, ... into one
 /// UnaryOp.
 int recognize_activations(Graph& graph);
+/// Layer and RMS normalisation spelled out over the last axes, with a constant scale and bias behind it, into one Normalize.
+int recognize_normalization(Graph& graph);
 /// A UnaryOp into the Conv, Gemm or Binary that alone feeds it.
 int fuse_activation(Graph& graph);
 /// Binary add of two equal shapes into the Conv that alone feeds it, as its residual input.

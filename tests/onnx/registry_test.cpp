@@ -22,7 +22,7 @@ TEST(Registry, NamesAreUniqueAndFound) {
     EXPECT_EQ(find_operator(entry->type), entry);
     EXPECT_GE(entry->first, kOldestOpset) << entry->type;
   }
-  EXPECT_GE(names.size(), 88U);
+  EXPECT_GE(names.size(), 105U);
   EXPECT_EQ(find_operator("Zzz"), nullptr);
   EXPECT_EQ(find_operator(""), nullptr);
 }

@@ -198,8 +198,75 @@ def matrices():
     case("matmul_i64", "MatMul", [i64(1, 2, 3, 4).reshape(2, 2), i64(-1, 2, 3, 5).reshape(2, 2)])
 
 
+def normalisation():
+    x = f32(2, 3, 4) + np.float32(3)
+    case("layer_norm", "LayerNormalization", [x, f32(4), f32(4)])
+    case("layer_norm_axis_1", "LayerNormalization", [x, f32(3, 4)], axis=1, epsilon=1e-3)
+    case("layer_norm_broadcast", "LayerNormalization", [x, f32(3, 1), f32(4)], axis=-2)
+    case("rms_norm", "RMSNormalization", [x, f32(4)], opset=23, axis=-1, epsilon=1e-5)
+    case("group_norm", "GroupNormalization", [f32(2, 6, 3, 2), f32(6), f32(6)], opset=21, num_groups=3)
+    case("instance_norm", "InstanceNormalization", [f32(2, 3, 4, 2), f32(3), f32(3)], epsilon=1e-2)
+
+
+def resizing():
+    x = f32(1, 2, 5, 6)
+
+    def sizes(*hw):
+        return [x, None, None, i64(1, 2, *hw)]
+
+    def scales(*hw):
+        return [x, None, np.array([1, 1, *hw], np.float32)]
+
+    for mode in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
+        for coordinates in ("half_pixel", "asymmetric", "align_corners"):
+            case(f"resize_nearest_{mode}_{coordinates}", "Resize", sizes(7, 3), mode="nearest", nearest_mode=mode,
+                 coordinate_transformation_mode=coordinates)
+    for coordinates in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
+        case(f"resize_linear_{coordinates}", "Resize", scales(2.0, 0.6), mode="linear", coordinate_transformation_mode=coordinates)
+        case(f"resize_cubic_{coordinates}", "Resize", scales(1.5, 0.5), mode="cubic", coordinate_transformation_mode=coordinates)
+    case("resize_linear_symmetric", "Resize", scales(2.3, 0.7), opset=19, mode="linear", coordinate_transformation_mode="half_pixel_symmetric")
+    case("resize_cubic_outside", "Resize", sizes(9, 4), mode="cubic", exclude_outside=1, cubic_coeff_a=-0.5)
+    case("resize_pytorch_one", "Resize", sizes(1, 9), mode="linear", coordinate_transformation_mode="pytorch_half_pixel")
+    case("resize_axes", "Resize", [x, None, None, i64(9, 7)], opset=18, mode="linear", axes=[3, 2])
+    case("resize_not_larger", "Resize", [x, None, None, i64(8, 9)], opset=18, mode="linear", axes=[2, 3], keep_aspect_ratio_policy="not_larger")
+    case("resize_not_smaller", "Resize", [x, None, None, i64(8, 9)], opset=18, mode="nearest", axes=[2, 3],
+         keep_aspect_ratio_policy="not_smaller")
+    case("resize_old_nearest", "Resize", [x, np.array([1, 1, 1.6, 0.6], np.float32)], opset=10)
+    case("resize_i32", "Resize", [np.arange(8, dtype=np.int32).reshape(1, 1, 2, 4), None, np.array([1, 1, 2, 2], np.float32)])
+    case("upsample", "Upsample", [x, np.array([1, 1, 2, 3], np.float32)], opset=9, mode="linear")
+
+
+def transposed():
+    x, w = f32(1, 4, 3, 5), f32(4, 3, 3, 2)
+    case("conv_transpose", "ConvTranspose", [x, w, f32(3)], strides=[2, 3], pads=[1, 0, 0, 1], output_padding=[1, 2])
+    case("conv_transpose_groups", "ConvTranspose", [f32(2, 4, 4, 4), f32(4, 2, 3, 3)], group=2, dilations=[2, 1])
+    case("conv_transpose_shape", "ConvTranspose", [x, w], strides=[2, 2], output_shape=[6, 9])
+    case("conv_transpose_same_upper", "ConvTranspose", [x, w], strides=[2, 2], auto_pad="SAME_UPPER")
+    case("conv_transpose_same_lower", "ConvTranspose", [x, w], strides=[2, 1], auto_pad="SAME_LOWER")
+    case("conv_transpose_1d", "ConvTranspose", [f32(1, 2, 5), f32(2, 3, 4)], strides=[3], pads=[2, 1])
+    case("conv_transpose_3d", "ConvTranspose", [f32(1, 2, 2, 3, 2), f32(2, 1, 2, 2, 3)], strides=[2, 1, 2])
+
+
+def indexing():
+    x = f32(3, 4, 2)
+    case("arg_max", "ArgMax", [x], axis=1)
+    case("arg_min_last", "ArgMin", [np.array([[1, 0, 0], [2, 2, 2]], np.float32)], axis=-1, keepdims=0, select_last_index=1)
+    case("arg_max_i32", "ArgMax", [np.array([[1, 5], [7, 2]], np.int32)], axis=0)
+    case("top_k", "TopK", [x, i64(3)], outputs=2, axis=1)
+    case("top_k_smallest", "TopK", [np.array([3, 1, 2, 1, 0], np.float32), i64(4)], outputs=2, largest=0)
+    case("top_k_i64", "TopK", [i64(3, 9, 9, -1), i64(2)], outputs=2)
+    case("cum_sum", "CumSum", [x, np.int64(1)])
+    case("cum_sum_reverse", "CumSum", [i64(1, 2, 3, 4), np.int64(0)], exclusive=1, reverse=1)
+    case("gather_elements", "GatherElements", [x, np.array([[[0, 2], [-1, 1]]], np.int64)], axis=0)
+    case("gather_nd", "GatherND", [x, np.array([[0, 1], [2, -1]], np.int64)])
+    case("gather_nd_batch", "GatherND", [x, np.array([[1], [0], [3]], np.int64)], batch_dims=1)
+    case("scatter_nd", "ScatterND", [x, np.array([[0, 1], [2, 3]], np.int64), f32(2, 2)])
+    case("trilu", "Trilu", [f32(2, 3, 4)], upper=1)
+    case("trilu_lower", "Trilu", [f32(4, 3), np.int64(-1)], upper=0)
+
+
 if __name__ == "__main__":
     print(f"# made by make_cases.py with onnxruntime {ort.__version__}, onnx {onnx.__version__}; do not edit")
-    for group in (movement, elementwise, reductions, windows, matrices):
+    for group in (movement, elementwise, reductions, windows, matrices, normalisation, resizing, transposed, indexing):
         group()
     sys.stdout.flush()

@@ -249,6 +249,77 @@ void add_reductions(std::vector<Case>& list) {
   list.push_back({"softmax_flat", Softmax{1, false, true}, {in({kB, 6, 3, 2})}, 1, 4.0});
 }
 
+CaseInput indices(Shape shape, int64_t most, bool fixed = false) {
+  return {std::move(shape), fixed, Fill::indices, DType::i64, most};
+}
+
+void add_normalisations(std::vector<Case>& list) {
+  const auto norm = [](NormFn fn, int64_t axis, int64_t groups = 0) { return Normalize{fn, axis, groups, false, 1e-5f}; };
+  list.push_back({"layer_norm", norm(NormFn::layer, -1), {in({kB, 9, 192}), constant({192}), constant({192})}, 1, 4.0});
+  list.push_back({"layer_norm_bare", norm(NormFn::layer, -1), {in({kB, 50})}, 1, 4.0});
+  list.push_back({"layer_norm_planes", norm(NormFn::layer, 1), {in({kB, 6, 3, 5}), constant({6, 1, 1}), constant({3, 5})}, 1, 4.0});
+  list.push_back({"layer_norm_computed", norm(NormFn::layer, -1), {in({kB, 3, 24}), in({24}), in({24})}, 1, 4.0});
+  list.push_back({"rms_norm", norm(NormFn::rms, -1), {in({kB, 4, 64}), constant({64})}, 1, 4.0});
+  list.push_back({"group_norm", norm(NormFn::group, -1, 2), {in({kB, 8, 5, 3}), constant({8}), constant({8})}, 1, 4.0});
+  list.push_back({"instance_norm", norm(NormFn::group, -1), {in({kB, 5, 7, 9}), in({5}), in({5})}, 1, 4.0});
+  Normalize by_group = norm(NormFn::group, -1, 3);
+  by_group.scale_by_group = true;
+  list.push_back({"group_norm_by_group", by_group, {in({kB, 6, 11}), constant({3}), constant({3})}, 1, 4.0});
+}
+
+void add_resizing(std::vector<Case>& list) {
+  Resize op;
+  op.bound = true;
+  op.axes = Ints{2, 3};
+  op.sizes = {7, 5};
+  op.scales = {1.75f, 0.5f};
+  const auto push = [&](const char* name, ResizeMode mode, ResizeCoordinates coordinates) {
+    op.mode = mode;
+    op.coordinates = coordinates;
+    list.push_back({name, op, {in({kB, 6, 4, 10})}, 1, 2.0});
+  };
+  push("resize_nearest", ResizeMode::nearest, ResizeCoordinates::asymmetric);
+  push("resize_linear", ResizeMode::linear, ResizeCoordinates::half_pixel);
+  push("resize_corners", ResizeMode::linear, ResizeCoordinates::align_corners);
+  push("resize_cubic", ResizeMode::cubic, ResizeCoordinates::half_pixel);
+  op.axes = Ints{2};
+  op.sizes = {9};
+  op.scales = {1.5f};
+  op.mode = ResizeMode::linear;
+  list.push_back({"resize_1d", op, {in({kB, 3, 6})}, 1, 2.0});
+  op.mode = ResizeMode::nearest;
+  list.push_back({"resize_i64", op, {ints({kB, 3, 6})}, 1, 1.0});
+  const auto window = [](Ints s, Ints d, Ints b, Ints e) { return Window{{}, std::move(s), std::move(d), std::move(b), std::move(e), {}}; };
+  list.push_back({"conv_transpose",
+                  ConvTranspose{window({2, 2}, {}, {1, 1}, {1, 1}), 1, {1, 0}, {}},
+                  {in({kB, 6, 5, 4}), constant({6, 8, 3, 3}), constant({8})},
+                  1,
+                  1.0});
+  list.push_back({"conv_transpose_groups",
+                  ConvTranspose{window({1, 3}, {2, 1}, {0, 0}, {0, 1}), 2, {}, {}},
+                  {in({kB, 4, 5, 4}), constant({4, 3, 2, 3})},
+                  1,
+                  1.0});
+  list.push_back(
+      {"conv_transpose_1d", ConvTranspose{window({2}, {}, {}, {}), 1, {}, {}}, {in({kB, 4, 7}), in({4, 3, 2}), in({3})}, 1, 1.0});
+}
+
+void add_indexing(std::vector<Case>& list) {
+  list.push_back({"arg_max", ArgReduce{true, 1, true, false}, {in({kB, 100})}, 1, 1.0});
+  list.push_back({"arg_min_last", ArgReduce{false, 1, false, true}, {in({kB, 6, 3, 4})}, 1, 1.0});
+  list.push_back({"top_k", TopK{-1, true, 5}, {in({kB, 100})}, 2, 1.0});
+  list.push_back({"top_k_channels", TopK{1, false, 3}, {in({kB, 9, 4})}, 2, 1.0});
+  list.push_back({"cum_sum", CumSum{1, false, false}, {in({kB, 6, 5})}, 1, 4.0});
+  list.push_back({"cum_sum_i64", CumSum{1, true, true}, {ints({kB, 7})}, 1, 1.0});
+  list.push_back({"gather_elements", GatherElements{2}, {in({kB, 4, 6}), indices({kB, 3, 8}, 6)}, 1, 1.0});
+  list.push_back({"gather_elements_image", GatherElements{1}, {in({kB, 6, 3, 4}), indices({kB, 5, 3, 4}, 6, false)}, 1, 1.0});
+  list.push_back({"gather_nd", GatherND{0}, {in({5, 4, 6}), indices({kB, 2}, 4)}, 1, 1.0});
+  list.push_back({"gather_nd_batch", GatherND{1}, {in({kB, 4, 6}), indices({kB, 3, 1}, 4)}, 1, 1.0});
+  list.push_back({"scatter_nd", ScatterND{}, {in({6, 3, kB}), indices({1, 2}, 3, true), in({1, kB})}, 1, 1.0});
+  list.push_back({"trilu", Trilu{true, 1}, {in({kB, 5, 7})}, 1, 1.0});
+  list.push_back({"trilu_image", Trilu{false, 0}, {in({kB, 6, 5, 4})}, 1, 1.0});
+}
+
 }  // namespace
 
 const std::vector<Case>& all_cases() {
@@ -259,6 +330,9 @@ const std::vector<Case>& all_cases() {
     add_elementwise(list);
     add_movement(list);
     add_reductions(list);
+    add_normalisations(list);
+    add_resizing(list);
+    add_indexing(list);
     return list;
   }();
   return cases;
@@ -269,7 +343,7 @@ const std::vector<Case>& kernel_cases() {
     std::vector<Case> list;
     for (const Case& c : all_cases()) {
       for (const char* name : {"depthwise_3x3_s2_uneven", "stem_3x3_s2", "conv_1d", "add_relu6", "gather_constant", "pad_1", "max_pool",
-                               "global_average", "softmax"})
+                               "global_average", "softmax", "layer_norm", "resize_linear", "conv_transpose", "top_k", "gather_nd"})
         if (c.name == name) list.push_back(c);
     }
     return list;

@@ -20,6 +20,18 @@ void conv(NodeContext& node) {
   node.emit(op, {node.input(0), node.input(1), node.input(2)});
 }
 
+// Pads follow from output_shape where that is given.
+void conv_transpose(NodeContext& node) {
+  node.expect_inputs(2, 3);
+  ConvTranspose op;
+  op.window = read_window(node, true);
+  op.group = node.int_attribute("group", 1);
+  if (op.group < 1 || op.group > (int64_t{1} << 31)) node.malformed(fmt::format("attribute group = {}; accepted: from 1", op.group));
+  op.output_padding = node.ints_attribute("output_padding").value_or(Ints{});
+  op.output_shape = node.ints_attribute("output_shape").value_or(Ints{});
+  node.emit(op, {node.input(0), node.input(1), node.input(2)});
+}
+
 // C is required before opset 11.
 void gemm(NodeContext& node) {
   node.expect_inputs(node.opset() < 11 ? 3 : 2, 3);
@@ -54,6 +66,7 @@ void batch_normalization(NodeContext& node) {
 
 constexpr std::array kOperators = {
     OperatorEntry{"Conv", 7, 22, conv},
+    OperatorEntry{"ConvTranspose", 7, 22, conv_transpose},
     OperatorEntry{"Gemm", 7, 13, gemm},
     OperatorEntry{"MatMul", 7, 13, matmul},
     OperatorEntry{"BatchNormalization", 7, 15, batch_normalization},

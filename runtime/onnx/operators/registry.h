@@ -35,5 +35,10 @@ std::span<const OperatorEntry> shape_operators();
 std::span<const OperatorEntry> movement_operators();
 std::span<const OperatorEntry> reduction_operators();
 std::span<const OperatorEntry> constant_operators();
+std::span<const OperatorEntry> normalization_operators();
+std::span<const OperatorEntry> resizing_operators();
+std::span<const OperatorEntry> indexing_operators();
+std::span<const OperatorEntry> composite_operators();
+std::span<const OperatorEntry> einsum_operators();
 
 }  // namespace fcm::onnx

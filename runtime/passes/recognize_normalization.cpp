@@ -1,0 +1,174 @@
+// Layer and RMS normalisation spelled out in arithmetic become one Normalize: (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon), with
+// the division also written as a product with a reciprocal or a power; a constant scale and bias behind it join it.
+#include <optional>
+
+#include "runtime/passes/match.h"
+#include "runtime/passes/passes.h"
+#include "runtime/passes/rewriter.h"
+
+namespace fcm::passes {
+namespace {
+
+struct Match {
+  Normalize op;
+  ValueId x = kNoValue;
+};
+
+class Recognizer {
+ public:
+  explicit Recognizer(const Rewriter& rewriter) : rewriter_(rewriter), graph_(rewriter.graph()) {}
+
+  /// What node `n` computes, when that is a normalisation over the last axes.
+  std::optional<Match> match(NodeId n) const {
+    const Node& node = rewriter_.node(n);
+    const auto* binary = std::get_if<Binary>(&node.op);
+    if (binary == nullptr || !binary->activation.is_identity()) return std::nullopt;
+    if (binary->fn == BinaryFn::div) return match_quotient(node.inputs[0], root_of(node.inputs[1]));
+    if (binary->fn != BinaryFn::mul) return std::nullopt;
+    for (size_t i = 0; i < 2; ++i) {
+      if (const std::optional<Match> found = match_quotient(node.inputs[i], inverse_root_of(node.inputs[1 - i]))) return found;
+    }
+    return std::nullopt;
+  }
+
+ private:
+  const Node* binary_node(ValueId v, BinaryFn fn) const {
+    const auto* binary = rewriter_.made_by<Binary>(v);
+    return binary != nullptr && binary->fn == fn && binary->activation.is_identity() ? &rewriter_.node(rewriter_.producer(v)) : nullptr;
+  }
+
+  ValueId input_of(ValueId v, UnaryFn fn) const {
+    const auto* unary = rewriter_.made_by<UnaryOp>(v);
+    return unary != nullptr && unary->u.fn == fn ? rewriter_.node(rewriter_.producer(v)).inputs[0] : kNoValue;
+  }
+
+  // The x of v = x^exponent.
+  ValueId base_of(ValueId v, double exponent) const {
+    const Node* pow = binary_node(v, BinaryFn::pow);
+    return pow != nullptr && scalar_constant(graph_, pow->inputs[1]) == exponent ? pow->inputs[0] : kNoValue;
+  }
+
+  // The x of v = sqrt(x).
+  ValueId root_of(ValueId v) const {
+    const ValueId x = input_of(v, UnaryFn::sqrt);
+    return x != kNoValue ? x : base_of(v, 0.5);
+  }
+
+  // The x of v = 1 / sqrt(x).
+  ValueId inverse_root_of(ValueId v) const {
+    if (const ValueId x = base_of(v, -0.5); x != kNoValue) return x;
+    if (const ValueId root = input_of(v, UnaryFn::reciprocal); root != kNoValue) return root_of(root);
+    const Node* div = binary_node(v, BinaryFn::div);
+    return div != nullptr && scalar_constant(graph_, div->inputs[0]) == 1.0 ? root_of(div->inputs[1]) : kNoValue;
+  }
+
+  ValueId square_root_of_product(ValueId v) const {
+    const Node* mul = binary_node(v, BinaryFn::mul);
+    return mul != nullptr && mul->inputs[0] == mul->inputs[1] ? mul->inputs[0] : base_of(v, 2.0);
+  }
+
+  struct Mean {
+    ValueId x = kNoValue;
+    int64_t axis = 0;
+  };
+
+  // v as the mean of x over the axes from `axis` to the last, kept as 1.
+  std::optional<Mean> mean_of(ValueId v) const {
+    const auto* reduce = v == kNoValue ? nullptr : rewriter_.made_by<Reduce>(v);
+    if (reduce == nullptr || reduce->fn != ReduceFn::mean || !reduce->keep_dims || !reduce->axes || reduce->axes->empty())
+      return std::nullopt;
+    const Node& node = rewriter_.node(rewriter_.producer(v));
+    const std::optional<Shape>& shape = graph_.value(node.inputs[0]).shape;
+    if (node.inputs.size() != 1 || !shape) return std::nullopt;
+    const auto rank = static_cast<int64_t>(shape->size());
+    const auto count = static_cast<int64_t>(reduce->axes->size());
+    for (int64_t i = 0; i < count; ++i) {
+      if ((*reduce->axes)[static_cast<size_t>(i)] != rank - count + i) return std::nullopt;
+    }
+    return Mean{node.inputs[0], rank - count};
+  }
+
+  // v as x - mean(x).
+  std::optional<Mean> centred(ValueId v) const {
+    const Node* sub = binary_node(v, BinaryFn::sub);
+    const std::optional<Mean> mean = sub != nullptr ? mean_of(sub->inputs[1]) : std::nullopt;
+    return mean && mean->x == sub->inputs[0] ? mean : std::nullopt;
+  }
+
+  // numerator / sqrt(radicand).
+  std::optional<Match> match_quotient(ValueId numerator, ValueId radicand) const {
+    const Node* add = radicand == kNoValue ? nullptr : binary_node(radicand, BinaryFn::add);
+    if (add == nullptr || !is_float(graph_.value(numerator).dtype)) return std::nullopt;
+    for (size_t i = 0; i < 2; ++i) {
+      const std::optional<double> epsilon = scalar_constant(graph_, add->inputs[i]);
+      const std::optional<Mean> variance = epsilon ? mean_of(add->inputs[1 - i]) : std::nullopt;
+      if (!variance || *epsilon < 0.0) continue;
+      const ValueId squared = square_root_of_product(variance->x);
+      if (squared == kNoValue) continue;
+      Match m{{NormFn::layer, variance->axis, 0, false, static_cast<float>(*epsilon)}, kNoValue};
+      const std::optional<Mean> above = centred(numerator);
+      const std::optional<Mean> below = centred(squared);
+      if (above && below && above->x == below->x && above->axis == variance->axis && below->axis == variance->axis) {
+        m.x = above->x;
+        return m;
+      }
+      if (squared == numerator) {
+        m.op.fn = NormFn::rms;
+        m.x = numerator;
+        return m;
+      }
+    }
+    return std::nullopt;
+  }
+
+  const Rewriter& rewriter_;
+  const Graph& graph_;
+};
+
+// Whether constant `v` broadcasts to the normalised axes alone.
+bool fits_axes(const Graph& graph, ValueId v, const Shape& x, int64_t axis) {
+  const Dims& dims = graph.value(v).constant->dims();
+  for (size_t i = 0; i < dims.size(); ++i) {
+    const int64_t extent = dims[dims.size() - 1 - i];
+    if (extent == 1) continue;
+    if (static_cast<int64_t>(i) >= static_cast<int64_t>(x.size()) - axis || Dim(extent) != x[x.size() - 1 - i]) return false;
+  }
+  return dims.size() <= x.size();
+}
+
+// A constant scale or bias behind normalisation `n`, when it may join it.
+void absorb(Rewriter& rewriter, NodeId n) {
+  const Node& node = rewriter.node(n);
+  const auto* op = std::get_if<Normalize>(&node.op);
+  if (op == nullptr || op->fn == NormFn::group || node.input(2) != kNoValue) return;
+  const Graph& graph = rewriter.graph();
+  const NodeId late = rewriter.sole_consumer(node.outputs[0]);
+  const auto* binary = late == kNoNode ? nullptr : std::get_if<Binary>(&rewriter.node(late).op);
+  if (binary == nullptr || !binary->activation.is_identity()) return;
+  const Node& behind = rewriter.node(late);
+  const ValueId parameter = behind.inputs[behind.inputs[0] == node.outputs[0] ? 1 : 0];
+  if (!graph.is_constant(parameter) || graph.value(parameter).dtype != graph.value(node.outputs[0]).dtype) return;
+  const std::optional<Shape>& shape = graph.value(node.inputs[0]).shape;
+  if (!shape || !fits_axes(graph, parameter, *shape, op->axis)) return;
+  if (binary->fn == BinaryFn::mul && node.input(1) == kNoValue) {
+    rewriter.merge(n, late, *op, {node.inputs[0], parameter});
+  } else if (binary->fn == BinaryFn::add) {
+    rewriter.merge(n, late, *op, {node.inputs[0], node.input(1), parameter});
+  }
+}
+
+}  // namespace
+
+int recognize_normalization(Graph& graph) {
+  Rewriter rewriter(graph);
+  const Recognizer recognizer(rewriter);
+  for (size_t i = 0; i < rewriter.node_count(); ++i) {
+    const auto n = static_cast<NodeId>(i);
+    if (rewriter.removed(n)) continue;
+    if (const std::optional<Match> found = recognizer.match(n)) rewriter.replace(n, found->op, {found->x});
+    absorb(rewriter, n);
+  }
+  return rewriter.finish();
+}
+
+}  // namespace fcm::passes

@@ -1,0 +1,110 @@
+// recognize_normalization: the spellings of layer and RMS normalisation, and what only looks like one.
+#include "tests/passes/builder.h"
+
+namespace fcm::testing {
+namespace {
+
+const Shape kShape = {Dim(1, kBatch), 5, 8};
+
+ValueId mean(Builder& b, ValueId x, Ints axes, bool keep_dims = true) {
+  static int count = 0;
+  return b.node("mean" + std::to_string(count++), Reduce{ReduceFn::mean, std::move(axes), keep_dims, false}, {x});
+}
+
+enum class Root { divide, reciprocal, one_over, power };
+
+// x / sqrt(mean(square(x)) + 1e-5), over `axes`.
+ValueId over_root(Builder& b, ValueId x, ValueId squared, const Ints& axes, Root root) {
+  const ValueId radicand = b.binary(BinaryFn::add, mean(b, squared, axes), b.number(1e-5f));
+  if (root == Root::power) return b.binary(BinaryFn::mul, b.binary(BinaryFn::pow, radicand, b.number(-0.5f)), x);
+  const ValueId divisor = b.unary({UnaryFn::sqrt}, radicand);
+  if (root == Root::divide) return b.binary(BinaryFn::div, x, divisor);
+  const ValueId factor =
+      root == Root::reciprocal ? b.unary({UnaryFn::reciprocal}, divisor) : b.binary(BinaryFn::div, b.number(1.0f), divisor);
+  return b.binary(BinaryFn::mul, x, factor);
+}
+
+ValueId layer_norm(Builder& b, ValueId x, const Ints& axes, Root root, bool by_power) {
+  const ValueId d = b.binary(BinaryFn::sub, x, mean(b, x, axes));
+  const ValueId squared = by_power ? b.binary(BinaryFn::pow, d, b.number(2.0f)) : b.binary(BinaryFn::mul, d, d);
+  return over_root(b, d, squared, axes, root);
+}
+
+void expect_one(const Builder& b, const std::string& text, size_t inputs) {
+  Graph graph = b.graph;
+  passes::fold(graph);
+  EXPECT_GT(passes::recognize_normalization(graph), 0);
+  passes::remove_dead(graph);
+  ASSERT_EQ(graph.nodes.size(), 1u) << to_string(graph);
+  EXPECT_EQ(to_string(graph.nodes[0].op), text);
+  EXPECT_EQ(graph.nodes[0].inputs.size(), inputs);
+  expect_equal_output(b.graph, graph, 1e-5);
+}
+
+TEST(RecognizeNormalization, LayerNormInEverySpelling) {
+  for (const Root root : {Root::divide, Root::reciprocal, Root::one_over, Root::power}) {
+    for (const bool by_power : {false, true}) {
+      Builder b;
+      const ValueId y = layer_norm(b, b.input("x", kShape), {2}, root, by_power);
+      b.output(b.binary(BinaryFn::add, b.binary(BinaryFn::mul, y, b.random({8})), b.random({8})));
+      expect_one(b, "Normalize layer axis=2 epsilon=1e-05", 3);
+    }
+  }
+}
+
+TEST(RecognizeNormalization, ParametersAreOptional) {
+  Builder bare;
+  bare.output(layer_norm(bare, bare.input("x", kShape), {-1}, Root::divide, true));
+  expect_one(bare, "Normalize layer axis=2 epsilon=1e-05", 1);
+  Builder bias;
+  bias.output(bias.binary(BinaryFn::add, bias.random({1, 5, 8}), layer_norm(bias, bias.input("x", kShape), {1, 2}, Root::divide, true)));
+  expect_one(bias, "Normalize layer axis=1 epsilon=1e-05", 3);
+}
+
+TEST(RecognizeNormalization, RmsNorm) {
+  Builder b;
+  const ValueId x = b.input("x", kShape);
+  const ValueId y = over_root(b, x, b.binary(BinaryFn::pow, x, b.number(2.0f)), {-1}, Root::reciprocal);
+  b.output(b.binary(BinaryFn::mul, b.random({8}), y));
+  expect_one(b, "Normalize rms axis=2 epsilon=1e-05", 2);
+}
+
+TEST(RecognizeNormalization, OtherAxesStay) {
+  Builder b;
+  b.output(layer_norm(b, b.input("x", kShape), {1}, Root::divide, true));
+  run_pass(b.graph, passes::recognize_normalization, 0);
+}
+
+TEST(RecognizeNormalization, LookAlikesStay) {
+  Builder mixed;  // the mean of another tensor
+  const ValueId x = mixed.input("x", kShape);
+  const ValueId d = mixed.binary(BinaryFn::sub, x, mean(mixed, mixed.input("z", kShape), {2}));
+  mixed.output(over_root(mixed, d, mixed.binary(BinaryFn::mul, d, x), {2}, Root::divide));
+  run_pass(mixed.graph, passes::recognize_normalization, 0, 1e-5);
+  Builder axes;  // mean and variance over different axes
+  const ValueId v = axes.input("x", kShape);
+  const ValueId centred = axes.binary(BinaryFn::sub, v, mean(axes, v, {1, 2}));
+  axes.output(over_root(axes, centred, axes.binary(BinaryFn::mul, centred, centred), {2}, Root::divide));
+  Graph graph = axes.graph;
+  passes::fold(graph);
+  passes::recognize_normalization(graph);
+  passes::remove_dead(graph);
+  EXPECT_EQ(count_kind(graph, "Normalize"), 1u);  // an RMS normalisation of the centred values
+  EXPECT_NE(to_string(graph).find("Normalize rms axis=2"), std::string::npos) << to_string(graph);
+  expect_equal_output(axes.graph, graph, 1e-5);
+}
+
+TEST(RecognizeNormalization, ParametersOfOtherAxesStayBehind) {
+  Builder b;
+  const ValueId y = layer_norm(b, b.input("x", kShape), {2}, Root::divide, true);
+  b.output(b.binary(BinaryFn::mul, y, b.random({5, 1})));
+  Graph graph = b.graph;
+  passes::fold(graph);
+  passes::recognize_normalization(graph);
+  passes::remove_dead(graph);
+  EXPECT_EQ(graph.nodes.size(), 2u) << to_string(graph);
+  expect_equal_output(b.graph, graph, 1e-5);
+}
+
+}  // namespace
+}  // namespace fcm::testing
