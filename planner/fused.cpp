@@ -43,8 +43,7 @@ Plan plan_fused(const Graph& graph, const PlanOptions& options, const PlanBacken
   PartitionOptions how;
   how.dtype = compute_dtype(options.precision);
   how.tf32 = options.tf32;
-  how.objective = fuse.objective;
-  how.overrides = fuse.overrides;
+  how.fuse = fuse;
   Plan plan;
   plan.options = options;
   plan.device_model = fmt::format("{}; {}", backend.device_model, device.fingerprint());

@@ -84,7 +84,7 @@ class Partitioner {
   void check_overrides() const;
   const NodeOverride* override_of(NodeId n) const;
   Score score(const Cost& c) const {
-    return options_.objective == Objective::gma ? Score{c.elements, c.time_us} : Score{c.time_us, c.elements};
+    return options_.fuse.objective == Objective::gma ? Score{c.elements, c.time_us} : Score{c.time_us, c.elements};
   }
   Group node_group(NodeId n) const;
   bool complete(Group& group);
@@ -134,7 +134,7 @@ std::vector<double> Partitioner::positions() const {
 }
 
 void Partitioner::check_overrides() const {
-  for (const auto& [name, what] : options_.overrides) {
+  for (const auto& [name, what] : options_.fuse.overrides) {
     const bool found =
         std::any_of(graph_.nodes.begin(), graph_.nodes.end(), [&, &wanted = name](const Node& n) { return n.origin.name == wanted; });
     if (!found) throw Error(ErrorCode::command_line, fmt::format("{} has no node \"{}\"", graph_.name, name));
@@ -143,8 +143,8 @@ void Partitioner::check_overrides() const {
 }
 
 const NodeOverride* Partitioner::override_of(NodeId n) const {
-  const auto entry = options_.overrides.find(graph_.nodes[static_cast<size_t>(n)].origin.name);
-  return entry == options_.overrides.end() ? nullptr : &entry->second;
+  const auto entry = options_.fuse.overrides.find(graph_.nodes[static_cast<size_t>(n)].origin.name);
+  return entry == options_.fuse.overrides.end() ? nullptr : &entry->second;
 }
 
 Group Partitioner::node_group(NodeId n) const {
@@ -159,6 +159,7 @@ Group Partitioner::node_group(NodeId n) const {
 bool Partitioner::complete(Group& group) {
   Segment& segment = group.segment;
   const int64_t images = segment.images.at(batch_);
+  if (!options_.fuse.rejected.empty() && options_.fuse.rejected.count(segment_key(graph_, segment.nodes, batch_)) > 0) return false;
   std::string wanted;
   for (const NodeId n : segment.nodes) {
     const NodeOverride* o = override_of(n);
@@ -174,18 +175,22 @@ bool Partitioner::complete(Group& group) {
     if (part.residual != kNoValue)
       residency.since_residual =
           position_[static_cast<size_t>(segment.nodes.back())] - position_[static_cast<size_t>(segment.nodes.front())];
+    const auto measured = options_.fuse.tiles.find(tile_key(part.spec, images));
     TileConfig tile;
-    if (wanted.empty()) {
+    if (!wanted.empty() || measured != options_.fuse.tiles.end()) {
+      const std::string& text = wanted.empty() ? measured->second : wanted;
+      tile = parse_tile(text);
+      if (const std::string why = refusal(part.spec, tile, device_); !why.empty())
+        throw Error(ErrorCode::command_line, fmt::format("tile {} for {}: {}", text, to_string(part.spec), why));
+    } else {
       const std::vector<CostedTile>& tiles = search_.tiles(part.spec, images);
       if (tiles.empty()) return false;
-      tile = tiles.front().tile;
-    } else {
-      tile = parse_tile(wanted);
-      if (const std::string why = refusal(part.spec, tile, device_); !why.empty())
-        throw Error(ErrorCode::command_line, fmt::format("tile {} for {}: {}", wanted, to_string(part.spec), why));
+      tile = tiles[std::min(static_cast<size_t>(options_.fuse.tile_rank), tiles.size() - 1)].tile;
     }
     group.tiles.push_back(tile);
-    group.part_costs.push_back(module_cost(part.spec, tile, images, device_, residency));
+    Cost cost = module_cost(part.spec, tile, images, device_, residency);
+    if (wanted.empty() && measured != options_.fuse.tiles.end()) cost.time_us = options_.fuse.tile_us.at(measured->first);
+    group.part_costs.push_back(cost);
     group.cost += group.part_costs.back();
   }
   return true;
@@ -203,7 +208,7 @@ Partitioner::Groups Partitioner::groups_of(const std::vector<NodeId>& chain) {
       if (complete(g)) {
         groups[i].push_back(std::move(g));
       } else {
-        result_.refusals.push_back({g.nodes, g.text(), "no tile is legal, or a node is kept apart"});
+        result_.refusals.push_back({g.nodes, g.text(), "no tile is legal, a node is kept apart, or it was measured to be slower"});
       }
     }
   }
@@ -243,7 +248,7 @@ Alternative Partitioner::alternative(const std::vector<const Group*>& groups, co
   }
   a.text = operators == static_cast<int>(groups.size()) ? fmt::format("{} operator{}", operators, operators == 1 ? "" : "s")
                                                         : join(names, " | ");
-  a.why = reason(a.cost, chosen.cost, options_.objective);
+  a.why = reason(a.cost, chosen.cost, options_.fuse.objective);
   return a;
 }
 

@@ -14,8 +14,7 @@ namespace fcm {
 struct PartitionOptions {
   DType dtype = DType::f32;
   bool tf32 = false;
-  Objective objective = Objective::time;
-  std::map<std::string, NodeOverride> overrides;  ///< by node name
+  FuseOptions fuse;
 };
 
 /// One execution of some nodes of a chain.

@@ -117,6 +117,16 @@ std::string to_string(const Plan& plan) {
   return text;
 }
 
+std::string tile_key(const ModuleSpec& spec, int64_t images) {
+  return fmt::format("{} x {}", images, to_string(spec));
+}
+
+std::string segment_key(const Graph& graph, const std::vector<NodeId>& nodes, int64_t batch) {
+  std::string text = fmt::format("batch {}:", batch);
+  for (const NodeId n : nodes) text += fmt::format(" {} {}", n, graph.nodes[static_cast<size_t>(n)].origin.name);
+  return text;
+}
+
 std::string text_hash(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a, 64 bits
   for (const char c : text) {

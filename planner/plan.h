@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -115,7 +116,17 @@ struct FuseOptions {
   Objective objective = Objective::time;
   std::map<std::string, NodeOverride> overrides;  ///< by node name
   int64_t max_batch = 0;                          ///< largest batch that matters; 0: any
+  // What measurement adds (planner/tuning.h).
+  int tile_rank = 0;                         ///< which of the best predicted tiles modules run with, where `tiles` names none
+  std::map<std::string, std::string> tiles;  ///< by tile_key: the fastest measured tile
+  std::map<std::string, double> tile_us;     ///< its time, which then stands in place of the prediction
+  std::set<std::string> rejected;            ///< by segment_key: segments that lose to their nodes one by one
 };
+
+/// A module at a number of images, as text.
+std::string tile_key(const ModuleSpec& spec, int64_t images);
+/// A run of nodes at a batch, as text.
+std::string segment_key(const Graph& graph, const std::vector<NodeId>& nodes, int64_t batch);
 
 struct Plan {
   PlanOptions options;

@@ -213,12 +213,12 @@ std::string SegmentFinder::add_residual(Nodes nodes, ModulePart& part) const {
 std::string SegmentFinder::make_run(Nodes nodes, ModulePart& part) const {
   const Node& first = node(nodes.front());
   part.spec.tf32 = options_.tf32;
-  for (size_t i = 0; i < nodes.size(); ++i) {
+  for (const NodeId n : nodes) {
     StageSpec stage;
-    if (!std::holds_alternative<Conv>(node(nodes[i]).op)) return fmt::format("{} stands between", op_kind(node(nodes[i]).op));
-    if (std::string why = make_stage(nodes[i], stage); !why.empty()) return why;
+    if (!std::holds_alternative<Conv>(node(n).op)) return fmt::format("{} stands between", op_kind(node(n).op));
+    if (std::string why = make_stage(n, stage); !why.empty()) return why;
     part.spec.stages.push_back(stage);
-    part.stage_nodes.push_back(nodes[i]);
+    part.stage_nodes.push_back(n);
   }
   part.input = first.input(0);
   part.output = node(nodes.back()).outputs[0];

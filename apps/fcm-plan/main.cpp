@@ -146,7 +146,7 @@ int run(const Arguments& a) {
   const PlanOptions options = plan_options(a, device);
   const FuseOptions fuse = fuse_options(a);
   const auto start = std::chrono::steady_clock::now();
-  const PartitionOptions how{compute_dtype(options.precision), options.tf32, fuse.objective, fuse.overrides};
+  const PartitionOptions how{compute_dtype(options.precision), options.tf32, fuse};
   const Partition parts = partition(graph, device, how, a.batch);
   const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   const Plan plan = plan_fused(graph, options, any_backend(device), device, fuse);

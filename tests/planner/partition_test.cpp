@@ -14,7 +14,7 @@ namespace {
 PartitionOptions half(Objective objective = Objective::time) {
   PartitionOptions o;
   o.dtype = DType::f16;
-  o.objective = objective;
+  o.fuse.objective = objective;
   return o;
 }
 
@@ -127,15 +127,15 @@ TEST(Partition, OverridesKeepANodeApartOrFixATile) {
   const Graph net = test::mobilenet_v2({1.0, 96, 16});
   const DeviceModel device = device_model("h200");
   PartitionOptions options = half();
-  options.overrides["block3/depthwise"].fuse = false;
+  options.fuse.overrides["block3/depthwise"].fuse = false;
   const Partition p = partition(net, device, options, 1);
   expect_sound(net, device, p);
   const bool apart = std::any_of(p.choices.begin(), p.choices.end(), [&](const Choice& c) {
     return !c.group.module && net.nodes[static_cast<size_t>(c.group.nodes[0])].origin.name == "block3/depthwise";
   });
   EXPECT_TRUE(apart);
-  options.overrides.clear();
-  options.overrides["no such node"].fuse = false;
+  options.fuse.overrides.clear();
+  options.fuse.overrides["no such node"].fuse = false;
   EXPECT_THROW(partition(net, device, options, 1), std::exception);
 }
 
