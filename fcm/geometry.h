@@ -134,8 +134,7 @@ struct Geometry {
   int red_pitch = 0, red_items = 0,
       red_bytes = 0;  ///< partial sums; split > 1: red_items groups of 8 channels from each warp share of each block
   int s_barrier = 0, s_bias = 0, s_sites = 0, s_weights = 0, s_x = 0, s_e = 0, s_red = 0, s_stage = 0, s_pool = 0, shared_bytes = 0;
-  int e_dump = 0;  ///< offset in a chunk buffer of a row that nobody reads: rows beyond the core region are stored there
-  int sites = 0;   ///< entries of the table of pixel places (0: pixels are flattened)
+  int sites = 0;  ///< entries of the table of pixel places (0: pixels are flattened)
   int warps = 1, threads = 32;
 };
 
@@ -242,8 +241,7 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
     g.x_bytes = g.x_rows * g.x_pitch;
   }
   g.e_pitch = bank_pitch(g.e_chunk, g.el);
-  g.e_dump = g.e_rows * g.e_slots * g.e_pitch;
-  g.e_bytes = g.e_dump + (s.expand ? g.e_pitch : 0);
+  g.e_bytes = g.e_rows * g.e_slots * g.e_pitch;
   g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
   g.warp_m = ceil_div(g.m_tiles, s.warps_m);
   g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;

@@ -14,6 +14,11 @@ FCM_DEVICE void stmatrix(u32 address, const u32 (&v)[4]) {
   }
 }
 
+/// One word to shared memory.
+FCM_DEVICE void store_word(u32 address, u32 v) {
+  asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(v) : "memory");
+}
+
 /// Two neighbouring channels of a middle stage, activated and packed.
 template <class Cfg, bool kExpansion>
 FCM_DEVICE u32 activate_pair(float lo, float hi) {
@@ -23,29 +28,52 @@ FCM_DEVICE u32 activate_pair(float lo, float hi) {
   return activate_pack2<S.math, f.fn>(lo, hi, f.a, f.b, exact);
 }
 
-/// Byte of the `px`-th core pixel's row in a chunk buffer; the dump row for pixels beyond the core.
+/// Byte of the `px`-th core pixel's row in a chunk buffer. Rows beyond the core have none: nothing of them is stored.
 template <class Cfg>
 FCM_DEVICE int row_offset(const Place* table, int px) {
   constexpr Geometry G = Of<Cfg>::G;
-  if constexpr (G.flat) return px < G.core_px ? px * G.e_pitch : G.e_dump;
+  if constexpr (G.flat) return px * G.e_pitch;
   return static_cast<int>(table[px].offset);
 }
 
-/// 16 pixels x 16 kCols channels of 16-bit results, with matrix stores.
+/// Whether all 16 pixels of the `m`-th tile of the expansion belong to the core region. Always so where the region fills its tiles.
+template <class Cfg>
+FCM_DEVICE bool is_whole(int m) {
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (G.core_px == G.x_rows) return true;
+  return m < G.core_px / 16;
+}
+
+/// 16 pixels x 16 kCols channels of 16-bit results: matrix stores, or plain ones of the rows that exist, since every lane's row takes
+/// part in a matrix store.
 template <class Cfg, int kCols>
 FCM_DEVICE void store_matrices(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0,
                                const bool (&inside)[2], bool border, int lane) {
   const int px = m * 16 + (lane >> 4) * 8 + (lane & 7);
   const u32 to = shared_address(e) + row_offset<Cfg>(table, px) + (n0 * 16 + ((lane >> 3) & 1) * 8) * 2;
+  u32 v[kCols][4];
 #pragma unroll
   for (int n = 0; n < kCols; ++n) {
-    u32 v[4] = {activate_pair<Cfg, true>(acc[n].lo[0], acc[n].lo[1]), activate_pair<Cfg, true>(acc[n].hi[0], acc[n].hi[1]),
-                activate_pair<Cfg, true>(acc[n].lo[2], acc[n].lo[3]), activate_pair<Cfg, true>(acc[n].hi[2], acc[n].hi[3])};
+    v[n][0] = activate_pair<Cfg, true>(acc[n].lo[0], acc[n].lo[1]);
+    v[n][1] = activate_pair<Cfg, true>(acc[n].hi[0], acc[n].hi[1]);
+    v[n][2] = activate_pair<Cfg, true>(acc[n].lo[2], acc[n].lo[3]);
+    v[n][3] = activate_pair<Cfg, true>(acc[n].hi[2], acc[n].hi[3]);
     if (border) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) v[i] = inside[i / 2] ? v[i] : 0u;
+      for (int i = 0; i < 4; ++i) v[n][i] = inside[i / 2] ? v[n][i] : 0u;
     }
-    stmatrix(to + n * 32, v);
+  }
+  if (is_whole<Cfg>(m)) {
+#pragma unroll
+    for (int n = 0; n < kCols; ++n) stmatrix(to + n * 32, v[n]);
+    return;
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {  // the row's address is with the lane that gives it to a matrix store
+    const u32 row = __shfl_sync(0xffffffffu, to, half * 16 + (lane >> 2)) + (lane & 3) * 4;
+    if (m * 16 + half * 8 + (lane >> 2) >= Of<Cfg>::G.core_px) continue;
+#pragma unroll
+    for (int i = 0; i < 2 * kCols; ++i) store_word(row + i * 16, v[i / 2][2 * half + i % 2]);
   }
 }
 
@@ -58,7 +86,9 @@ FCM_DEVICE void store_pairs(const Place* table, unsigned char* e, const Accumula
   constexpr Activation f = S.expand_act;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    unsigned char* to = e + row_offset<Cfg>(table, m * 16 + half * 8 + (lane >> 2)) + (n0 * 16 + 2 * (lane & 3)) * el;
+    const int px = m * 16 + half * 8 + (lane >> 2);
+    if (!is_whole<Cfg>(m) && px >= Of<Cfg>::G.core_px) continue;
+    unsigned char* to = e + row_offset<Cfg>(table, px) + (n0 * 16 + 2 * (lane & 3)) * el;
 #pragma unroll
     for (int i = 0; i < 2 * kCols; ++i) {
       const float* v = (i % 2 == 0 ? acc[i / 2].lo : acc[i / 2].hi) + 2 * half;

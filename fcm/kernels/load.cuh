@@ -54,7 +54,8 @@ FCM_DEVICE Tile locate(int work, int batch) {
 }
 
 /// A pixel of the core region, relative to the tile: the byte where its row lies in a chunk buffer, and its row and column in the halo'd
-/// region. The same for every tile, so a block computes the table once. Entries beyond the core region point at the dump row.
+/// region. The same for every tile, so a block computes the table once. Entries beyond the core region are zero:
+/// their rows are computed but never stored.
 struct Place {
   u32 offset;
   u32 yx;  // row << 16 | column
@@ -69,7 +70,7 @@ FCM_DEVICE void make_places(Place* table, int thread) {
       const int ey = px / G.ax.core + G.ay.core_at, ex = px % G.ax.core + G.ax.core_at;
       const int slot = ey * G.e_slots + (ex % w.sw) * G.e_half + ex / w.sw;
       const bool core = px < G.core_px;
-      table[px] = Place{static_cast<u32>(core ? slot * G.e_pitch : G.e_dump), core ? static_cast<u32>(ey << 16 | ex) : 0u};
+      table[px] = Place{static_cast<u32>(core ? slot * G.e_pitch : 0), core ? static_cast<u32>(ey << 16 | ex) : 0u};
     }
   }
 }
