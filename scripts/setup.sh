@@ -5,7 +5,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 PACKAGES=(build-essential binutils ca-certificates ccache cmake ninja-build pkg-config python3 python3-venv
-  libcli11-dev libfmt-dev libgtest-dev libjpeg62-turbo-dev libprotobuf-dev libspdlog-dev libstb-dev nlohmann-json3-dev protobuf-compiler)
+  libcli11-dev libfmt-dev libgtest-dev libjpeg62-turbo-dev libprotobuf-dev libspdlog-dev libstb-dev libonnx-testdata nlohmann-json3-dev
+  protobuf-compiler)
 LINT_PACKAGES=(clang-format clang-tidy-16 libomp-16-dev)
 
 install_packages() {
