@@ -84,6 +84,20 @@ bool works_on_raw_elements(const Op& op) {
          is(GatherElements{}) || is(GatherND{}) || is(ScatterND{}) || is(Trilu{});
 }
 
+// A made-up target shape or pad must not reach the arithmetic of sizes: the same bound as for inputs and initializers.
+void check_extent(const Shape& shape) {
+  constexpr int64_t kLargestDim = INT32_MAX;
+  constexpr int64_t kMostElements = int64_t{1} << 48;
+  int64_t elements = 1;
+  for (const Dim& dim : shape) {
+    if (dim.factor < 0 || dim.factor > kLargestDim)
+      bad_input("the result is {}; dimensions from 0 to {} are accepted", to_string(shape), kLargestDim);
+    if (dim.factor > 0 && elements > kMostElements / dim.factor)
+      bad_input("the result is {}; at most {} elements are accepted", to_string(shape), kMostElements);
+    elements *= dim.factor;
+  }
+}
+
 void run(const Op& op, Tensors inputs, std::span<Tensor> outputs) {
   std::visit([&](const auto& o) { compute(o, inputs, outputs); }, op);
 }
@@ -115,7 +129,9 @@ void bind(Node& node, std::span<const Known* const> inputs) {
 }
 
 std::vector<Inferred> infer(const Node& node, std::span<const Known* const> inputs) {
-  return std::visit([&](const auto& op) { return infer_op(op, node, inputs); }, node.op);
+  std::vector<Inferred> outputs = std::visit([&](const auto& op) { return infer_op(op, node, inputs); }, node.op);
+  for (const Inferred& output : outputs) check_extent(output.shape);
+  return outputs;
 }
 
 void reference(const Op& op, std::span<const Tensor* const> inputs, std::span<Tensor> outputs) {

@@ -76,6 +76,24 @@ TEST(Infer, FlattenSqueezeUnsqueeze) {
   error_of(kBad, [] { check(form(Reshape::Form::unsqueeze), {Input::of({B, 8})}); });
 }
 
+TEST(Infer, MadeUpSizesAreRefused) {
+  const int64_t huge = int64_t{1} << 40;
+  const auto expanded = [](std::vector<int64_t> target) {
+    return check(Expand{}, {Input::of({B, 1, 1}), Input::list(std::move(target))}).shape();
+  };
+  EXPECT_EQ(expanded({1, 2048, 2048}), (Shape{B, 2048, 2048}));
+  EXPECT_NE(error_of(kBad,
+                     [&] {
+                       expanded({1, 1, huge});
+                     })
+                .find("[B,1,1099511627776]; dimensions from 0 to 2147483647"),
+            std::string::npos);
+  EXPECT_NE(error_of(kBad, [&] { expanded({1, 1 << 30, 1 << 30}); }).find("elements are accepted"), std::string::npos);
+  Conv padded;
+  padded.window.pads_begin = padded.window.pads_end = {1 << 30, 1 << 30};
+  error_of(kBad, [&] { check(padded, {Input::of({B, 3, 4, 4}), Input::of({3, 3, 1, 1})}); });
+}
+
 TEST(Infer, Broadcasting) {
   const auto shape = [](Shape a, Shape b) { return check(Binary{}, {Input::of(std::move(a)), Input::of(std::move(b))}).shape(); };
   EXPECT_EQ(shape({B, 8, 1, 1}, {8, 7, 7}), (Shape{B, 8, 7, 7}));
