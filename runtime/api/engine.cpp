@@ -60,6 +60,38 @@ bool ends_in_softmax(const fcm::Graph& graph) {
   }
 }
 
+// ' (the largest tensor is "y" [B,64,112,112] of node ...)': where memory goes when there is too little.
+std::string largest_tensor(const fcm::Graph& graph, int64_t batch) {
+  const fcm::Node* producer = nullptr;
+  fcm::ValueId largest = fcm::kNoValue;
+  double most = 0;
+  for (const fcm::Node& node : graph.nodes) {
+    for (const fcm::ValueId v : node.outputs) {
+      if (v == fcm::kNoValue) continue;
+      auto bytes = static_cast<double>(dtype_size(graph.value(v).dtype));
+      for (const int64_t dim : at_batch(*graph.value(v).shape, batch)) bytes *= static_cast<double>(dim);
+      if (bytes <= most) continue;
+      most = bytes;
+      largest = v;
+      producer = &node;
+    }
+  }
+  if (producer == nullptr) return {};
+  return fmt::format(" (batch {}; the largest tensor is \"{}\" {} of {})", batch, graph.value(largest).name,
+                     to_string(*graph.value(largest).shape), describe(producer->origin));
+}
+
+// make(), whose errors of memory name the model and, for a context of `batch`, the largest tensor.
+template <class Make>
+auto naming_memory(const fcm::Graph& graph, int64_t batch, Make&& make) {
+  try {
+    return make();
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::out_of_memory) throw;
+    throw Error(e.code(), fmt::format("{}: {}{}", graph.name, e.what(), batch > 0 ? largest_tensor(graph, batch) : std::string()));
+  }
+}
+
 // False when the model was exported with a fixed batch: a run then computes that whole batch.
 bool batch_is_free(const fcm::Engine& engine) {
   return std::any_of(engine.inputs().begin(), engine.inputs().end(), [](const Port& port) { return has_batch(port.shape); });
@@ -118,7 +150,9 @@ fcm_status* fcm_engine_create(const fcm_model* model, const fcm_options* options
   if (failed != nullptr) return failed;
   return fcm::capi::guard(log, [&] {
     auto made = std::make_unique<fcm_engine>();
-    made->engine = fcm::Engine::create(model->graph, options == nullptr ? fcm::EngineOptions{} : options->engine);
+    made->engine = naming_memory(
+        *model->graph, 0, [&] { return fcm::Engine::create(model->graph, options == nullptr ? fcm::EngineOptions{} : options->engine); });
+    made->graph = model->graph;
     made->log = log;
     made->properties = {{"device", made->engine->device_name()},
                         {"precision", made->engine->precision_name()},
@@ -171,7 +205,7 @@ fcm_status* fcm_context_create(const fcm_engine* engine, int64_t max_batch, fcm_
     fcm::capi::require(engine != nullptr && out != nullptr, "NULL given to fcm_context_create");
     fcm::capi::require(max_batch >= 1, "max_batch must be at least 1");
     auto made = std::make_unique<fcm_context>();
-    made->context = engine->engine->create_context(max_batch);
+    made->context = naming_memory(*engine->graph, max_batch, [&] { return engine->engine->create_context(max_batch); });
     made->engine = engine->engine;
     made->log = engine->log;
     made->max_batch = max_batch;

@@ -35,6 +35,7 @@ struct fcm_model {
 
 struct fcm_engine {
   std::shared_ptr<const fcm::Engine> engine;
+  std::shared_ptr<const fcm::Graph> graph;
   std::shared_ptr<const fcm::LogTarget> log;
   // Property texts, made once so that returned pointers stay valid.
   std::vector<std::pair<std::string, std::string>> properties;

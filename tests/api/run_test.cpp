@@ -1,4 +1,6 @@
 // Models, engines and contexts through the C API, on the CPU.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <vector>
 
@@ -166,6 +168,41 @@ TEST(Model, NaNWeightsAreRefusedByName) {
   if (status == nullptr) status = fcm_engine_create(model, cpu_options().get(), &engine);
   expect_status(status, FCM_STATUS_BAD_INPUT, "\"product\"");
   fcm_model_release(model);
+}
+
+TEST(Context, TooLittleMemoryNamesModelAndTensor) {
+  api::Options options = cpu_options();
+  const api::Model model = load(small_classifier(), options);
+  const fcm_memory use = api::Engine(model, options).memory(2);
+  options.set("memory_limit", std::to_string(use.activations));
+  const api::Engine engine(model, options);
+  const api::Context fits(engine, 2);
+  fcm_context* context = nullptr;
+  expect_status(fcm_context_create(engine.get(), 9, &context), FCM_STATUS_OUT_OF_MEMORY,
+                fmt::format("memory limit of {} bytes (batch 9; the largest tensor is ", use.activations));
+  fcm_status* status = fcm_context_create(engine.get(), 9, &context);
+  EXPECT_EQ(std::string(fcm_status_message(status)).rfind("small.onnx: ", 0), 0u) << fcm_status_message(status);
+  expect_status(status, FCM_STATUS_OUT_OF_MEMORY, "of node \"");
+  EXPECT_EQ(context, nullptr);
+  options.set("memory_limit", "16");
+  fcm_engine* none = nullptr;
+  expect_status(fcm_engine_create(model.get(), options.get(), &none), FCM_STATUS_OUT_OF_MEMORY, "small.onnx: ");
+  EXPECT_EQ(none, nullptr);
+}
+
+TEST(Context, StreamsAndDeviceBuffersBelongToAGpu) {
+  const api::Options options = cpu_options();
+  const api::Engine engine(load(small_classifier(), options), options);
+  const api::Context context(engine);
+  const std::vector<float> input = ramp(32, 0.2f);
+  std::vector<float> output(3, 42.0f);
+  fcm_input in = api::host_input(input.data(), 128);
+  const fcm_output out = api::host_output(output.data(), 12);
+  int stream = 0;
+  expect_status(fcm_context_run(context.get(), 1, &in, 1, &out, 1, &stream), FCM_STATUS_BAD_INPUT, "stream was given to a CPU context");
+  in.space = FCM_DEVICE;
+  expect_status(fcm_context_run(context.get(), 1, &in, 1, &out, 1, nullptr), FCM_STATUS_BAD_INPUT, "device buffer");
+  EXPECT_EQ(output, std::vector<float>(3, 42.0f));
 }
 
 TEST(Engine, CudaWithoutADeviceSaysSo) {
