@@ -3,12 +3,16 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <pty.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
 
@@ -17,7 +21,20 @@
 namespace fcm::test {
 namespace {
 
+// In the child: what the program inherits.
+void restrict_child(const RunOptions& options) {
+  if (options.file_size_limit > 0) {
+    static_cast<void>(std::signal(SIGXFSZ, SIG_IGN));  // the write then fails with EFBIG
+    const rlimit limit = {options.file_size_limit, options.file_size_limit};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  if (options.ordinary_rights) {
+    for (const int capability : {CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH}) ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+  }
+}
+
 [[noreturn]] void execute(const std::vector<std::string>& arguments, const RunOptions& options) {
+  restrict_child(options);
   for (const std::string& entry : options.environment) {
     const size_t equals = entry.find('=');
     ::setenv(entry.substr(0, equals).c_str(), entry.substr(equals + 1).c_str(), 1);

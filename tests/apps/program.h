@@ -19,6 +19,8 @@ struct RunOptions {
   std::vector<std::string> environment;  ///< NAME=VALUE, added
   std::string stdout_path;               ///< where standard output goes, in place of Outcome::out
   bool terminal = false;                 ///< standard output and error are a terminal; both arrive in Outcome::out
+  size_t file_size_limit = 0;            ///< bytes after which a write to a file fails, as on a full disk; 0: none
+  bool ordinary_rights = false;          ///< permissions of files count, for root too
 };
 
 /// Runs fcm-infer with these arguments.
