@@ -1,8 +1,8 @@
 """The main job, end to end: EfficientNet-Lite0 with its real weights on 101 photographs, through fcm-infer.
 
 Checks the classes and logits against the answers of the FP32 model in expected_efficientnet_lite0.csv (Pillow's decoder and resize), that
-every batch size gives an image the answer that it has alone, and that two runs give the same bits. Exits with 77 (skipped) where the
-photographs are not there.
+every batch size gives an image the answer that it has alone, that two runs give the same bits, and that an image takes less than half a
+second. Exits with 77 (skipped) where the photographs are not there.
 
     lite0.py FCM_INFER SHARED [--device cpu|cuda] [--precision fp32|fp16] [--batches 1,3,8,101] [--model FILE]
 """
@@ -11,6 +11,7 @@ import argparse
 import csv
 import json
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ LIMITS = {"fp32": (101, 0.05), "fp16": (100, None), "bf16": (96, None)}
 BATCH_TOLERANCE = {"fp32": 1e-4, "fp16": 2e-3, "bf16": 1.6e-2}
 # Below this margin between the first two classes a batch may order them differently.
 MARGIN = 0.02
+# What an image may take (the median), on two cores of a machine that is not otherwise idle.
+MOST_SECONDS = 0.5
 
 
 def infer(args, images, batch, folder):
@@ -54,6 +57,13 @@ def check_answers(args, answers, expected):
     finite = all(item["nonfinite"] == 0 for item in answers.values())
     print(f"top-1 equal on {right} of {len(expected)} (needed {needed}), largest logit difference {worst:.4f}, all finite: {finite}")
     return (right < needed) + (tolerance is not None and worst > tolerance) + (not finite)
+
+
+def check_time(document, batch):
+    """The median time of an image in the first run; returns whether it is too long."""
+    seconds = statistics.median(group["us"]["compute"] for group in document["groups"]) / 1e6 / batch
+    print(f"an image takes {seconds * 1e3:.1f} ms (median; at most {MOST_SECONDS * 1e3:.0f})")
+    return seconds > MOST_SECONDS
 
 
 def check_batch(args, batch, alone, together):
@@ -93,6 +103,7 @@ def main():
         document, answers, alone = infer(args, images, batches[0], scratch)
         print(f"{document['device']}, {args.precision}, {len(images)} photographs")
         failures += check_answers(args, answers, expected)
+        failures += check_time(document, batches[0])
         again = infer(args, images[:16], batches[0], scratch)[2]
         same = again.tobytes() == alone[:16].tobytes()
         print(f"two runs give the same bits: {same}")
