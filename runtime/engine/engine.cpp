@@ -23,7 +23,7 @@ std::shared_ptr<const Engine> create_on_gpu(std::shared_ptr<const Graph> graph, 
 #else
   static_cast<void>(graph);
   static_cast<void>(options);
-  throw Error(ErrorCode::device, "this build has no CUDA support; accepted: the devices auto and cpu");
+  throw Error(ErrorCode::device, "device cuda: this build has no CUDA support; accepted: the devices auto and cpu");
 #endif
 }
 
