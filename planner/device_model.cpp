@@ -161,8 +161,8 @@ DeviceModel device_model_for(const DeviceInfo& device, std::string* note) {
   m.sm_count = device.sm_count;
   m.clock_mhz = two_digits(device.clock_khz / 1000.0);
   m.l2_mib = two_digits(static_cast<double>(device.l2_bytes) / (1 << 20));
-  m.shared_per_block_kib = static_cast<double>(device.shared_per_block / 1024);
-  m.shared_per_sm_kib = static_cast<double>(device.shared_per_sm / 1024);
+  m.shared_per_block_kib = static_cast<double>(device.shared_per_block) / 1024;
+  m.shared_per_sm_kib = static_cast<double>(device.shared_per_sm) / 1024;
   for (const char* field : {"dram_gbps", "l2_gbps"}) m.origin[field] = "estimate";
   return m;
 }

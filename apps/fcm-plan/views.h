@@ -28,7 +28,7 @@ std::string kind_text(const Graph& graph, const Group& group);
 std::string table_text(const PlanView& view, bool details);
 /// Everything known of the step that holds a node: spec, tile, terms, what lost and why, what was refused around it.
 /// Throws Error(command_line) when there is no such node.
-std::string explain_text(const PlanView& view, const std::string& node);
+std::string explain_text(const PlanView& view, const std::string& name);
 std::string json_text(const PlanView& view);
 /// A Graphviz digraph, modules as clusters.
 std::string dot_text(const PlanView& view);

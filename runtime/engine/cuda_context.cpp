@@ -153,6 +153,19 @@ std::vector<CudaContext::Call> CudaContext::make_calls(int64_t batch) const {
   return calls;
 }
 
+ops::cuda::StepArgs CudaContext::step_args(int64_t batch, const Call& call, int choice) const {
+  ops::cuda::StepArgs args;
+  args.batch = batch;
+  args.inputs = call.inputs;
+  args.outputs = call.outputs;
+  args.workspace = memory_.bytes() + sizes_.arena_bytes;
+  args.weights = engine_->weights();
+  args.handles = handles_.get();
+  args.stream = stream_->get();
+  args.choice = choice;
+  return args;
+}
+
 void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int choice) {
   const std::vector<CudaStep>& steps = engine_->steps(batch);
   const CudaStep& s = steps[step];
@@ -164,15 +177,7 @@ void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int
     s.border->enqueue(stream_->get(), args);
     return;
   }
-  ops::cuda::StepArgs args;
-  args.batch = batch;
-  args.inputs = call.inputs;
-  args.outputs = call.outputs;
-  args.workspace = memory_.bytes() + sizes_.arena_bytes;
-  args.weights = engine_->weights();
-  args.handles = handles_.get();
-  args.stream = stream_->get();
-  args.choice = choice;
+  const ops::cuda::StepArgs args = step_args(batch, call, choice);
   if (s.module) {
     // Only a module ahead is known to be one kernel whose blocks all wait for what they follow.
     const bool follows_module = step > 0 && steps[step - 1].module != nullptr;
@@ -367,6 +372,49 @@ double CudaContext::time_candidate(size_t step, int64_t batch, const Call& call,
   }
   std::sort(rounds.begin(), rounds.end());
   return rounds[kRounds / 2];
+}
+
+// The median of a few replays of a graph that holds the step many times, in microseconds an execution.
+double CudaContext::time_in_graph(size_t step, int64_t batch, const Call& call) {
+  constexpr int kRepetitions = 20, kWarm = 2, kReplays = 9;
+  const CudaStep& s = engine_->steps(batch)[step];
+  const ops::cuda::StepArgs args = step_args(batch, call, engine_->choice(step, batch));
+  Capture capture(stream_->get());
+  for (int i = 0; i < kRepetitions; ++i) {
+    if (s.module) {
+      s.module->enqueue(args, i > 0 && engine_->programmatic_launch());
+    } else {
+      s.step->enqueue(args);
+    }
+  }
+  const GraphHandle graph(capture.finish());
+  const GraphExec exec(graph.get());
+  const Event begin(true), end(true);
+  std::vector<double> replays;
+  for (int replay = -kWarm; replay < kReplays; ++replay) {
+    begin.record(stream_->get());
+    exec.launch(stream_->get());
+    end.record(stream_->get());
+    synchronize(end);
+    if (replay >= 0) replays.push_back(elapsed_us(begin, end) / kRepetitions);
+  }
+  std::sort(replays.begin(), replays.end());
+  return replays[kReplays / 2];
+}
+
+std::vector<double> CudaContext::step_times(int64_t batch) {
+  check_batch(batch, max_batch_);
+  std::vector<double> times(engine_->steps(batch).size(), 0.0);
+  guarded([&] {
+    const std::vector<Call> calls = make_calls(batch);
+    fill_async(memory_.data(), 0, memory_.size(), stream_->get());
+    enqueue_all(batch, calls);  // libraries load and initialise what they need
+    synchronize(stream_->get());
+    for (size_t i = 0; i < times.size(); ++i) {
+      if (!engine_->steps(batch)[i].border) times[i] = time_in_graph(i, batch, calls[i]);
+    }
+  });
+  return times;
 }
 
 std::vector<int> CudaContext::fastest_choices(int64_t batch) {

@@ -28,6 +28,9 @@ class CudaContext final : public Context {
   void enable_timing(bool on) override;
   RunTimes times() const override;
 
+  /// By step, microseconds of one execution among repetitions of itself in a graph (modules overlapping as they do in plans); 0 for
+  /// borders. Contents of the context's buffers are lost.
+  std::vector<double> step_times(int64_t batch);
   /// By step, the index of the candidate that runs fastest at this batch (median of a few timed runs each).
   std::vector<int> fastest_choices(int64_t batch);
   /// `choices` if each is one of its step's candidates at this batch, else nothing.
@@ -62,6 +65,8 @@ class CudaContext final : public Context {
   void enqueue_all(int64_t batch, const std::vector<Call>& calls);
   void enqueue_step(size_t step, int64_t batch, const Call& call, int choice);
   Prepared capture(int64_t batch, const std::vector<Call>& calls);
+  ops::cuda::StepArgs step_args(int64_t batch, const Call& call, int choice) const;
+  double time_in_graph(size_t step, int64_t batch, const Call& call);
   double time_candidate(size_t step, int64_t batch, const Call& call, int choice);
 
   void enqueue_run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs);

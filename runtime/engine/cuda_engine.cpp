@@ -11,6 +11,7 @@
 #include "planner/fused.h"
 #include "runtime/device/stream.h"
 #include "runtime/engine/cuda_context.h"
+#include "runtime/engine/fusion_tuner.h"
 #include "runtime/engine/ports.h"
 #include "runtime/support/env.h"
 #include "runtime/support/error.h"
@@ -204,8 +205,11 @@ void CudaEngine::tune(const std::vector<int64_t>& batches) {
 }
 
 std::shared_ptr<const Engine> create_cuda_engine(std::shared_ptr<const Graph> graph, const EngineOptions& options) {
-  auto engine = std::make_shared<CudaEngine>(std::move(graph), options);
-  if (options.tune) engine->tune(options.tune_batches);
+  if (!options.tune) return std::make_shared<CudaEngine>(std::move(graph), options);
+  EngineOptions tuned = options;
+  if (options.fuse) tuned.fusion = tune_fusion(graph, options);
+  auto engine = std::make_shared<CudaEngine>(std::move(graph), tuned);
+  engine->tune(options.tune_batches);
   return engine;
 }
 

@@ -43,7 +43,8 @@ class CudaEngine final : public Engine {
   /// Measures the algorithms at these batch sizes, or takes the figures from the cache; before any other thread has the engine.
   void tune(const std::vector<int64_t>& batches);
 
-  // For contexts.
+  // For contexts and tuning.
+  const Plan& plan() const { return plan_; }
   const Graph& graph() const { return *graph_; }
   const DeviceInfo& device() const { return device_; }
   /// Position of the variant that runs a batch.
