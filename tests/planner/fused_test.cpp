@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "planner/fused.h"
+#include "planner/tuning.h"
 #include "tests/planner/backend.h"
 #include "tests/planner/networks.h"
 
@@ -109,6 +110,43 @@ TEST(FusedPlan, ANodeKeptApartHasItsOwnStep) {
   const bool own = std::any_of(steps.begin(), steps.end(),
                                [](const PlanStep& s) { return s.kind == PlanStep::Kind::node && s.name == "block5/depthwise"; });
   EXPECT_TRUE(own);
+}
+
+// Made-up times: rank 1 is faster everywhere, and the last block (whose modules no other has) is slower than its nodes.
+TEST(Tuning, FasterTilesStayAndSlowSegmentsGo) {
+  const Graph graph = test::mobilenet_v2({0.5, 96, 16});
+  FuseOptions how;
+  how.max_batch = 1;
+  const Plan first = fused(graph, Precision::f16, how);
+  FuseOptions second_rank = how;
+  second_rank.tile_rank = 1;
+  const Plan second = fused(graph, Precision::f16, second_rank);
+  const Plan alone = plan_unfused(graph, PlanOptions{Precision::f16, false}, test::backend());
+  const auto times = [](const PlanVariant& v, double module_us) {
+    std::vector<double> us;
+    for (const PlanStep& s : v.steps) us.push_back(!s.module ? 1.0 : s.name == "block16/project" ? 100.0 : module_us);
+    return MeasuredVariant{&v, us};
+  };
+  const MeasuredVariant fused_times[] = {times(first.variants[0], 0.9), times(second.variants[0], 0.5)};
+  FuseOptions learnt = how;
+  learn(graph, 1, fused_times, times(alone.variants[0], 0), learnt);
+  EXPECT_FALSE(learnt.rejected.empty());
+  EXPECT_TRUE(all_learnt(second.variants[0], 1, learnt));
+  FuseOptions read = how;
+  read_lessons(lessons_text(learnt), read);
+  EXPECT_EQ(read.tiles, learnt.tiles);
+  EXPECT_EQ(read.tile_us, learnt.tile_us);
+  EXPECT_EQ(read.rejected, learnt.rejected);
+  EXPECT_THROW(read_lessons("nonsense", read), std::exception);
+  const Plan tuned = fused(graph, Precision::f16, learnt);
+  for (const PlanStep& s : tuned.variants[0].steps) {
+    if (!s.module) continue;
+    EXPECT_EQ(learnt.rejected.count(segment_key(graph, s.module->nodes, 1)), 0u);
+    const auto tile = learnt.tiles.find(tile_key(s.module->spec, 1));
+    if (tile != learnt.tiles.end()) {
+      EXPECT_EQ(to_string(s.module->tile), tile->second);
+    }
+  }
 }
 
 }  // namespace
