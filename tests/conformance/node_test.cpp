@@ -160,13 +160,13 @@ std::map<std::string, std::string> read_expected() {
 }
 
 fs::path data_folder() {
-  const char* given = std::getenv("FCM_ONNX_NODE_TESTS");
+  const char* given = std::getenv("ONNX_NODE_TESTS");
   return given != nullptr ? fs::path(given) : fs::path("/usr/share/libonnx-testdata/data/node");
 }
 
 TEST(Conformance, NodeTests) {
   const fs::path folder = data_folder();
-  if (!fs::is_directory(folder)) GTEST_SKIP() << folder << " is absent (package libonnx-testdata, or FCM_ONNX_NODE_TESTS)";
+  if (!fs::is_directory(folder)) GTEST_SKIP() << folder << " is absent (package libonnx-testdata, or ONNX_NODE_TESTS)";
   std::vector<fs::path> tests;
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (fs::exists(entry.path() / "model.onnx")) tests.push_back(entry.path());
