@@ -1,0 +1,249 @@
+"""docs/benchmarks.md from what was recorded: nothing in its tables is typed by hand.
+
+  python apps/bench/tables.py docs/benchmarks.json --output docs/benchmarks.md
+  python apps/bench/tables.py sweep.json --modules paper_fp32.json --traffic traffic.json --output docs/benchmarks.md
+
+CELLS are files of peers.py or sweep.py, --modules of `fcm-bench --modules ... --json FILE`, --traffic of tests/gpu/traffic.sh.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import statistics
+import sys
+
+import driver
+
+ABSENT = "—"
+BATCHES = (1, 8, 64)
+OURS = ("fcm", "fcm-nofuse", "fcm-tune")
+PEERS = ("eager", "inductor", "inductor-max", "ort-cuda", "ort-trt", "tensorrt", "tvm")
+TITLES = {
+    "fcm": "FCM", "fcm-nofuse": "not fused", "fcm-tune": "FCM `--tune`", "eager": "eager", "inductor": "Inductor", "inductor-max": "Inductor max",
+    "ort-cuda": "ORT CUDA", "ort-trt": "ORT TensorRT", "tensorrt": "TensorRT", "tvm": "TVM",
+}
+
+METHOD = """## Method
+
+- A row is one process on one card: every contender prepares, then they are measured in turn, round by round, so that a drift of the clocks
+  meets all alike. Peers are those of the row's own run; rows may come from different runs and days.
+- A time is the median of 7 rounds of up to 200 runs back to back between two CUDA events (fewer runs where a round would pass 0.1 s), per run.
+  A single synchronised run is 2 to 10 % longer; the JSON has it.
+- PyTorch runs in channels_last with cuDNN autotuned, captured as a CUDA graph; Inductor is `torch.compile`, captured likewise. Ours is one CUDA
+  graph a batch, driven through the C API on the caller's stream. Input numbers are the same: ours as FP32 NCHW, converted inside the measured
+  time; theirs lie in device memory already in their precision and layout. Without `--tune` nothing of ours is timed at build.
+- Weights are random from a seed with normalisation statistics that keep activations near unit scale (`models/export.py`). Outputs of all are
+  compared with PyTorch FP32; the largest difference over the largest logit is in the JSON.
+- Energy is NVML's counter from tick to tick over at least 2 s of runs back to back, all of the card included; "above idle" subtracts what the
+  card takes with its contexts but without work.
+- {absent} marks what has not been measured. Nothing is typed by hand: `python apps/bench/tables.py` writes this file from the JSON.
+"""
+
+
+def number(value):
+    """About three digits."""
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def table(titles, rows):
+    """A Markdown table, the first column to the left."""
+    lines = ["| " + " | ".join(titles) + " |", "|---|" + "---:|" * (len(titles) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def geometric_mean(values):
+    return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+class Cells:
+    """Recorded cells by (model, precision, batch), contenders by name."""
+
+    def __init__(self, documents):
+        self.cells = {}
+        for document in documents:
+            for cell in document["results"]:
+                if "failed" in cell:
+                    self.cells.setdefault((cell["model"], cell["precision"], cell["batch"]), cell)
+                else:
+                    self.cells[(cell["model"], cell["precision"], cell["batch"])] = cell
+
+    def models(self, precision):
+        return list(dict.fromkeys(model for model, p, _ in self.cells if p == precision))
+
+    def precisions(self):
+        order = ["fp16", "bf16", "fp32", "tf32"]
+        return sorted({p for _, p, _ in self.cells}, key=order.index)
+
+    def contender(self, model, precision, batch, name):
+        cell = self.cells.get((model, precision, batch), {"contenders": []})
+        return next((c for c in cell["contenders"] if c["name"] == name), {})
+
+    def time(self, *key):
+        return self.contender(*key).get("median_us")
+
+    def energy(self, *key):
+        return self.contender(*key).get("energy", {}).get("mj_per_image")
+
+    def names(self, precision):
+        """Contenders that at least one cell has measured, ours first."""
+        measured = {c["name"] for (_, p, _), cell in self.cells.items() if p == precision for c in cell["contenders"] if "median_us" in c}
+        return [name for name in OURS + PEERS if name in measured]
+
+    def missing(self, precision):
+        """{contender that no cell has measured: reason}"""
+        reasons = {}
+        for (_, p, _), cell in self.cells.items():
+            for c in cell["contenders"]:
+                if p == precision and "missing" in c and c["name"] not in self.names(precision):
+                    reasons[c["label"]] = c["missing"]
+        return reasons
+
+
+def best_peer(cells, model, precision, batch):
+    times = [cells.time(model, precision, batch, name) for name in PEERS]
+    return min((t for t in times if t is not None), default=None)
+
+
+def times_table(cells, precision):
+    names = cells.names(precision)
+    rows, ratios = [], {}
+    for model in cells.models(precision):
+        for batch in BATCHES:
+            times = [cells.time(model, precision, batch, name) for name in names]
+            ours, peer = cells.time(model, precision, batch, "fcm"), best_peer(cells, model, precision, batch)
+            ratio = peer / ours if ours and peer else None
+            if ratio:
+                ratios.setdefault(batch, []).append(ratio)
+            fastest = min((t for t in times if t is not None), default=None)
+            cells_text = [ABSENT if t is None else f"**{number(t)}**" if t == fastest else number(t) for t in times]
+            rows.append([f"{model}", str(batch), *cells_text, f"{ratio:.2f}" if ratio else ABSENT])
+    text = table(["model", "batch", *(f"{TITLES[name]} µs" for name in names), "best peer / FCM"], rows)
+    for batch, values in sorted(ratios.items()):
+        wins = sum(value > 1 for value in values)
+        text += f"\nBatch {batch}: FCM is the faster one in {wins} of {len(values)} models; geometric mean of best peer / FCM {geometric_mean(values):.2f}."
+    return text + "\n"
+
+
+def energy_table(cells, precision):
+    names = [n for n in cells.names(precision) if any(cells.energy(m, precision, b, n) for m in cells.models(precision) for b in BATCHES)]
+    rows = []
+    for model in cells.models(precision):
+        for batch in BATCHES:
+            values = [cells.energy(model, precision, batch, name) for name in names]
+            if any(values):
+                rows.append([model, str(batch), *(ABSENT if v is None else number(v) for v in values)])
+    return table(["model", "batch", *(f"{TITLES[name]}" for name in names)], rows) if rows else ""
+
+
+def failures(cells, precision):
+    lines = []
+    for (model, p, batch), cell in cells.cells.items():
+        if p != precision:
+            continue
+        if "failed" in cell:
+            lines.append(f"- {model}, batch {batch}: {cell['failed']}")
+        lines += [f"- {model}, batch {batch}, {c['label']}: {c['missing']}" for c in cell["contenders"]
+                  if "missing" in c and c["name"] in cells.names(precision)]
+    return lines
+
+
+def environments(documents):
+    """One line a combination of card and versions, with the days on which it measured."""
+    days = {}
+    for document in documents:
+        for cell in document["results"]:
+            e = cell.get("environment")
+            if e is None:
+                continue
+            limit = f", power limit {e['power_limit_w']:.0f} W" if e.get("power_limit_w") else ""
+            line = f"{e['device']}, driver {e.get('driver') or 'unknown'}{limit}; torch {e['torch']} with cuDNN {e['cudnn']}, CUDA {e['cuda']}"
+            days.setdefault(line, set()).add(cell["date"][:10])
+    return [f"- {line}; measured {', '.join(sorted(dates))}" for line, dates in days.items()]
+
+
+def modules_section(documents):
+    """Fused modules against their layers on cuDNN: the files of fcm-bench --modules."""
+    text = ""
+    for result in documents:
+        rows, speedups = [], {}
+        for m in result["modules"]:
+            if m.get("error"):
+                rows.append([m["name"], str(m["batch"]), ABSENT, ABSENT, ABSENT])
+                continue
+            fused, unfused = m["fused"]["median_us"], m.get("unfused", {}).get("median_us")
+            if unfused:
+                speedups.setdefault(m["batch"], []).append(unfused / fused)
+            rows.append([m["name"], str(m["batch"]), f"{fused:.2f}", f"{unfused:.2f}" if unfused else ABSENT, f"{unfused / fused:.2f}" if unfused else ABSENT])
+        text += f"\n### {result['list']}, {result['precision']}, {result['device']}, {result['cudnn']}\n\n"
+        text += table(["module", "batch", "fused µs", "cuDNN µs", "speed-up"], rows)
+        for batch, values in sorted(speedups.items()):
+            text += f"\nBatch {batch}: {min(values):.2f} to {max(values):.2f} times cuDNN, geometric mean {geometric_mean(values):.2f}, {len(values)} modules.\n"
+    return text
+
+
+def traffic_section(documents):
+    """Bytes between multiprocessors and L2, counted: the files of tests/gpu/traffic.sh."""
+    text = ""
+    for rows in documents:
+        lines = [[r["name"], str(r["batch"]), f"{r['l2_fused'] / 1e6:.2f}", f"{r['l2_unfused'] / 1e6:.2f}", f"{100 * r['saved']:.0f} %",
+                  f"{r['dram_fused'] / 1e6:.2f}", f"{r['dram_unfused'] / 1e6:.2f}"] for r in rows["modules"]]
+        saved = [r["saved"] for r in rows["modules"]]
+        text += f"\n### {rows['list']}, {rows['precision']}\n\n" + table(["module", "batch", "L2 MB fused", "cuDNN", "saved", "DRAM MB fused", "cuDNN"], lines)
+        text += f"\nSaved {100 * statistics.fmean(saved):.0f} % on the mean, {100 * max(saved):.0f} % at best, of {len(saved)} modules.\n"
+    return text
+
+
+def page(documents, modules, traffic):
+    cells = Cells(documents)
+    text = "# Benchmarks\n\nWritten by `apps/bench/tables.py`; do not edit.\n\n"
+    text += "\n".join(environments(documents)) + "\n\n" + METHOD.format(absent=ABSENT)
+    for precision in cells.precisions():
+        text += f"\n## Whole networks, {precision.upper()}\n\nMicroseconds a run of the whole batch; the fastest in bold.\n\n" + times_table(cells, precision)
+        energy = energy_table(cells, precision)
+        if energy:
+            text += f"\n### Energy, {precision.upper()}, mJ an image\n\n{energy}"
+        for label, reason in cells.missing(precision).items():
+            text += f"\n{label}: missing, {reason}."
+        failed = failures(cells, precision)
+        if failed:
+            text += "\n\nWithout a figure, and why:\n\n" + "\n".join(failed)
+        text += "\n"
+    if modules:
+        text += "\n## Fused modules against their layers on cuDNN\n\nEach layer on its fastest of cuDNN's engines, fused with its bias and activation where an engine can.\n"
+        text += modules_section(modules)
+    if traffic:
+        text += "\n## Memory accesses of modules, counted\n\nBytes between multiprocessors and L2, and of DRAM, by Nsight Compute on a warm device.\n" + traffic_section(traffic)
+    return text
+
+
+def read_json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{path}: {error}") from error
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", nargs="+", type=pathlib.Path, metavar="CELLS")
+    parser.add_argument("--modules", nargs="+", type=pathlib.Path, default=[], metavar="FILE")
+    parser.add_argument("--traffic", nargs="+", type=pathlib.Path, default=[], metavar="FILE")
+    parser.add_argument("--output", type=pathlib.Path, help="default: standard output")
+    options = parser.parse_args(arguments)
+    absent = [str(p) for p in options.cells if not p.is_file()]
+    if absent:
+        parser.error(f"no file {', '.join(absent)}")
+    modules = [result for path in options.modules for result in read_json(path)]
+    text = page([driver.read_results(path) for path in options.cells], modules, [read_json(path) for path in options.traffic])
+    if options.output is None:
+        print(text)
+    else:
+        options.output.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
