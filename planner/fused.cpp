@@ -53,7 +53,7 @@ Plan plan_fused(const Graph& graph, const PlanOptions& options, const PlanBacken
     for (const Choice& c : parts.choices) {
       if (c.group.module) groups.push_back(&c.group);
     }
-    PlanVariant variant = plan_steps(graph, options, backend, groups);
+    PlanVariant variant = plan_steps(graph, options, backend, groups, full_precision_nodes(graph, fuse.overrides));
     variant.max_batch = range.up_to;
     if (!plan.variants.empty() && same_steps(plan.variants.back(), variant)) {
       plan.variants.back().max_batch = range.up_to;

@@ -57,6 +57,10 @@ class Partitioner {
         search_(device, residency_),
         position_(positions()) {
     check_overrides();
+    if (options_.as == nullptr) return;
+    for (const PlanStep& step : options_.as->steps) {
+      if (step.module) given_[step.module->nodes].push_back(step.module->tile);
+    }
   }
 
   Partition run() {
@@ -69,6 +73,18 @@ class Partitioner {
       result_.unfused += c.unfused.cost;
     }
     return std::move(result_);
+  }
+
+  std::vector<Group> candidates() {
+    std::vector<Group> modules;
+    for (const std::vector<NodeId>& chain : find_chains(graph_)) {
+      for (std::vector<Group>& starting : groups_of(chain)) {
+        for (Group& g : starting) {
+          if (g.module) modules.push_back(std::move(g));
+        }
+      }
+    }
+    return modules;
   }
 
  private:
@@ -90,6 +106,7 @@ class Partitioner {
   bool complete(Group& group);
   Groups groups_of(const std::vector<NodeId>& chain);
   std::vector<const Group*> best_cover(const Groups& groups, size_t from, size_t to, const Group* without) const;
+  std::vector<const Group*> given_cover(const Groups& groups) const;
   void cover(const std::vector<NodeId>& chain);
   Alternative alternative(const std::vector<const Group*>& groups, const Group& chosen) const;
 
@@ -100,7 +117,8 @@ class Partitioner {
   Residency residency_;
   SegmentFinder finder_;
   TileSearch search_;
-  std::vector<double> position_;  // by node: bytes of outputs written before it
+  std::vector<double> position_;                                  // by node: bytes of outputs written before it
+  std::map<std::vector<NodeId>, std::vector<TileConfig>> given_;  // by nodes of a module that stands: tiles of its parts
   Partition result_;
 };
 
@@ -134,10 +152,8 @@ std::vector<double> Partitioner::positions() const {
 }
 
 void Partitioner::check_overrides() const {
+  full_precision_nodes(graph_, options_.fuse.overrides);
   for (const auto& [name, what] : options_.fuse.overrides) {
-    const bool found =
-        std::any_of(graph_.nodes.begin(), graph_.nodes.end(), [&, &wanted = name](const Node& n) { return n.origin.name == wanted; });
-    if (!found) throw Error(ErrorCode::command_line, fmt::format("{} has no node \"{}\"", graph_.name, name));
     if (!what.tile.empty()) parse_tile(what.tile);
   }
 }
@@ -151,6 +167,8 @@ Group Partitioner::node_group(NodeId n) const {
   Group g;
   g.nodes = {n};
   g.cost = node_cost(graph_, graph_.nodes[static_cast<size_t>(n)], batch_, options_.dtype, device_, residency_);
+  if (const auto measured = options_.fuse.node_us.find(segment_key(graph_, g.nodes, batch_)); measured != options_.fuse.node_us.end())
+    g.cost.time_us = measured->second;
   g.part_costs = {g.cost};
   return g;
 }
@@ -159,25 +177,27 @@ Group Partitioner::node_group(NodeId n) const {
 bool Partitioner::complete(Group& group) {
   Segment& segment = group.segment;
   const int64_t images = segment.images.at(batch_);
+  const auto given = given_.find(segment.nodes);
   if (!options_.fuse.rejected.empty() && options_.fuse.rejected.count(segment_key(graph_, segment.nodes, batch_)) > 0) return false;
   std::string wanted;
   for (const NodeId n : segment.nodes) {
     const NodeOverride* o = override_of(n);
-    if (o != nullptr && !o->fuse) return false;
+    if (o != nullptr && (!o->fuse || o->full_precision)) return false;
     if (o != nullptr && !o->tile.empty()) wanted = o->tile;
   }
-  for (ModulePart& part : segment.parts) {
-    if (part.sums_from >= 0) {
-      const auto from = static_cast<size_t>(part.sums_from);
-      part.spec.sum_tiles = geometry::derive(shape_of(segment.parts[from].spec, group.tiles[from])).tiles;
-    }
+  for (size_t i = 0; i < segment.parts.size(); ++i) {
+    group.settle_sums(i);
+    const ModulePart& part = segment.parts[i];
     Residency residency = residency_;
     if (part.residual != kNoValue)
       residency.since_residual =
           position_[static_cast<size_t>(segment.nodes.back())] - position_[static_cast<size_t>(segment.nodes.front())];
     const auto measured = options_.fuse.tiles.find(tile_key(part.spec, images));
     TileConfig tile;
-    if (!wanted.empty() || measured != options_.fuse.tiles.end()) {
+    if (given != given_.end()) {
+      if (given->second.size() != segment.parts.size()) return false;
+      tile = given->second[i];
+    } else if (!wanted.empty() || measured != options_.fuse.tiles.end()) {
       const std::string& text = wanted.empty() ? measured->second : wanted;
       tile = parse_tile(text);
       if (const std::string why = refusal(part.spec, tile, device_); !why.empty())
@@ -237,6 +257,17 @@ std::vector<const Group*> Partitioner::best_cover(const Groups& groups, size_t f
   return chosen;
 }
 
+/// The cover of a chain by the modules of the given variant, and the nodes between them.
+std::vector<const Group*> Partitioner::given_cover(const Groups& groups) const {
+  std::vector<const Group*> chosen;
+  for (size_t i = 0; i < groups.size(); i += chosen.back()->nodes.size()) {
+    const auto given =
+        std::find_if(groups[i].begin(), groups[i].end(), [&](const Group& g) { return g.module && given_.contains(g.nodes); });
+    chosen.push_back(given == groups[i].end() ? &groups[i].front() : &*given);
+  }
+  return chosen;
+}
+
 Alternative Partitioner::alternative(const std::vector<const Group*>& groups, const Group& chosen) const {
   Alternative a;
   std::vector<std::string> names;
@@ -255,7 +286,7 @@ Alternative Partitioner::alternative(const std::vector<const Group*>& groups, co
 void Partitioner::cover(const std::vector<NodeId>& chain) {
   const Groups groups = groups_of(chain);
   size_t at = 0;
-  for (const Group* g : best_cover(groups, 0, chain.size(), nullptr)) {
+  for (const Group* g : options_.as != nullptr ? given_cover(groups) : best_cover(groups, 0, chain.size(), nullptr)) {
     const size_t end = at + g->nodes.size();
     Choice choice;
     choice.group = *g;
@@ -271,6 +302,13 @@ void Partitioner::cover(const std::vector<NodeId>& chain) {
 
 }  // namespace
 
+void Group::settle_sums(size_t at) {
+  ModulePart& part = segment.parts[at];
+  if (part.sums_from < 0) return;
+  const auto from = static_cast<size_t>(part.sums_from);
+  part.spec.sum_tiles = geometry::derive(shape_of(segment.parts[from].spec, tiles[from])).tiles;
+}
+
 std::string Group::text() const {
   std::vector<std::string> names;
   for (const ModulePart& part : segment.parts) names.emplace_back(kind_name(kind_of(part.spec)));
@@ -279,6 +317,10 @@ std::string Group::text() const {
 
 Partition partition(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch) {
   return Partitioner(graph, device, options, batch).run();
+}
+
+std::vector<Group> candidate_groups(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch) {
+  return Partitioner(graph, device, options, batch).candidates();
 }
 
 }  // namespace fcm

@@ -15,6 +15,7 @@ struct PartitionOptions {
   DType dtype = DType::f32;
   bool tf32 = false;
   FuseOptions fuse;
+  const PlanVariant* as = nullptr;  ///< not null: the modules and tiles of this variant stand, whatever they cost
 };
 
 /// One execution of some nodes of a chain.
@@ -25,7 +26,9 @@ struct Group {
   std::vector<TileConfig> tiles;  ///< by part
   std::vector<Cost> part_costs;   ///< by part; of a node: one
   Cost cost;                      ///< of all parts
-  std::string text() const;       ///< kinds of its parts, "PWDWPW", "PW+POOLFC"; empty for a node
+  /// Gives part `at` the number of sums that the tile of the part before it writes.
+  void settle_sums(size_t at);
+  std::string text() const;  ///< kinds of its parts, "PWDWPW", "PW+POOLFC"; empty for a node
 };
 
 /// A cover of the nodes of a chosen module by something else.
@@ -51,5 +54,7 @@ struct Partition {
 
 /// Deterministic, touches no device, one thread. Throws Error(command_line) for an override that names no node, or a tile that is refused.
 Partition partition(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch);
+/// All modules that the partition chooses from, each with its tiles and cost, chain by chain.
+std::vector<Group> candidate_groups(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch);
 
 }  // namespace fcm

@@ -117,6 +117,21 @@ std::string to_string(const Plan& plan) {
   return text;
 }
 
+std::vector<NodeId> full_precision_nodes(const Graph& graph, const std::map<std::string, NodeOverride>& overrides) {
+  std::vector<NodeId> nodes;
+  for (const auto& [name, what] : overrides) {
+    bool found = false;
+    for (size_t n = 0; n < graph.nodes.size(); ++n) {
+      if (graph.nodes[n].origin.name != name) continue;
+      found = true;
+      if (what.full_precision) nodes.push_back(static_cast<NodeId>(n));
+    }
+    if (!found) throw Error(ErrorCode::command_line, fmt::format("{} has no node \"{}\"", graph.name, name));
+  }
+  std::sort(nodes.begin(), nodes.end());
+  return nodes;
+}
+
 std::string tile_key(const ModuleSpec& spec, int64_t images) {
   return fmt::format("{} x {}", images, to_string(spec));
 }
@@ -134,6 +149,12 @@ std::string text_hash(std::string_view text) {
     hash *= 0x100000001b3ULL;
   }
   return fmt::format("{:016x}", hash);
+}
+
+size_t Plan::index_for(int64_t batch) const {
+  size_t v = 0;
+  while (variants[v].max_batch != 0 && variants[v].max_batch < batch) ++v;  // the last one is open
+  return v;
 }
 
 std::string Plan::hash() const {

@@ -75,8 +75,9 @@ struct PlanVariant {
   int64_t max_batch = 0;
   std::vector<PlanBuffer> buffers;
   std::vector<PlanStep> steps;
-  std::vector<BufferId> inputs;   ///< by graph input: the rows-ordered border buffer in the model's dtype
-  std::vector<BufferId> outputs;  ///< by graph output, likewise; kNoBuffer when the output is a constant of the graph
+  std::vector<BufferId> inputs;        ///< by graph input: the rows-ordered border buffer in the model's dtype
+  std::vector<BufferId> outputs;       ///< by graph output, likewise; kNoBuffer when the output is a constant of the graph
+  std::vector<NodeId> full_precision;  ///< nodes that compute in FP32 in a plan of lower precision, ascending
 
   const PlanBuffer& buffer(BufferId id) const { return buffers[static_cast<size_t>(id)]; }
   /// The buffer that owns the bytes of `id`: itself, or what it is an alias of.
@@ -108,8 +109,9 @@ enum class Objective : uint8_t {
 
 /// What a caller decides for one node.
 struct NodeOverride {
-  bool fuse = true;  ///< false: the node executes alone, by its operator
-  std::string tile;  ///< canonical text: the tile of the module that the node is in; a refused tile is an error
+  bool fuse = true;             ///< false: the node executes alone, by its operator
+  bool full_precision = false;  ///< the node executes alone, in FP32 whatever the plan's precision
+  std::string tile;             ///< canonical text: the tile of the module that the node is in; a refused tile is an error
 };
 
 struct FuseOptions {
@@ -121,6 +123,7 @@ struct FuseOptions {
   std::map<std::string, std::string> tiles;  ///< by tile_key: the fastest measured tile
   std::map<std::string, double> tile_us;     ///< its time, which then stands in place of the prediction
   std::set<std::string> rejected;            ///< by segment_key: segments that lose to their nodes one by one
+  std::map<std::string, double> node_us;     ///< by segment_key of one node: its measured time, in place of the prediction
 };
 
 /// A module at a number of images, as text.
@@ -133,6 +136,9 @@ struct Plan {
   std::string device_model;  ///< name and fingerprint of the device it was made for
   std::vector<PlanVariant> variants;
 
+  /// The variant that runs a batch, and its position.
+  const PlanVariant& variant_for(int64_t batch) const { return variants[index_for(batch)]; }
+  size_t index_for(int64_t batch) const;
   /// 16 hex digits over the canonical text: same inputs, same plan, same hash.
   std::string hash() const;
 };
@@ -165,8 +171,13 @@ int64_t channel_pitch(int64_t channels, DType dtype);
 /// else in rows. Conversions stand only where the order changes and at the borders: graph inputs are read by conversions alone, and
 /// graph outputs are written by a conversion unless the step that makes them can store them in rows of the model's dtype itself.
 /// A Reshape that moves no byte is an alias. `graph` is normalised, with every shape known.
-/// Throws Error(unsupported) listing every node that the backend refuses.
-Plan plan_unfused(const Graph& graph, const PlanOptions& options, const PlanBackend& backend);
+/// `overrides`: which nodes compute in FP32 (what they say of fusion does not matter here).
+/// Throws Error(unsupported) listing every node that the backend refuses, Error(command_line) for an override that names no node.
+Plan plan_unfused(const Graph& graph, const PlanOptions& options, const PlanBackend& backend,
+                  const std::map<std::string, NodeOverride>& overrides = {});
+
+/// The nodes that overrides set to FP32, ascending. Throws Error(command_line) for an override that names no node of the graph.
+std::vector<NodeId> full_precision_nodes(const Graph& graph, const std::map<std::string, NodeOverride>& overrides);
 
 /// "f32", ...: the dtype that float values have under `precision` (never automatic).
 DType compute_dtype(Precision precision);

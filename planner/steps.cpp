@@ -35,16 +35,20 @@ bool lies_as_rows(const Layout& layout, const Shape& shape) {
 
 class StepPlanner {
  public:
-  StepPlanner(const Graph& graph, const PlanOptions& options, const PlanBackend& backend, const std::vector<const Group*>& groups)
+  StepPlanner(const Graph& graph, const PlanOptions& options, const PlanBackend& backend, const std::vector<const Group*>& groups,
+              const std::vector<NodeId>& full_precision)
       : graph_(graph),
         backend_(backend),
         compute_(compute_dtype(options.precision)),
         uses_(graph),
         group_of_(graph.nodes.size(), nullptr),
+        full_precision_(graph.nodes.size(), false),
         buffers_of_(graph.values.size()) {
     for (const Group* g : groups) {
       for (const NodeId n : g->nodes) group_of_[static_cast<size_t>(n)] = g;
     }
+    for (const NodeId n : full_precision) full_precision_[static_cast<size_t>(n)] = true;
+    variant_.full_precision = full_precision;
   }
 
   PlanVariant run() {
@@ -77,7 +81,8 @@ class StepPlanner {
   Layout border_layout(ValueId v) const { return Layout{Order::rows, graph_.value(v).dtype, 0}; }
   BufferId add_buffer(ValueId v, const Layout& layout, const char* prefix = "");
   BufferId acquire(ValueId v, const Layout& layout);
-  BufferId result_buffer(const Node& node, OrderNeed need, ValueId v);
+  BufferId result_buffer(const Node& node, OrderNeed need, ValueId v, DType compute);
+  Layout in_dtype(Layout layout, ValueId v, DType compute) const;
   BufferId output_buffer(ValueId v);
   void add_convert(BufferId from, BufferId to);
   void add_step(PlanStep step);
@@ -88,6 +93,7 @@ class StepPlanner {
   const DType compute_;
   const Uses uses_;
   std::vector<const Group*> group_of_;  // by NodeId; null: a step of its own
+  std::vector<bool> full_precision_;    // by NodeId: computes in FP32
   PlanVariant variant_;
   std::vector<bool> nhwc_;                         // by ValueId
   std::vector<std::vector<BufferId>> buffers_of_;  // by ValueId: what steps may read, the first one written being the original
@@ -147,6 +153,15 @@ Layout StepPlanner::natural_layout(ValueId v, Order order) const {
   const DType dtype = is_float(value.dtype) ? compute_ : value.dtype;
   if (order == Order::rows || !is_float_rank4(value)) return Layout{Order::rows, dtype, 0};
   return Layout{Order::nhwc, dtype, channel_pitch((*value.shape)[1].factor, dtype)};
+}
+
+// The layout with float elements of `compute`, for a node that computes in another precision than the plan.
+Layout StepPlanner::in_dtype(Layout layout, ValueId v, DType compute) const {
+  const Value& value = graph_.value(v);
+  if (!is_float(value.dtype) || layout.dtype == compute) return layout;
+  layout.dtype = compute;
+  if (layout.order == Order::nhwc) layout.channel_pitch = channel_pitch((*value.shape)[1].factor, compute);
+  return layout;
 }
 
 BufferId StepPlanner::add_buffer(ValueId v, const Layout& layout, const char* prefix) {
@@ -224,12 +239,12 @@ bool StepPlanner::add_alias(const Node& node) {
 }
 
 // Where a node writes `v`: the graph output itself when the step can make it so, else the value's own layout.
-BufferId StepPlanner::result_buffer(const Node& node, OrderNeed need, ValueId v) {
-  Layout layout = natural_layout(v, need == OrderNeed::rows ? Order::rows : natural_layout(v).order);
+BufferId StepPlanner::result_buffer(const Node& node, OrderNeed need, ValueId v, DType compute) {
+  Layout layout = in_dtype(natural_layout(v, need == OrderNeed::rows ? Order::rows : natural_layout(v).order), v, compute);
   if (!graph_.is_output(v)) return add_buffer(v, layout);
   const Layout border = border_layout(v);
   const bool only_output = uses_.consumers[static_cast<size_t>(v)].empty();
-  const bool stores = border.dtype == layout.dtype || (backend_.stores_as && backend_.stores_as(node, compute_, border.dtype));
+  const bool stores = border.dtype == layout.dtype || (backend_.stores_as && backend_.stores_as(node, compute, border.dtype));
   const bool rows = layout.order == Order::rows || need != OrderNeed::nhwc;
   if (stores && rows && (only_output || border == layout)) {
     const BufferId b = add_buffer(v, border, "output ");
@@ -250,15 +265,16 @@ void StepPlanner::add_node(NodeId id) {
   step.name = node.origin.name;
   step.op = to_string(node.op);
   step.node = id;
+  const DType compute = full_precision_[static_cast<size_t>(id)] ? DType::f32 : compute_;
   for (const ValueId v : node.inputs) {
     if (v == kNoValue || graph_.is_constant(v)) {
       step.inputs.push_back(kNoBuffer);
     } else {
       const Order order = need == OrderNeed::any ? natural_layout(v).order : (need == OrderNeed::rows ? Order::rows : Order::nhwc);
-      step.inputs.push_back(acquire(v, natural_layout(v, order)));
+      step.inputs.push_back(acquire(v, in_dtype(natural_layout(v, order), v, compute)));
     }
   }
-  for (const ValueId v : node.outputs) step.outputs.push_back(v == kNoValue ? kNoBuffer : result_buffer(node, need, v));
+  for (const ValueId v : node.outputs) step.outputs.push_back(v == kNoValue ? kNoBuffer : result_buffer(node, need, v, compute));
   add_step(std::move(step));
 }
 
@@ -335,16 +351,17 @@ BufferId StepPlanner::output_buffer(ValueId v) {
 
 }  // namespace
 
-PlanVariant plan_steps(const Graph& graph, const PlanOptions& options, const PlanBackend& backend,
-                       const std::vector<const Group*>& groups) {
-  return StepPlanner(graph, options, backend, groups).run();
+PlanVariant plan_steps(const Graph& graph, const PlanOptions& options, const PlanBackend& backend, const std::vector<const Group*>& groups,
+                       const std::vector<NodeId>& full_precision) {
+  return StepPlanner(graph, options, backend, groups, full_precision).run();
 }
 
-Plan plan_unfused(const Graph& graph, const PlanOptions& options, const PlanBackend& backend) {
+Plan plan_unfused(const Graph& graph, const PlanOptions& options, const PlanBackend& backend,
+                  const std::map<std::string, NodeOverride>& overrides) {
   Plan plan;
   plan.options = options;
   plan.device_model = backend.device_model;
-  plan.variants.push_back(plan_steps(graph, options, backend, {}));
+  plan.variants.push_back(plan_steps(graph, options, backend, {}, full_precision_nodes(graph, overrides)));
   return plan;
 }
 

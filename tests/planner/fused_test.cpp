@@ -112,6 +112,29 @@ TEST(FusedPlan, ANodeKeptApartHasItsOwnStep) {
   EXPECT_TRUE(own);
 }
 
+TEST(FusedPlan, ANodeInFullPrecisionStandsBetweenConversions) {
+  const Graph graph = test::mobilenet_v2({0.5, 96, 16});
+  FuseOptions how;
+  how.overrides["block5/depthwise"].full_precision = true;
+  for (const bool fuse : {true, false}) {
+    const PlanOptions options{Precision::f16, false};
+    const Plan plan = fuse ? fused(graph, Precision::f16, how) : plan_unfused(graph, options, test::backend(), how.overrides);
+    const PlanVariant& v = plan.variants.front();
+    expect_ordered(v);
+    const auto at = std::find_if(v.steps.begin(), v.steps.end(), [](const PlanStep& s) { return s.name == "block5/depthwise"; });
+    ASSERT_NE(at, v.steps.end());
+    EXPECT_EQ(at->kind, PlanStep::Kind::node);
+    EXPECT_EQ(v.buffer(at->inputs[0]).layout.dtype, DType::f32);
+    EXPECT_EQ(v.buffer(at->outputs[0]).layout.dtype, DType::f32);
+    EXPECT_EQ(v.buffer(at->outputs[0]).layout.channel_pitch,
+              channel_pitch((*graph.value(v.buffer(at->outputs[0]).value).shape)[1].factor, DType::f32));
+    EXPECT_EQ((at - 1)->kind, PlanStep::Kind::convert);
+    EXPECT_EQ((at + 1)->kind, PlanStep::Kind::convert);
+    EXPECT_EQ(v.full_precision.size(), 1u);
+  }
+  EXPECT_THROW(plan_unfused(graph, {}, test::backend(), {{"nobody", {true, true, ""}}}), std::exception);
+}
+
 // Made-up times: rank 1 is faster everywhere, and the last block (whose modules no other has) is slower than its nodes.
 TEST(Tuning, FasterTilesStayAndSlowSegmentsGo) {
   const Graph graph = test::mobilenet_v2({0.5, 96, 16});

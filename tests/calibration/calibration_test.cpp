@@ -1,0 +1,67 @@
+// Tables read back, and what a survey times.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "fcm/emit.h"
+#include "runtime/support/error.h"
+#include "tests/calibration/tasks.h"
+
+namespace fcm::calibration {
+namespace {
+
+const char* const kBlock = "nhwc 14x14 pw/64-384/f16/clip(0,6) dw3x3s1x1p1.1.1.1/384-384/f16/clip(0,6) pw/384-64/f16/identity";
+
+std::string temporary(const std::string& name, const std::string& text) {
+  const std::filesystem::path path = std::filesystem::path(::testing::TempDir()) / name;
+  std::ofstream(path) << text;
+  return path;
+}
+
+TEST(Table, RowsReadBackAndAnInterruptedLineIsLeftOut) {
+  const Row row{8, 12.375, parse_spec(kBlock), parse_tile("t4x7_c48_n64_x8_w2.1.2_s1_e1.3_r1_b1"), 96, 0, 264};
+  const std::string text = to_string(row);
+  const std::vector<Row> rows = read_rows(temporary("rows.tsv", "# comment\n" + text + "\n" + text.substr(0, 30)));
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(to_string(rows[0]), text);
+  EXPECT_TRUE(read_rows("/no/such/file").empty());
+  EXPECT_THROW(read_rows(temporary("bad.tsv", "1\t2\n")), Error);
+  EXPECT_THROW(read_rows(temporary("bad2.tsv", "x" + text + "\n")), Error);
+}
+
+TEST(Table, ListsOfModulesTakeADtype) {
+  const std::string list = std::string("# comment\nblock | ") + kBlock + "\n" + kBlock + "\n";
+  const std::vector<ModuleSpec> specs = read_specs(temporary("list.txt", list), DType::bf16);
+  ASSERT_EQ(specs.size(), 2u);
+  EXPECT_EQ(specs[0], specs[1]);
+  EXPECT_EQ(specs[0].stages[0].dtype, DType::bf16);
+  EXPECT_THROW(read_specs(temporary("bad.txt", "block | nonsense\n"), DType::f16), Error);
+}
+
+TEST(Tasks, AreLegalUniqueSpreadAndNotRepeated) {
+  const DeviceModel device = device_model("h200");
+  const std::vector<ModuleSpec> specs = {parse_spec(kBlock), parse_spec("nhwc 7x7 pw/320-1280/f16/clip(0,6)"),
+                                         parse_spec("sums49 1x1 pool/1280-1280/f16/identity pw/1280-1000/f16/identity")};
+  SurveyOptions options;
+  options.batches = {1, 64};
+  const std::vector<Task> tasks = tasks_of(specs, options, device, {});
+  std::set<std::string> seen;
+  std::set<int> splits;
+  for (const Task& t : tasks) {
+    EXPECT_EQ(refusal(t.spec, t.tile, device.target), "");
+    EXPECT_EQ(t.batches, options.batches);
+    EXPECT_TRUE(seen.insert(key_of(t.spec, t.tile, 0)).second);
+    if (t.spec == specs[0]) splits.insert(t.tile.split);
+  }
+  EXPECT_GE(splits.size(), 3u);
+  EXPECT_EQ(tasks[1].spec, specs[1]) << "the first tile of every module comes first";
+  std::vector<Row> known;
+  for (const Task& t : tasks) known.push_back({1, 1.0, t.spec, t.tile, 0, 0, 0});
+  const std::vector<Task> rest = tasks_of(specs, options, device, known);
+  ASSERT_EQ(rest.size(), tasks.size());
+  for (const Task& t : rest) EXPECT_EQ(t.batches, std::vector<int>{64});
+}
+
+}  // namespace
+}  // namespace fcm::calibration

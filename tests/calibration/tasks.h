@@ -1,0 +1,45 @@
+// What a survey times: which modules, and which tiles of each.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "planner/device_model.h"
+#include "tests/calibration/table.h"
+
+namespace fcm::calibration {
+
+struct SurveyOptions {
+  std::vector<int> batches = {1, 8, 64};
+  size_t best = 4;    ///< tiles that the planner's search likes most, a batch
+  size_t spread = 8;  ///< other tiles, good and bad, over all batches
+};
+
+/// Unique specs in order of appearance.
+class Specs {
+ public:
+  void add(const ModuleSpec& spec);
+  /// Modules of every legal segment of a network (an .onnx file), with the sums that the planner's tiles make. Throws Error as the import
+  /// does.
+  void add_segments(const std::string& file, const DeviceModel& device, DType dtype, const std::vector<int>& batches);
+  const std::vector<ModuleSpec>& list() const { return list_; }
+
+ private:
+  std::set<std::string> seen_;
+  std::vector<ModuleSpec> list_;
+};
+
+/// A kernel and the batches to time it at.
+struct Task {
+  ModuleSpec spec;
+  TileConfig tile;
+  std::vector<int> batches;
+};
+
+/// All work that `known` does not hold, the first tile of every module before the second of any, so that what is done when time runs out
+/// covers all modules. Deterministic; uses all cores.
+std::vector<Task> tasks_of(const std::vector<ModuleSpec>& specs, const SurveyOptions& options, const DeviceModel& device,
+                           const std::vector<Row>& known);
+
+}  // namespace fcm::calibration
