@@ -60,6 +60,8 @@ if(FCM_CUDA_FOUND)
   target_include_directories(fcm_cuda SYSTEM INTERFACE ${includes})
   target_link_libraries(fcm_cuda INTERFACE ${FCM_CUDART_STATIC} Threads::Threads ${CMAKE_DL_LIBS} rt)
   target_compile_definitions(fcm_cuda INTERFACE FCM_HAS_CUDA=1)
+  # CUPTI, opened at run time, only serves fcm-bench --profile; a machine may lack its headers.
+  find_path(FCM_CUPTI_INCLUDE cupti.h HINTS ${FCM_CUDA_INCLUDE} ${FCM_CUDA_ROOT} PATH_SUFFIXES extras/CUPTI/include NO_DEFAULT_PATH)
   message(STATUS "fcm: CUDA backend ON (${FCM_CUDA_INCLUDE})")
 else()
   target_compile_definitions(fcm_cuda INTERFACE FCM_HAS_CUDA=0)

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "planner/steps.h"
 
@@ -12,6 +13,19 @@ namespace {
 
 bool has_free_batch(const Graph& graph) {
   return std::any_of(graph.values.begin(), graph.values.end(), [](const Value& v) { return v.shape && has_batch(*v.shape); });
+}
+
+/// Modules carry their prediction from the start; this gives the steps of single nodes theirs.
+void predict_nodes(const Partition& parts, PlanVariant& variant) {
+  std::map<NodeId, const Cost*> alone;
+  for (const Choice& c : parts.choices) {
+    if (!c.group.module) alone[c.group.nodes.front()] = &c.group.cost;
+  }
+  for (PlanStep& step : variant.steps) {
+    const auto found = alone.find(step.node);
+    if (step.kind != PlanStep::Kind::node || found == alone.end()) continue;
+    step.predicted = Prediction{found->second->time_us, found->second->l2_bytes(), found->second->dram_bytes};
+  }
 }
 
 /// Two variants run the same steps when their texts agree but for the range.
@@ -55,6 +69,7 @@ Plan plan_fused(const Graph& graph, const PlanOptions& options, const PlanBacken
     }
     PlanVariant variant = plan_steps(graph, options, backend, groups, full_precision_nodes(graph, fuse.overrides));
     variant.max_batch = range.up_to;
+    predict_nodes(parts, variant);
     if (!plan.variants.empty() && same_steps(plan.variants.back(), variant)) {
       plan.variants.back().max_batch = range.up_to;
     } else {

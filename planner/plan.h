@@ -50,24 +50,29 @@ struct PlanModule {
   Dim images;                       ///< items along axis 0
   std::vector<NodeId> nodes;        ///< all nodes that the step (with the steps before it of the same segment) covers
   std::vector<NodeId> stage_nodes;  ///< by stage, the node that holds its weights; kNoNode for a pool
-  double predicted_us = 0;          ///< what the planner expects; no part of the plan's text
-  double predicted_l2_bytes = 0;
-  double predicted_dram_bytes = 0;
+};
+
+/// What the planner expects of a step at the batch that its variant was planned for.
+struct Prediction {
+  double us = 0;
+  double l2_bytes = 0;
+  double dram_bytes = 0;
 };
 
 /// One step: a graph node executed by one backend operator, a layout conversion at a border, or a fused module.
 struct PlanStep {
   enum class Kind : uint8_t { node, convert, module };
   Kind kind = Kind::node;
-  std::string name;                  ///< the node's origin name (of a module: its last node's), or "convert NAME"
-  std::string op;                    ///< the operator with its attributes, as in the graph's text; "convert"; a module's spec and tile
-  NodeId node = kNoNode;             ///< kind == node
-  std::vector<BufferId> inputs;      ///< by input position; kNoBuffer for constants (packed by the step) and absent inputs;
-                                     ///< of a module: its input, the residual, the gate
-  std::vector<BufferId> outputs;     ///< of a module: its map and its pool sums, kNoBuffer where it writes none
-  std::optional<PlanModule> module;  ///< kind == module
-  std::vector<int32_t> depends_on;   ///< earlier steps whose results this one reads, ascending
-  std::map<int64_t, int> choices;    ///< by tuned batch size: which of the step's algorithms was fastest; others run the first
+  std::string name;                     ///< the node's origin name (of a module: its last node's), or "convert NAME"
+  std::string op;                       ///< the operator with its attributes, as in the graph's text; "convert"; a module's spec and tile
+  NodeId node = kNoNode;                ///< kind == node
+  std::vector<BufferId> inputs;         ///< by input position; kNoBuffer for constants (packed by the step) and absent inputs;
+                                        ///< of a module: its input, the residual, the gate
+  std::vector<BufferId> outputs;        ///< of a module: its map and its pool sums, kNoBuffer where it writes none
+  std::optional<PlanModule> module;     ///< kind == module
+  std::vector<int32_t> depends_on;      ///< earlier steps whose results this one reads, ascending
+  std::optional<Prediction> predicted;  ///< where a cost model chose the step; no part of the plan's text
+  std::map<int64_t, int> choices;       ///< by tuned batch size: which of the step's algorithms was fastest; others run the first
 };
 
 /// The steps for batches up to `max_batch` (0: any).

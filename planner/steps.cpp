@@ -312,14 +312,9 @@ void StepPlanner::add_modules(const Group& group) {
     step.kind = PlanStep::Kind::module;
     step.name = name;
     step.op = fmt::format("{} {} {}", kind_name(kind_of(part.spec)), to_string(part.spec), to_string(group.tiles[i]));
-    step.module = PlanModule{part.spec,
-                             group.tiles[i],
-                             group.segment.images,
-                             group.nodes,
-                             part.stage_nodes,
-                             group.part_costs[i].time_us,
-                             group.part_costs[i].l2_bytes(),
-                             group.part_costs[i].dram_bytes};
+    step.module = PlanModule{part.spec, group.tiles[i], group.segment.images, group.nodes, part.stage_nodes};
+    const Cost& cost = group.part_costs[i];
+    step.predicted = Prediction{cost.time_us, cost.l2_bytes(), cost.dram_bytes};
     const BufferId input = part.sums_from >= 0 ? made[static_cast<size_t>(part.sums_from)].sums : read(part.input);
     step.inputs = {input, read(part.residual), part.gate_from >= 0 ? made[static_cast<size_t>(part.gate_from)].map : kNoBuffer};
     Made& out = made.emplace_back();

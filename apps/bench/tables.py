@@ -191,7 +191,7 @@ def traffic_section(documents):
         lines = [[r["name"], str(r["batch"]), f"{r['l2_fused'] / 1e6:.2f}", f"{r['l2_unfused'] / 1e6:.2f}", f"{100 * r['saved']:.0f} %",
                   f"{r['dram_fused'] / 1e6:.2f}", f"{r['dram_unfused'] / 1e6:.2f}"] for r in rows["modules"]]
         saved = [r["saved"] for r in rows["modules"]]
-        text += f"\n### {rows['list']}, {rows['precision']}\n\n" + table(["module", "batch", "L2 MB fused", "cuDNN", "saved", "DRAM MB fused", "cuDNN"], lines)
+        text += f"\n### {rows['list']}\n\n" + table(["module", "batch", "L2 MB fused", "cuDNN", "saved", "DRAM MB fused", "cuDNN"], lines)
         text += f"\nSaved {100 * statistics.fmean(saved):.0f} % on the mean, {100 * max(saved):.0f} % at best, of {len(saved)} modules.\n"
     return text
 

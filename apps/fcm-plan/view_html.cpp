@@ -3,34 +3,12 @@
 
 #include <algorithm>
 
+#include "apps/common/html.h"
 #include "apps/common/table.h"
 #include "apps/fcm-plan/views.h"
 
 namespace fcm::apps {
 namespace {
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
 
 constexpr const char* kStyle =
     "body{font:14px/1.4 system-ui,sans-serif;margin:2em auto;max-width:60em;color:#222;background:#fff}"
@@ -47,17 +25,17 @@ std::string step_html(const PlanView& view, const Choice& c, double scale) {
       "<div class=\"step{}\"><span class=\"kind\">{}</span><span class=\"name\">{}</span><span class=\"bars\"><div class=\"bar\" "
       "style=\"width:{:.1f}%\"></div><div class=\"before\" style=\"width:{:.1f}%\"></div></span><span class=\"time\">{:.2f} "
       "us{}</span></div>\n",
-      g.module ? " module" : "", escaped(kind_text(*view.graph, g)), escaped(span_text(*view.graph, g)), g.cost.time_us * scale,
+      g.module ? " module" : "", html_escaped(kind_text(*view.graph, g)), html_escaped(span_text(*view.graph, g)), g.cost.time_us * scale,
       c.unfused.cost.time_us * scale, g.cost.time_us,
       g.module && saved > 0 ? ", saves " + bytes_text(static_cast<size_t>(saved)) : std::string());
   text += "<details><summary>details</summary>";
   for (size_t i = 0; i < g.part_costs.size(); ++i) {
-    if (g.module) text += escaped(to_string(g.segment.parts[i].spec)) + "<br>" + escaped(to_string(g.tiles[i])) + "<br>";
-    text += escaped(to_string(g.part_costs[i])) + "<br>";
+    if (g.module) text += html_escaped(to_string(g.segment.parts[i].spec)) + "<br>" + html_escaped(to_string(g.tiles[i])) + "<br>";
+    text += html_escaped(to_string(g.part_costs[i])) + "<br>";
   }
   for (const auto& [name, a] : {std::pair<const char*, const Alternative&>{"unfused", c.unfused}, {"runner-up", c.runner_up}}) {
     if (g.module && !a.text.empty())
-      text += fmt::format("{}: {}, {:.2f} us ({})<br>", name, escaped(a.text), a.cost.time_us, escaped(a.why));
+      text += fmt::format("{}: {}, {:.2f} us ({})<br>", name, html_escaped(a.text), a.cost.time_us, html_escaped(a.why));
   }
   return text + "</details>\n";
 }
@@ -72,7 +50,7 @@ std::string html_text(const PlanView& view) {
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Plan of "
       "{0}</title><style>{1}</style></head><body>\n<h1>{0}</h1>"
       "<p>{2}, batch {3}, {4} (predicted), plan {5}</p>\n",
-      escaped(view.model), kStyle, escaped(view.precision), p.batch, escaped(view.device->name), view.plan_hash);
+      html_escaped(view.model), kStyle, html_escaped(view.precision), p.batch, html_escaped(view.device->name), view.plan_hash);
   const auto row = [&](const char* name, const Cost& c) {
     return fmt::format("<tr><td>{}</td><td>{:.1f} us</td><td>{}</td><td>{}</td><td>{:.2f} M</td></tr>\n", name, c.time_us,
                        bytes_text(static_cast<size_t>(c.l2_bytes())), bytes_text(static_cast<size_t>(c.dram_bytes)), c.elements / 1e6);

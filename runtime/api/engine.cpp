@@ -139,6 +139,20 @@ std::vector<fcm::OutputBuffer> convert_outputs(const fcm::Engine& engine, int64_
   return buffers;
 }
 
+// Checked buffers of a run.
+std::pair<std::vector<fcm::InputBuffer>, std::vector<fcm::OutputBuffer>> convert_buffers(const fcm_context* context, int64_t batch,
+                                                                                         const fcm_input* inputs, size_t input_count,
+                                                                                         const fcm_output* outputs, size_t output_count) {
+  fcm::capi::require(context != nullptr, "context is NULL");
+  fcm::capi::require((inputs != nullptr || input_count == 0) && (outputs != nullptr || output_count == 0), "inputs or outputs is NULL");
+  if (batch < 1 || batch > context->max_batch)
+    throw Error(ErrorCode::command_line, fmt::format("batch {} is outside 1..{}, the range of this context", batch, context->max_batch));
+  if (batch > 1 && !batch_is_free(*context->engine))
+    throw Error(ErrorCode::command_line,
+                fmt::format("batch {}: the model's batch is fixed, so that only batch 1 (one run) is accepted", batch));
+  return {convert_inputs(*context->engine, batch, inputs, input_count), convert_outputs(*context->engine, batch, outputs, output_count)};
+}
+
 }  // namespace
 
 fcm_status* fcm_engine_create(const fcm_model* model, const fcm_options* options, fcm_engine** out) {
@@ -227,16 +241,27 @@ fcm_status* fcm_context_prepare(fcm_context* context, int64_t batch) {
 fcm_status* fcm_context_run(fcm_context* context, int64_t batch, const fcm_input* inputs, size_t input_count, const fcm_output* outputs,
                             size_t output_count, void* stream) {
   return fcm::capi::guard(context == nullptr ? nullptr : context->log, [&] {
-    fcm::capi::require(context != nullptr, "context is NULL");
-    fcm::capi::require((inputs != nullptr || input_count == 0) && (outputs != nullptr || output_count == 0), "inputs or outputs is NULL");
-    if (batch < 1 || batch > context->max_batch)
-      throw Error(ErrorCode::command_line, fmt::format("batch {} is outside 1..{}, the range of this context", batch, context->max_batch));
-    if (batch > 1 && !batch_is_free(*context->engine))
-      throw Error(ErrorCode::command_line,
-                  fmt::format("batch {}: the model's batch is fixed, so that only batch 1 (one run) is accepted", batch));
-    const auto in = convert_inputs(*context->engine, batch, inputs, input_count);
-    const auto result = convert_outputs(*context->engine, batch, outputs, output_count);
+    const auto [in, result] = convert_buffers(context, batch, inputs, input_count, outputs, output_count);
     context->context->run(batch, in, result, stream);
+  });
+}
+
+fcm_status* fcm_context_trace(fcm_context* context, int64_t batch, const fcm_input* inputs, size_t input_count, const fcm_output* outputs,
+                              size_t output_count, fcm_step_callback before, void* user) {
+  return fcm::capi::guard(context == nullptr ? nullptr : context->log, [&] {
+    const auto [in, result] = convert_buffers(context, batch, inputs, input_count, outputs, output_count);
+    fcm::capi::require(before != nullptr, "the callback is NULL");
+    const std::vector<fcm::StepInfo> infos = context->engine->step_infos(batch);
+    context->context->trace(batch, in, result, [&](size_t index) {
+      if (index >= infos.size()) {
+        before(user, nullptr);
+        return;
+      }
+      const fcm::StepInfo& s = infos[index];
+      const fcm_step step{index,   infos.size(),   s.name.c_str(),       s.kind.c_str(),        s.text.c_str(),
+                          s.bytes, s.predicted.us, s.predicted.l2_bytes, s.predicted.dram_bytes};
+      before(user, &step);
+    });
   });
 }
 

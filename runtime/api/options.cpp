@@ -121,6 +121,8 @@ void set_option(fcm_options& options, std::string_view key, std::string_view val
     options.engine.tune_batches = parse_batches(key, value);
   } else if (key == "fuse") {
     options.engine.fuse = parse_switch(key, value);
+  } else if (key == "kernel_cache") {
+    options.engine.kernel_cache = parse_switch(key, value);
   } else if (key == "programmatic_launch") {
     options.engine.programmatic_launch = parse_switch(key, value);
   } else if (key == "objective") {
@@ -139,7 +141,7 @@ void set_option(fcm_options& options, std::string_view key, std::string_view val
   } else {
     throw Error(ErrorCode::command_line,
                 fmt::format("unknown option \"{}\"; known are device, precision, tf32, tune, tune_batches, fuse, objective, max_batch, "
-                            "programmatic_launch, memory_limit, log_level, shape.NAME, node.NAME",
+                            "kernel_cache, programmatic_launch, memory_limit, log_level, shape.NAME, node.NAME",
                             key));
   }
 }

@@ -80,6 +80,7 @@ class CpuEngine final : public Engine {
     use.activations = place(max_batch).bytes;
     return use;
   }
+  std::vector<StepInfo> step_infos(int64_t batch) const override;
   std::unique_ptr<Context> create_context(int64_t max_batch) const override;
 
   const Graph& wide() const { return wide_; }
@@ -130,6 +131,26 @@ class CpuEngine final : public Engine {
   size_t weight_bytes_ = 0;
 };
 
+std::vector<StepInfo> CpuEngine::step_infos(int64_t batch) const {
+  check_batch(1, batch);
+  std::vector<StepInfo> infos;
+  for (const Node& node : wide_.nodes) {
+    StepInfo info;
+    info.name = node.origin.name;
+    info.kind = op_kind(node.op);
+    info.text = to_string(node.op);
+    std::set<ValueId> values(node.inputs.begin(), node.inputs.end());
+    values.insert(node.outputs.begin(), node.outputs.end());
+    for (const ValueId v : values) {
+      if (v == kNoValue) continue;
+      const Value& value = wide_.value(v);
+      info.bytes += static_cast<double>(element_count(at_batch(*value.shape, batch))) * static_cast<double>(dtype_size(value.dtype));
+    }
+    infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
 // The arena: aligned for every vector type, its bytes handed out as tensors that share its ownership.
 std::shared_ptr<std::byte[]> allocate_arena(size_t bytes) {
   constexpr std::align_val_t kAlignment{64};
@@ -155,8 +176,13 @@ class CpuContext final : public Context {
   }
 
   void run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs, void* stream) override {
-    check_buffers(engine_->inputs(), inputs, engine_->outputs(), outputs);
     if (stream != nullptr) throw Error(ErrorCode::bad_input, "a CUDA stream was given to a CPU context");
+    trace(batch, inputs, outputs, {});
+  }
+
+  void trace(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs,
+             const std::function<void(size_t)>& before) override {
+    check_buffers(engine_->inputs(), inputs, engine_->outputs(), outputs);
     const auto on_device = [](const auto& b) { return b.space == MemorySpace::device; };
     if (std::any_of(inputs.begin(), inputs.end(), on_device) || std::any_of(outputs.begin(), outputs.end(), on_device))
       throw Error(ErrorCode::bad_input, "a device buffer was given to a CPU context; accepted: host buffers");
@@ -168,7 +194,11 @@ class CpuContext final : public Context {
       const auto v = static_cast<size_t>(graph.inputs[i]);
       if (Tensor* tensor = prepared.owned[v]) load_input(engine_->inputs()[i], inputs[i], batch, tensor->dtype(), tensor->raw());
     }
-    for (size_t i = 0; i < prepared.calls.size(); ++i) execute(graph.nodes[i], prepared.calls[i]);
+    for (size_t i = 0; i < prepared.calls.size(); ++i) {
+      if (before) before(i);
+      execute(graph.nodes[i], prepared.calls[i]);
+    }
+    if (before) before(prepared.calls.size());
     for (size_t i = 0; i < outputs.size(); ++i) {
       const Tensor& tensor = *prepared.read[static_cast<size_t>(graph.outputs[i])];
       store_output(engine_->outputs()[i], batch, tensor.dtype(), tensor.raw(), outputs[i].data);

@@ -77,7 +77,8 @@ void CudaContext::guarded(Body&& body) {
   try {
     body();
   } catch (const Error& e) {
-    lost_ = e.code() == ErrorCode::device_lost || is_sticky(cudaStreamSynchronize(stream_->get()));
+    lost_ = e.code() == ErrorCode::device_lost || is_sticky(cudaStreamSynchronize(stream_->get())) ||
+            is_sticky(cudaEventSynchronize(done_->get()));
     cudaGetLastError();
     throw;
   }
@@ -90,7 +91,6 @@ CudaContext::CudaContext(std::shared_ptr<const CudaEngine> engine, int64_t max_b
   memory_ = DeviceBuffer(sizes_.device_bytes(), engine_->memory_source());
   staging_ = PinnedBuffer(sizes_.border.bytes);
   stream_ = std::make_unique<Stream>();
-  ready_ = std::make_unique<Event>();
   done_ = std::make_unique<Event>();
   handles_ = std::make_unique<ops::cuda::LibraryHandles>();
 }
@@ -99,11 +99,11 @@ CudaContext::~CudaContext() {
   try {
     const DeviceGuard guard(engine_->device().ordinal);
     cudaStreamSynchronize(stream_->get());
+    cudaEventSynchronize(done_->get());
     prepared_.clear();
     handles_.reset();
     marks_.clear();
     done_.reset();
-    ready_.reset();
     stream_.reset();
     staging_ = PinnedBuffer();
     memory_ = DeviceBuffer();
@@ -117,8 +117,14 @@ void CudaContext::prepare(int64_t batch) {
   guarded([&] { prepare_graph(batch); });
 }
 
+// Orders `stream` after a run that was enqueued on another one and not waited for: they share the arena.
+void CudaContext::follow(cudaStream_t stream) {
+  if (last_ != nullptr && last_ != stream) cuda_check(cudaStreamWaitEvent(stream, done_->get(), 0), "cudaStreamWaitEvent");
+}
+
 void CudaContext::prepare_graph(int64_t batch) {
   if (prepared_.count(batch) > 0) return;
+  follow(stream_->get());
   const std::vector<Call> calls = make_calls(batch);
   // Zeros are valid contents for every input, indices included.
   fill_async(border_base(), 0, sizes_.border.bytes, stream_->get());
@@ -166,25 +172,30 @@ ops::cuda::StepArgs CudaContext::step_args(int64_t batch, const Call& call, int 
   return args;
 }
 
-void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int choice) {
+void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int choice, bool programmatic) {
   const std::vector<CudaStep>& steps = engine_->steps(batch);
   const CudaStep& s = steps[step];
   if (s.border) {
-    Border::Args args;
-    args.batch = batch;
-    args.source = call.inputs[0];
-    args.target = call.outputs[0];
-    s.border->enqueue(stream_->get(), args);
+    s.border->enqueue(stream_->get(), own_border(batch, call));
     return;
   }
   const ops::cuda::StepArgs args = step_args(batch, call, choice);
   if (s.module) {
     // Only a module ahead is known to be one kernel whose blocks all wait for what they follow.
     const bool follows_module = step > 0 && steps[step - 1].module != nullptr;
-    s.module->enqueue(args, follows_module && engine_->programmatic_launch());
+    s.module->enqueue(args, follows_module && programmatic);
   } else {
     s.step->enqueue(args);
   }
+}
+
+// A border between our own copy of the caller's buffer and the arena.
+Border::Args CudaContext::own_border(int64_t batch, const Call& call) {
+  Border::Args args;
+  args.batch = batch;
+  args.source = call.inputs[0];
+  args.target = call.outputs[0];
+  return args;
 }
 
 CudaContext::Prepared CudaContext::capture(int64_t batch, const std::vector<Call>& calls) {
@@ -193,16 +204,14 @@ CudaContext::Prepared CudaContext::capture(int64_t batch, const std::vector<Call
   for (size_t i = 0; i < calls.size(); ++i) {
     const CudaStep& s = engine_->steps(batch)[i];
     const cudaGraphNode_t before = s.border ? capture.last_node() : nullptr;
-    enqueue_step(i, batch, calls[i], engine_->choice(i, batch));
+    enqueue_step(i, batch, calls[i], engine_->choice(i, batch), engine_->programmatic_launch());
     const cudaGraphNode_t after = s.border ? capture.last_node() : nullptr;
     if (after == before) continue;  // no border, or one without elements
     BorderNode node;
     node.step = i;
     node.node = after;
     node.border = s.border.get();
-    node.args.batch = batch;
-    node.args.source = calls[i].inputs[0];
-    node.args.target = calls[i].outputs[0];
+    node.args = own_border(batch, calls[i]);
     prepared.borders.push_back(node);
   }
   prepared.graph.reset(capture.finish());
@@ -211,7 +220,33 @@ CudaContext::Prepared CudaContext::capture(int64_t batch, const std::vector<Call
 }
 
 void CudaContext::enqueue_all(int64_t batch, const std::vector<Call>& calls) {
-  for (size_t i = 0; i < calls.size(); ++i) enqueue_step(i, batch, calls[i], engine_->choice(i, batch));
+  for (size_t i = 0; i < calls.size(); ++i) enqueue_step(i, batch, calls[i], engine_->choice(i, batch), engine_->programmatic_launch());
+}
+
+void CudaContext::trace(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs,
+                        const std::function<void(size_t)>& before) {
+  check_batch(batch, max_batch_);
+  check_buffers(engine_->inputs(), inputs, engine_->outputs(), outputs);
+  guarded([&] {
+    prepare_graph(batch);
+    cudaStream_t on = stream_->get();
+    follow(on);
+    const std::vector<const void*> sources = upload_all(inputs, batch, on);
+    const std::vector<Call> calls = make_calls(batch);
+    for (size_t i = 0; i < calls.size(); ++i) {
+      before(i);
+      if (engine_->steps(batch)[i].border) {
+        const Binding bound = bind(i, own_border(batch, calls[i]), inputs, sources, outputs);
+        bound.border->enqueue(stream_->get(), bound.args);
+      } else {
+        enqueue_step(i, batch, calls[i], engine_->choice(i, batch), false);
+      }
+    }
+    before(calls.size());
+    for (size_t i = 0; i < outputs.size(); ++i) download(i, outputs[i], batch, on);
+    synchronize(on);
+    store_host_outputs(batch, outputs);
+  });
 }
 
 void CudaContext::run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs, void* stream) {
@@ -223,53 +258,57 @@ void CudaContext::run(int64_t batch, std::span<const InputBuffer> inputs, std::s
   auto* const caller = static_cast<cudaStream_t>(stream);
   guarded([&] {
     prepare_graph(batch);
-    if (caller != nullptr) {
-      ready_->record(caller);
-      cuda_check(cudaStreamWaitEvent(stream_->get(), ready_->get(), 0), "cudaStreamWaitEvent");
+    cudaStream_t on = caller != nullptr ? caller : stream_->get();
+    follow(on);
+    enqueue_run(batch, inputs, outputs, on);
+    if (!waits) {
+      done_->record(on);
+      last_ = on;
+      return;
     }
-    enqueue_run(batch, inputs, outputs);
-    if (caller != nullptr) {
-      done_->record(stream_->get());
-      cuda_check(cudaStreamWaitEvent(caller, done_->get(), 0), "cudaStreamWaitEvent");
-    }
-    if (!waits) return;
-    synchronize(stream_->get());
+    synchronize(on);
+    last_ = nullptr;
     store_host_outputs(batch, outputs);
   });
 }
 
-void CudaContext::mark(size_t event) {
-  if (!marks_.empty()) marks_[event].record(stream_->get());
+void CudaContext::mark(size_t event, cudaStream_t on) {
+  if (!marks_.empty()) marks_[event].record(on);
 }
 
-void CudaContext::enqueue_run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs) {
+void CudaContext::enqueue_run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs, cudaStream_t on) {
   timed_ = false;
-  mark(0);
-  std::vector<const void*> sources;
-  for (size_t i = 0; i < inputs.size(); ++i) sources.push_back(upload(i, inputs[i], batch));
-  mark(1);
+  mark(0, on);
+  const std::vector<const void*> sources = upload_all(inputs, batch, on);
+  mark(1, on);
   Prepared& prepared = prepared_.at(batch);
   for (BorderNode& node : prepared.borders) rebind(prepared, node, inputs, sources, outputs);
-  prepared.exec.launch(stream_->get());
-  mark(2);
-  for (size_t i = 0; i < outputs.size(); ++i) download(i, outputs[i], batch);
-  mark(3);
+  prepared.exec.launch(on);
+  mark(2, on);
+  for (size_t i = 0; i < outputs.size(); ++i) download(i, outputs[i], batch, on);
+  mark(3, on);
   timed_ = !marks_.empty();
 }
 
+std::vector<const void*> CudaContext::upload_all(std::span<const InputBuffer> inputs, int64_t batch, cudaStream_t on) {
+  std::vector<const void*> sources;
+  for (size_t i = 0; i < inputs.size(); ++i) sources.push_back(upload(i, inputs[i], batch, on));
+  return sources;
+}
+
 // Where the border kernels find an input: the caller's device buffer itself, or our copy of it.
-const void* CudaContext::upload(size_t port, const InputBuffer& input, int64_t batch) {
+const void* CudaContext::upload(size_t port, const InputBuffer& input, int64_t batch, cudaStream_t on) {
   const size_t element = input.format == InputFormat::nhwc_u8 ? 1 : dtype_size(engine_->inputs()[port].dtype);
   if (input.space == MemorySpace::device && is_aligned(input.data, element)) return input.data;
   const size_t bytes = port_bytes(engine_->inputs()[port], batch, input.format);
   std::byte* copy = border_base() + sizes_.border.inputs[port];
   if (input.space == MemorySpace::device) {
-    copy_async(copy, input.data, bytes, cudaMemcpyDeviceToDevice, stream_->get());
+    copy_async(copy, input.data, bytes, cudaMemcpyDeviceToDevice, on);
     return copy;
   }
   std::byte* staged = staging_.bytes() + sizes_.border.inputs[port];
   if (bytes > 0) std::memcpy(staged, input.data, bytes);
-  copy_async(copy, staged, bytes, cudaMemcpyHostToDevice, stream_->get());
+  copy_async(copy, staged, bytes, cudaMemcpyHostToDevice, on);
   return copy;
 }
 
@@ -279,27 +318,32 @@ bool CudaContext::writes_directly(int64_t batch, size_t port, const OutputBuffer
   return std::any_of(steps.begin(), steps.end(), [&](const CudaStep& s) { return s.output_port == static_cast<int>(port); });
 }
 
-// Points one border kernel at this run's buffers, unless it is so already.
-void CudaContext::rebind(Prepared& prepared, BorderNode& node, std::span<const InputBuffer> inputs, std::span<const void* const> sources,
-                         std::span<const OutputBuffer> outputs) {
-  const CudaStep& s = engine_->steps(node.args.batch)[node.step];
-  const Border* border = s.border.get();
-  Border::Args args = node.args;
+CudaContext::Binding CudaContext::bind(size_t step, const Border::Args& own, std::span<const InputBuffer> inputs,
+                                       std::span<const void* const> sources, std::span<const OutputBuffer> outputs) const {
+  const CudaStep& s = engine_->steps(own.batch)[step];
+  Binding bound{s.border.get(), own};
   if (s.input_port >= 0) {
     const auto port = static_cast<size_t>(s.input_port);
-    args.source = sources[port];
+    bound.args.source = sources[port];
     if (inputs[port].format == InputFormat::nhwc_u8) {
-      border = s.image.get();
-      if (border == nullptr)
+      bound.border = s.image.get();
+      if (bound.border == nullptr)
         throw Error(ErrorCode::bad_input, fmt::format("input \"{}\" takes no 8-bit images", engine_->inputs()[port].name));
-      std::copy(std::begin(inputs[port].mean), std::end(inputs[port].mean), args.mean);
-      std::copy(std::begin(inputs[port].std), std::end(inputs[port].std), args.std);
+      std::copy(std::begin(inputs[port].mean), std::end(inputs[port].mean), bound.args.mean);
+      std::copy(std::begin(inputs[port].std), std::end(inputs[port].std), bound.args.std);
     }
   }
   if (s.output_port >= 0) {
     const auto port = static_cast<size_t>(s.output_port);
-    args.target = writes_directly(node.args.batch, port, outputs[port]) ? outputs[port].data : border_base() + sizes_.border.outputs[port];
+    bound.args.target = writes_directly(own.batch, port, outputs[port]) ? outputs[port].data : border_base() + sizes_.border.outputs[port];
   }
+  return bound;
+}
+
+// Points one border kernel at this run's buffers, unless it is so already.
+void CudaContext::rebind(Prepared& prepared, BorderNode& node, std::span<const InputBuffer> inputs, std::span<const void* const> sources,
+                         std::span<const OutputBuffer> outputs) {
+  const auto [border, args] = bind(node.step, node.args, inputs, sources, outputs);
   if (border == node.border && same_binding(args, node.args)) return;
   Border::Launch launch;
   const cudaKernelNodeParams params = border->node_params(args, launch);
@@ -308,21 +352,20 @@ void CudaContext::rebind(Prepared& prepared, BorderNode& node, std::span<const I
   node.args = args;
 }
 
-void CudaContext::download(size_t port, const OutputBuffer& output, int64_t batch) {
+void CudaContext::download(size_t port, const OutputBuffer& output, int64_t batch, cudaStream_t on) {
   const size_t offset = sizes_.border.outputs[port];
   if (offset == BufferPlaces::kOutside) {  // a constant of the graph
     const Graph& graph = engine_->graph();
     const Tensor& constant = *graph.value(graph.outputs[port]).constant;
-    if (output.space == MemorySpace::device)
-      copy_async(output.data, constant.raw(), constant.bytes(), cudaMemcpyHostToDevice, stream_->get());
+    if (output.space == MemorySpace::device) copy_async(output.data, constant.raw(), constant.bytes(), cudaMemcpyHostToDevice, on);
     return;
   }
   if (writes_directly(batch, port, output)) return;
   const size_t bytes = port_bytes(engine_->outputs()[port], batch);
   if (output.space == MemorySpace::device) {
-    copy_async(output.data, border_base() + offset, bytes, cudaMemcpyDeviceToDevice, stream_->get());
+    copy_async(output.data, border_base() + offset, bytes, cudaMemcpyDeviceToDevice, on);
   } else {
-    copy_async(staging_.bytes() + offset, border_base() + offset, bytes, cudaMemcpyDeviceToHost, stream_->get());
+    copy_async(staging_.bytes() + offset, border_base() + offset, bytes, cudaMemcpyDeviceToHost, on);
   }
 }
 
@@ -365,7 +408,7 @@ double CudaContext::time_candidate(size_t step, int64_t batch, const Call& call,
   std::vector<double> rounds;
   for (int round = -1; round < kRounds; ++round) {  // the first one warms up
     begin.record(stream_->get());
-    for (int i = 0; i < kRuns; ++i) enqueue_step(step, batch, call, choice);
+    for (int i = 0; i < kRuns; ++i) enqueue_step(step, batch, call, choice, engine_->programmatic_launch());
     end.record(stream_->get());
     synchronize(end);
     if (round >= 0) rounds.push_back(elapsed_us(begin, end) / kRuns);
@@ -407,6 +450,7 @@ std::vector<double> CudaContext::step_times(int64_t batch) {
   std::vector<double> times(engine_->steps(batch).size(), 0.0);
   guarded([&] {
     const std::vector<Call> calls = make_calls(batch);
+    follow(stream_->get());
     fill_async(memory_.data(), 0, memory_.size(), stream_->get());
     enqueue_all(batch, calls);  // libraries load and initialise what they need
     synchronize(stream_->get());
@@ -422,6 +466,7 @@ std::vector<int> CudaContext::fastest_choices(int64_t batch) {
   std::vector<int> choices(engine_->steps(batch).size(), 0);
   guarded([&] {
     const std::vector<Call> calls = make_calls(batch);
+    follow(stream_->get());
     fill_async(memory_.data(), 0, memory_.size(), stream_->get());
     for (size_t i = 0; i < choices.size(); ++i) {
       const CudaStep& s = engine_->steps(batch)[i];

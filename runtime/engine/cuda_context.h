@@ -25,6 +25,8 @@ class CudaContext final : public Context {
 
   void prepare(int64_t batch) override;
   void run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs, void* stream) override;
+  void trace(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs,
+             const std::function<void(size_t)>& before) override;
   void enable_timing(bool on) override;
   RunTimes times() const override;
 
@@ -62,22 +64,34 @@ class CudaContext final : public Context {
   void guarded(Body&& body);
   void prepare_graph(int64_t batch);
   std::vector<Call> make_calls(int64_t batch) const;
+  static ops::cuda::Border::Args own_border(int64_t batch, const Call& call);
   void enqueue_all(int64_t batch, const std::vector<Call>& calls);
-  void enqueue_step(size_t step, int64_t batch, const Call& call, int choice);
+  /// `programmatic`: a module that follows a module may start before that has ended.
+  void enqueue_step(size_t step, int64_t batch, const Call& call, int choice, bool programmatic);
   Prepared capture(int64_t batch, const std::vector<Call>& calls);
   ops::cuda::StepArgs step_args(int64_t batch, const Call& call, int choice) const;
   double time_in_graph(size_t step, int64_t batch, const Call& call);
   double time_candidate(size_t step, int64_t batch, const Call& call, int choice);
 
-  void enqueue_run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs);
-  const void* upload(size_t port, const InputBuffer& input, int64_t batch);
+  void follow(cudaStream_t stream);
+  void enqueue_run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs, cudaStream_t on);
+  std::vector<const void*> upload_all(std::span<const InputBuffer> inputs, int64_t batch, cudaStream_t on);
+  const void* upload(size_t port, const InputBuffer& input, int64_t batch, cudaStream_t on);
+  /// A border kernel and its arguments.
+  struct Binding {
+    const ops::cuda::Border* border = nullptr;
+    ops::cuda::Border::Args args;
+  };
+  /// How the border step runs on this run's buffers; `own` points at our copies.
+  Binding bind(size_t step, const ops::cuda::Border::Args& own, std::span<const InputBuffer> inputs, std::span<const void* const> sources,
+               std::span<const OutputBuffer> outputs) const;
   void rebind(Prepared& prepared, BorderNode& node, std::span<const InputBuffer> inputs, std::span<const void* const> sources,
               std::span<const OutputBuffer> outputs);
   /// Whether a border kernel writes this output port straight into the caller's buffer.
   bool writes_directly(int64_t batch, size_t port, const OutputBuffer& output) const;
-  void download(size_t port, const OutputBuffer& output, int64_t batch);
+  void download(size_t port, const OutputBuffer& output, int64_t batch, cudaStream_t on);
   void store_host_outputs(int64_t batch, std::span<const OutputBuffer> outputs);
-  void mark(size_t event);
+  void mark(size_t event, cudaStream_t on);
 
   std::byte* border_base() const { return memory_.bytes() + sizes_.arena_bytes + sizes_.workspace; }
 
@@ -89,8 +103,8 @@ class CudaContext final : public Context {
   DeviceBuffer memory_;
   PinnedBuffer staging_;
   std::unique_ptr<Stream> stream_;
-  std::unique_ptr<Event> ready_;  // the caller's stream has come to this run
-  std::unique_ptr<Event> done_;
+  std::unique_ptr<Event> done_;  // the end of the last run that was not waited for,
+  cudaStream_t last_ = nullptr;  // and the caller's stream that it is on; null when there is none
   std::unique_ptr<ops::cuda::LibraryHandles> handles_;
   std::map<int64_t, Prepared> prepared_;
   std::vector<Event> marks_;  // start, uploaded, computed, downloaded; empty unless timing is on

@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 #include <sstream>
 #include <tuple>
 
@@ -27,6 +28,33 @@ Precision resolve(Precision asked, bool tf32, const DeviceInfo& device) {
   if (asked == Precision::bf16 && !device.bf16)
     throw Error(ErrorCode::unsupported, fmt::format("{} has no BF16 tensor cores; accepted: fp32, fp16, auto", device.name));
   return asked;
+}
+
+// Activations that a step reads and writes, and the constants among its nodes' inputs in the plan's precision, each once.
+double operand_bytes(const Graph& graph, const PlanOptions& options, const PlanVariant& variant, const PlanStep& step, int64_t batch) {
+  std::set<BufferId> buffers;
+  for (const auto* list : {&step.inputs, &step.outputs}) {
+    for (const BufferId b : *list) {
+      if (b != kNoBuffer) buffers.insert(b);
+    }
+  }
+  double bytes = 0;
+  for (const BufferId b : buffers) {
+    const PlanBuffer& buffer = variant.buffer(b);
+    bytes += static_cast<double>(layout_bytes(buffer.layout, at_batch(buffer.shape, batch)));
+  }
+  std::vector<NodeId> nodes = {step.node};
+  if (step.module) nodes = step.module->stage_nodes;
+  for (const NodeId n : nodes) {
+    if (n == kNoNode) continue;
+    for (const ValueId v : graph.nodes[static_cast<size_t>(n)].inputs) {
+      if (v == kNoValue || !graph.is_constant(v)) continue;
+      const Tensor& constant = *graph.value(v).constant;
+      const DType dtype = is_float(constant.dtype()) ? compute_dtype(options.precision) : constant.dtype();
+      bytes += static_cast<double>(element_count(constant.dims())) * static_cast<double>(dtype_size(dtype));
+    }
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -85,9 +113,9 @@ void CudaEngine::build(const EngineOptions& options) {
   check_memory_limit("the engine's weights", weight_bytes_, memory_limit_);
   const double share =
       static_cast<double>(modules_->size()) / static_cast<double>(std::max<size_t>(1, modules_->size() + kernels.programs().size()));
-  modules_->compile(jit::DiskCache::standard(), 0, [&](double fraction) { report("compile", fraction * share); });
-  kernels.compile(device_.target, jit::DiskCache::standard(), 0,
-                  [&](double fraction) { report("compile", share + fraction * (1 - share)); });
+  const jit::DiskCache cache = options.kernel_cache ? jit::DiskCache::standard() : jit::DiskCache::none();
+  modules_->compile(cache, 0, [&](double fraction) { report("compile", fraction * share); });
+  kernels.compile(device_.target, cache, 0, [&](double fraction) { report("compile", share + fraction * (1 - share)); });
   kernels.load();
   modules_->load();
   report("upload", 0.0);
@@ -160,6 +188,22 @@ MemoryUse CudaEngine::memory(int64_t max_batch) const {
   use.workspace = needed.workspace;
   use.io = needed.border.bytes;
   return use;
+}
+
+std::vector<StepInfo> CudaEngine::step_infos(int64_t batch) const {
+  check_batch(1, batch);
+  const PlanVariant& planned = variant(batch);
+  std::vector<StepInfo> infos;
+  for (const PlanStep& step : planned.steps) {
+    StepInfo info;
+    info.name = step.name;
+    info.text = step.op;
+    info.kind = step.op.substr(0, step.op.find_first_of(" ("));
+    info.bytes = operand_bytes(*graph_, plan_.options, planned, step, batch);
+    info.predicted = step.predicted.value_or(Prediction{});
+    infos.push_back(std::move(info));
+  }
+  return infos;
 }
 
 std::unique_ptr<Context> CudaEngine::create_context(int64_t max_batch) const {

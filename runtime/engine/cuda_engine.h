@@ -38,6 +38,7 @@ class CudaEngine final : public Engine {
   std::string plan_hash() const override { return hash_; }
   std::string plan_text() const override;
   MemoryUse memory(int64_t max_batch) const override;
+  std::vector<StepInfo> step_infos(int64_t batch) const override;
   std::unique_ptr<Context> create_context(int64_t max_batch) const override;
 
   /// Measures the algorithms at these batch sizes, or takes the figures from the cache; before any other thread has the engine.

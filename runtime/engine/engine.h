@@ -35,6 +35,7 @@ struct EngineOptions {
   std::vector<int64_t> tune_batches = {1};  ///< the batch sizes that `tune` measures; others run the default algorithms
   bool fuse = true;                         ///< CUDA: run fused modules where the planner expects them to be faster
   FuseOptions fusion;                       ///< how; read when `fuse`
+  bool kernel_cache = true;                 ///< CUDA: false compiles every kernel anew and stores none
   bool programmatic_launch = true;          ///< CUDA: modules may start before the module ahead has ended (where the device can)
   size_t memory_limit = 0;                  ///< bytes of device memory an engine and its contexts may take each; 0: no limit
   DeviceAllocator allocator;
@@ -80,6 +81,15 @@ struct RunTimes {
   double download_us = 0;
 };
 
+/// A step of the plan, for people who look at where the time goes.
+struct StepInfo {
+  std::string name;      ///< of the node in the model (of a module: its last node), or "convert NAME"
+  std::string kind;      ///< "Conv", "PWDWPW", "convert"
+  std::string text;      ///< the operator with its attributes; a module's spec and tile
+  double bytes = 0;      ///< operands, weights and results, each once
+  Prediction predicted;  ///< zeros where no cost model chose the step
+};
+
 class Context;
 
 /// Immutable after creation; every method is safe from any number of threads.
@@ -97,6 +107,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   virtual std::string plan_text() const = 0;
   /// Exact bytes a context for batches up to `max_batch` will take, before anything is allocated.
   virtual MemoryUse memory(int64_t max_batch) const = 0;
+  /// What a run of `batch` items executes, in order.
+  virtual std::vector<StepInfo> step_infos(int64_t batch) const = 0;
   virtual std::unique_ptr<Context> create_context(int64_t max_batch) const = 0;
 };
 
@@ -111,6 +123,11 @@ class Context {
   /// context's own; returns after completion when any buffer is in host memory or `stream` is null, else when enqueued.
   /// Calls prepare(batch) when that has not happened. Outputs are untouched on error.
   virtual void run(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs, void* stream = nullptr) = 0;
+  /// For profilers: a run whose steps are enqueued one by one, as plain launches that do not overlap and without a captured graph.
+  /// `before` is called on this thread with the index of each step before it is enqueued, and with the number of steps after the last.
+  /// Waits for completion.
+  virtual void trace(int64_t batch, std::span<const InputBuffer> inputs, std::span<const OutputBuffer> outputs,
+                     const std::function<void(size_t step)>& before) = 0;
   /// Times of the last completed run, measured when `enable_timing(true)`.
   virtual void enable_timing(bool on) = 0;
   virtual RunTimes times() const = 0;

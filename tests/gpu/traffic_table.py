@@ -1,4 +1,5 @@
-"""Joins Nsight Compute's counters with fcm-bench --trace: one line a module, fused against unfused. Called by traffic.sh."""
+"""Joins Nsight Compute's counters with fcm-bench --trace: one line a module, fused against unfused. Called by traffic.sh with the files of
+both, the list's name, and where to write JSON (empty: nowhere)."""
 
 import csv
 import json
@@ -47,7 +48,7 @@ def main():
     if len(found) != 2 * len(rows):
         raise SystemExit(f"{len(rows)} modules were traced, but the counters hold {len(found)} groups of kernels")
     print(f"{'module':34} {'batch':>5} {'L2 MB fused':>12} {'cuDNN':>9} {'saved':>6} {'compulsory':>11} {'DRAM MB fused':>14} {'cuDNN':>9} {'kernels':>8}")
-    savings = {}
+    savings, records = {}, []
     for index, row in enumerate(rows):
         fused, unfused = found[2 * index], found[2 * index + 1]
         (l2, dram), (other_l2, other_dram) = total(fused), total(unfused)
@@ -55,6 +56,11 @@ def main():
         savings.setdefault(row["batch"], []).append(saved)
         print(f"{row['name']:34} {row['batch']:5} {l2 / 1e6:12.3f} {other_l2 / 1e6:9.3f} {saved:6.1%} {row['compulsory_bytes'] / 1e6:11.3f} "
               f"{dram / 1e6:14.3f} {other_dram / 1e6:9.3f} {len(fused):3}:{len(unfused):<3}")
+        records.append({"name": row["name"], "batch": row["batch"], "l2_fused": l2, "l2_unfused": other_l2, "dram_fused": dram,
+                        "dram_unfused": other_dram, "saved": saved, "compulsory": row["compulsory_bytes"]})
+    if sys.argv[4]:
+        with open(sys.argv[4], "w", encoding="utf-8") as file:
+            json.dump({"list": sys.argv[3], "modules": records}, file, indent=1)
     for batch, values in savings.items():
         print(f"batch {batch}: SM-to-L2 bytes saved {sum(values) / len(values):.1%} on the mean, {max(values):.1%} at best, of {len(values)} modules")
 

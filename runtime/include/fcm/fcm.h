@@ -83,6 +83,7 @@ FCM_API void fcm_options_release(fcm_options* options);
  *   "objective"     time | gma                         what fusion makes small: predicted time, or accesses to global memory
  *   "max_batch"     0 | N                              the largest batch that fused plans are made for; 0: any
  *   "node.NAME"     nofuse | tile:TEXT                 keeps a node out of modules, or sets the tile of the module it is in
+ *   "kernel_cache"  1 | 0                              CUDA: 0 compiles every kernel anew and stores none
  *   "programmatic_launch"  1 | 0                       modules may start before the module ahead has ended
  *   "memory_limit"  0 | bytes                          device memory an engine, and each context, may take; 0: no limit
  *   "shape.NAME"    1x3x224x224                        fixes every dimension of input NAME (fcm_model_load)
@@ -199,7 +200,8 @@ FCM_API void fcm_context_release(fcm_context* context);
 /* Makes everything ready for this batch (1 <= batch <= max_batch): a later run of it allocates nothing. */
 FCM_API fcm_status* fcm_context_prepare(fcm_context* context, int64_t batch);
 /* Runs `batch` items. `inputs` and `outputs` are in port order. `stream`: a cudaStream_t to order with device buffers, or NULL. Returns
- * after completion when any buffer is in host memory or `stream` is NULL; otherwise the work is enqueued on `stream`. */
+ * after completion when any buffer is in host memory or `stream` is NULL; otherwise the work is enqueued on `stream`, which must live
+ * until it has completed. */
 FCM_API fcm_status* fcm_context_run(fcm_context* context, int64_t batch, const fcm_input* inputs, size_t input_count,
                                     const fcm_output* outputs, size_t output_count, void* stream);
 
@@ -212,6 +214,25 @@ typedef struct fcm_times {
 FCM_API fcm_status* fcm_context_enable_timing(fcm_context* context, int on);
 /* Of the last completed run. */
 FCM_API fcm_status* fcm_context_times(const fcm_context* context, fcm_times* out);
+
+/* A step of the engine's plan: an operator, a fused module or a conversion. Texts live as long as the callback that is given them. */
+typedef struct fcm_step {
+  size_t index;
+  size_t count;        /* of all steps */
+  const char* name;    /* of the node in the model; of a module, its last node */
+  const char* kind;    /* "Conv", "PWDWPW", "convert" */
+  const char* text;    /* the operator with its attributes; a module's spec and tile */
+  double bytes;        /* operands, weights and results, each once */
+  double predicted_us; /* by the planner's cost model; this and the next two are 0 where none chose the step */
+  double predicted_l2_bytes;
+  double predicted_dram_bytes;
+} fcm_step;
+typedef void (*fcm_step_callback)(void* user, const fcm_step* step);
+/* For profilers: a run whose steps are enqueued one by one on a stream of the context's own, as plain launches that do not overlap and
+ * without a captured graph, so that it is slower than fcm_context_run. `before` is called on this thread before each step, and with NULL
+ * after the last. Buffers are as in fcm_context_run; returns after completion. */
+FCM_API fcm_status* fcm_context_trace(fcm_context* context, int64_t batch, const fcm_input* inputs, size_t input_count,
+                                      const fcm_output* outputs, size_t output_count, fcm_step_callback before, void* user);
 
 /* ------------------------------------------------------------------------------------------------ images */
 

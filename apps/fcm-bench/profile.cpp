@@ -1,0 +1,151 @@
+#include "apps/fcm-bench/profile.h"
+
+#include <algorithm>
+#include <chrono>
+#include <stdexcept>
+
+#include "apps/common/stats.h"
+#include "apps/fcm-bench/cupti.h"
+#include "runtime/support/error.h"
+
+namespace fcm::bench {
+namespace {
+
+constexpr int kPasses = 15, kCpuPasses = 3, kReplays = 50;
+
+// What a pass over the steps tells; filled by the callback of Runner::trace.
+struct Pass {
+  std::vector<ProfileRow>* rows = nullptr;  // filled in the first pass
+  ActivityTrace* activity = nullptr;        // null: the host's clock
+  std::vector<double> starts_us;            // host's clock
+};
+
+double now_us() {
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void before_step(void* user, const fcm_step* step) {
+  Pass& pass = *static_cast<Pass*>(user);
+  pass.starts_us.push_back(now_us());
+  if (step == nullptr) return;
+  if (pass.activity != nullptr) pass.activity->begin_step(step->index);
+  if (pass.rows == nullptr) return;
+  ProfileRow row;
+  row.name = step->name;
+  row.kind = step->kind;
+  row.text = step->text;
+  row.bytes = step->bytes;
+  row.predicted_us = step->predicted_us;
+  row.predicted_l2_bytes = step->predicted_l2_bytes;
+  row.predicted_dram_bytes = step->predicted_dram_bytes;
+  pass.rows->push_back(std::move(row));
+}
+
+std::vector<ProfileRow> list_steps(Runner& runner) {
+  std::vector<ProfileRow> rows;
+  Pass pass;
+  pass.rows = &rows;
+  runner.trace(before_step, &pass);
+  return rows;
+}
+
+void set_medians(Profile& profile, const std::vector<std::vector<double>>& times) {
+  for (size_t i = 0; i < profile.rows.size(); ++i) {
+    profile.rows[i].us = apps::median_of(times[i]);
+    profile.sum_us += profile.rows[i].us;
+  }
+}
+
+void time_on_host(Runner& runner, Profile& profile) {
+  profile.method = "the host's clock around each operator";
+  std::vector<std::vector<double>> times(profile.rows.size());
+  for (int p = 0; p < kCpuPasses; ++p) {
+    Pass pass;
+    runner.trace(before_step, &pass);
+    for (size_t i = 0; i < times.size(); ++i) times[i].push_back(pass.starts_us[i + 1] - pass.starts_us[i]);
+  }
+  set_medians(profile, times);
+}
+
+void time_kernels(Runner& runner, ActivityTrace& activity, Profile& profile) {
+  profile.method = "CUPTI kernel records; steps launched one by one, without programmatic overlap";
+  std::vector<std::vector<double>> times(profile.rows.size());
+  for (int p = 0; p < kPasses; ++p) {
+    Pass pass;
+    pass.activity = &activity;
+    runner.trace(before_step, &pass);
+    const std::vector<StepActivity> steps = activity.end_steps(profile.rows.size());
+    for (size_t i = 0; i < steps.size(); ++i) {
+      times[i].push_back(steps[i].us);
+      profile.rows[i].kernels = steps[i].kernels;
+      profile.rows[i].kernel_names = steps[i].names;
+    }
+  }
+  set_medians(profile, times);
+}
+
+std::vector<double> replay_times(Runner& runner) {
+  std::vector<double> times;
+  for (int i = 0; i < kReplays; ++i) {
+    runner.gpu()->mark(0);
+    runner.enqueue();
+    runner.gpu()->mark(1);
+    runner.gpu()->wait(1);
+    times.push_back(runner.gpu()->between_us(0, 1));
+  }
+  return times;
+}
+
+// Single replays in turn without and with CUPTI's record of the graph.
+void compare_replays(const MakeRunner& make, Runner& runner, ActivityTrace& activity, Profile& profile) {
+  runner.run();
+  const std::vector<double> replays = replay_times(runner);
+  profile.replay_us = apps::median_of(replays);
+  profile.replay_low_us = apps::quantile_of(replays, 0.1);
+  profile.replay_high_us = apps::quantile_of(replays, 0.9);
+  activity.begin_graphs();
+  {
+    const std::unique_ptr<Runner> seen = make();  // captured while CUPTI watches
+    for (int i = 0; i < kReplays; ++i) seen->run();
+  }
+  const std::vector<double> graphs = activity.end_graphs();
+  if (graphs.empty()) throw Error(ErrorCode::device, "CUPTI recorded no graph");
+  profile.graph_us = apps::median_of(graphs);
+}
+
+void set_bounds(const DeviceModel& device, std::vector<ProfileRow>& rows) {
+  constexpr double kBytesPerUs = 1000;  // of one GB/s
+  for (ProfileRow& row : rows) {
+    const double l2_bytes = row.predicted_l2_bytes > 0 ? row.predicted_l2_bytes : row.bytes;
+    const double l2_us = l2_bytes / (device.l2_gbps * kBytesPerUs);
+    const double dram_us = row.predicted_dram_bytes / (device.dram_gbps * kBytesPerUs);
+    row.bound_us = std::max(l2_us, dram_us);
+    row.bound_by = dram_us > l2_us ? "DRAM" : "L2";
+  }
+}
+
+}  // namespace
+
+Profile profile_steps(const MakeRunner& make, const DeviceModel* device) {
+  Profile profile;
+  if (device == nullptr) {
+    const std::unique_ptr<Runner> runner = make();
+    profile.rows = list_steps(*runner);
+    time_on_host(*runner, profile);
+    return profile;
+  }
+  const std::unique_ptr<ActivityTrace> activity = open_activity_trace(profile.unavailable);
+  if (activity == nullptr) return profile;
+  const std::unique_ptr<Runner> runner = make();
+  profile.rows = list_steps(*runner);
+  set_bounds(*device, profile.rows);
+  try {
+    time_kernels(*runner, *activity, profile);
+    compare_replays(make, *runner, *activity, profile);
+  } catch (const std::runtime_error& e) {  // of CUPTI; ours or, through the callback, of the C API
+    profile.unavailable = e.what();
+  }
+  return profile;
+}
+
+}  // namespace fcm::bench
