@@ -234,7 +234,8 @@ std::string refusal(const ModuleSpec& spec, const jit::Target& target) {
   if (spec.tf32 && (dtype != DType::f32 || arch < 80)) return "tf32 needs f32 data and compute capability 8.0";
   for (size_t i = 0; i < spec.stages.size(); ++i) {
     const StageSpec& s = spec.stages[i];
-    if (s.dtype != dtype) return fmt::format("stage {}: all edges of a module have one dtype", i);
+    const bool wide = kind == ModuleKind::pool_fc && i + 1 == spec.stages.size() && s.dtype == DType::f32;
+    if (s.dtype != dtype && !wide) return fmt::format("stage {}: all edges of a module have one dtype (pool_fc may end in f32)", i);
     if (i > 0 && s.in_channels != spec.stages[i - 1].out_channels) return fmt::format("stage {}: channels do not chain", i);
     if (std::string why = stage_refusal(s, i); !why.empty()) return why;
   }

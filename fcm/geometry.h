@@ -111,7 +111,6 @@ FCM_CONSTEXPR bool exchanges_rows(const Window& w) {
 }
 
 inline constexpr int kUnitBytes = 512;  ///< one packed B unit: k16 x n16 (16-bit) or k8 x n16 (FP32); a lane's fragment is 16 bytes
-inline constexpr int kNormBytes = 32;   ///< scale[4], shift[4] of the input transform
 inline constexpr int kMaxSharedBytes = 232448;
 
 struct Geometry {
@@ -128,7 +127,7 @@ struct Geometry {
   int e_rows = 1, e_half = 1, e_slots = 16, e_pitch = 0, e_bytes = 0;  ///< one chunk buffer
   int n_blocks = 1, warp_m = 1, warp_n = 1;
   int dw_channel_bytes = 0, expand_bytes = 0, expand_bias_at = 0, dw_at = 0, dw_bias_at = 0, record_a = 0, record_b = 0;
-  int norm_at = 0, bias_at = 0, a_at = 0, b_at = 0, blob_bytes = 0;  ///< packed weights in global memory
+  int bias_at = 0, a_at = 0, b_at = 0, blob_bytes = 0;  ///< packed weights in global memory
   int weight_stages = 1;
   bool red_aliases_e = false;
   int red_pitch = 0, red_items = 0,
@@ -182,8 +181,7 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
   g.dw_bias_at = g.dw_at + g.dw_channel_bytes * s.chunk;
   g.record_a = g.dw_bias_at + (s.dw ? s.chunk * 4 : 0);
   g.record_b = s.project ? (s.chunk / g.ks) * (s.n_tile / 16) * kUnitBytes : 0;
-  g.norm_at = 0;
-  g.bias_at = s.conv ? kNormBytes : 0;
+  g.bias_at = 0;
   g.a_at = g.bias_at + (s.project ? g.n_blocks * s.n_tile * 4 : 0);
   g.b_at = g.a_at + g.chunks * g.record_a;
   g.blob_bytes = g.b_at + g.chunks * g.n_blocks * g.record_b;

@@ -17,14 +17,14 @@ std::string activation_text(const geometry::Activation& a) {
   return fmt::format("{{{}, {:a}f, {:a}f}}", a.fn, a.a, a.b);
 }
 
-void put_rows(std::vector<uint8_t>& blob, int at, int pitch, const StageSpec& s, const StageWeights& w) {
-  const size_t el = dtype_size(s.dtype);
+void put_rows(std::vector<uint8_t>& blob, int at, int pitch, const StageSpec& s, const StageWeights& w, DType dtype) {
+  const size_t el = dtype_size(dtype);
   for (int f = 0; f < s.out_channels; ++f) {
     for (int c = 0; c < s.in_channels; ++c) {
       const float x = w.weight[static_cast<size_t>(f) * static_cast<size_t>(s.in_channels) + static_cast<size_t>(c)];
       uint8_t* to = &blob.at(static_cast<size_t>(at) + (static_cast<size_t>(f) * static_cast<size_t>(pitch) + static_cast<size_t>(c)) * el);
       if (el == 2) {
-        const uint16_t v = s.dtype == DType::f16 ? f32_to_f16(x) : f32_to_bf16(x);
+        const uint16_t v = dtype == DType::f16 ? f32_to_f16(x) : f32_to_bf16(x);
         std::memcpy(to, &v, 2);
       } else {
         std::memcpy(to, &x, 4);
@@ -59,6 +59,7 @@ HeadShape head_shape_of(const ModuleSpec& spec, const TileConfig& tile) {
     s.n_tile = tile.n_tile;
   }
   s.warps = tile.warps_m;
+  s.wide_out = output_dtype(spec) != dtype_of(spec);
   return s;
 }
 
@@ -83,7 +84,7 @@ void emit_head(const ModuleSpec& spec, const TileConfig& tile, bool jitter, Emit
                                    static_cast<int>(s.math), activation_text(s.hidden_act), activation_text(s.out_act));
 #define FCM_FIELD(name) fields += fmt::format("  s." #name " = {};\n", static_cast<int>(s.name))
   FCM_FIELD(sums), FCM_FIELD(sum_tiles), FCM_FIELD(pixels), FCM_FIELD(c), FCM_FIELD(hidden), FCM_FIELD(out_c), FCM_FIELD(n_tile);
-  FCM_FIELD(images), FCM_FIELD(split), FCM_FIELD(warps), FCM_FIELD(jitter);
+  FCM_FIELD(images), FCM_FIELD(split), FCM_FIELD(warps), FCM_FIELD(wide_out), FCM_FIELD(jitter);
 #undef FCM_FIELD
   e.program.source = fmt::format(
       "// {}\n// {}\n#include \"fcm/kernels/head.cuh\"\n\nnamespace {{\nFCM_CONSTEXPR fcm::geometry::HeadShape make_shape() {{\n"
@@ -107,10 +108,10 @@ std::vector<uint8_t> pack_head(const ModuleSpec& spec, const ModuleWeights& weig
   std::vector<uint8_t> blob(static_cast<size_t>(g.blob_bytes), 0);
   const bool se = spec.stages.size() == 3;
   if (se) {
-    put_rows(blob, g.hidden_at, g.c_pitch, spec.stages[1], weights.stages[1]);
+    put_rows(blob, g.hidden_at, g.c_pitch, spec.stages[1], weights.stages[1], dtype_of(spec));
     put_bias(blob, g.hidden_bias_at, weights.stages[1]);
   }
-  put_rows(blob, g.out_at, se ? g.hidden_pitch : g.c_pitch, spec.stages.back(), weights.stages.back());
+  put_rows(blob, g.out_at, se ? g.hidden_pitch : g.c_pitch, spec.stages.back(), weights.stages.back(), dtype_of(spec));
   put_bias(blob, g.out_bias_at, weights.stages.back());
   return blob;
 }

@@ -18,6 +18,7 @@ struct HeadShape {
   int images = 1;  ///< pool_fc: images a block
   int split = 1;   ///< se: blocks of a cluster that share an image
   int warps = 8;
+  bool wide_out = false;  ///< 16-bit arithmetic, FP32 output without padding
   bool jitter = false;
 };
 
@@ -36,7 +37,7 @@ FCM_CONSTEXPR HeadGeometry derive(const HeadShape& s) {
   g.threads = s.warps * 32;
   g.c_pitch = round_up(s.c, g.vec);
   g.hidden_pitch = round_up(s.hidden, g.vec);
-  g.out_pitch = round_up(s.out_c, g.vec);
+  g.out_pitch = s.wide_out ? s.out_c : round_up(s.out_c, g.vec);
   const int depth = s.hidden > 0 ? g.hidden_pitch : g.c_pitch;
   g.hidden_slice = s.hidden > 0 ? ceil_div(s.hidden, s.split) : 0;
   g.out_slice = s.hidden > 0 ? ceil_div(s.out_c, s.split) : s.n_tile;

@@ -25,7 +25,7 @@ ModuleKernel::ModuleKernel(const jit::Binary& binary, const LaunchPlan& plan)
 
 void ModuleKernel::launch(const ModuleArgs& args, void* stream, bool programmatic) const {
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(plan_.grid(args.batch, resident_blocks_)));
+  config.gridDim = dim3(static_cast<unsigned>(grid(args.batch)));
   config.blockDim = dim3(static_cast<unsigned>(plan_.threads));
   config.dynamicSmemBytes = static_cast<size_t>(plan_.shared_bytes);
   config.stream = static_cast<cudaStream_t>(stream);

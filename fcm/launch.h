@@ -17,6 +17,8 @@ class ModuleKernel {
   /// Enqueues the kernel on `stream` (a cudaStream_t). `programmatic`: it may start before the kernel ahead of it in the stream has
   /// ended (only when the plan's `pdl` is set). Throws Error(device).
   void launch(const ModuleArgs& args, void* stream, bool programmatic) const;
+  /// Blocks that a launch of `batch` images starts.
+  int64_t grid(int64_t batch) const { return plan_.grid(batch, resident_blocks_); }
 
   /// Blocks that the current device holds at a time.
   int64_t resident_blocks() const { return resident_blocks_; }

@@ -136,13 +136,6 @@ void check_counts(const ModuleSpec& spec, const ModuleWeights& weights) {
   if (!good) throw Error(ErrorCode::internal, "packing: the weights do not match " + to_string(spec));
 }
 
-void put_norm(std::vector<uint8_t>& blob, const Geometry& g, const ModuleWeights& weights) {
-  for (size_t c = 0; c < 4; ++c) {
-    put_float(blob, static_cast<size_t>(g.norm_at) + 4 * c, c < weights.scale.size() ? weights.scale[c] : 1.0f);
-    put_float(blob, static_cast<size_t>(g.norm_at) + 16 + 4 * c, c < weights.shift.size() ? weights.shift[c] : 0.0f);
-  }
-}
-
 void put_depthwise(std::vector<uint8_t>& blob, const Packer& p, const StageSpec& s, const StageWeights& w) {
   for (int c = 0; c < s.out_channels; ++c) {
     for (int ky = 0; ky < s.kernel_h; ++ky) {
@@ -166,7 +159,6 @@ std::vector<uint8_t> pack_weights(const ModuleSpec& spec, const TileConfig& tile
   const Packer p(spec, tile);
   const Math math = p.shape().math;
   std::vector<uint8_t> blob(static_cast<size_t>(p.geometry().blob_bytes), 0);
-  if (p.shape().conv) put_norm(blob, p.geometry(), weights);
   size_t next = 0;
   if (p.shape().expand) {
     const StageWeights& w = weights.stages[0];

@@ -17,7 +17,6 @@ struct StageWeights {
 
 struct ModuleWeights {
   std::vector<StageWeights> stages;  ///< one a stage
-  std::vector<float> scale, shift;   ///< of a normalised input, a channel: x * scale + shift; empty: 1 and 0
 };
 
 /// The blob for ModuleArgs::weights; depends on the tile's chunk and n_tile alone. Weights are rounded to the module's dtype (TF32: to

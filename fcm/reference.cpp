@@ -90,9 +90,11 @@ class Evaluator {
     const double fast = is_exact(u) ? 0.0 : 0x1p-20 * (std::abs(x) + 1.0);
     return {y, bound * slope_of(u) + fast + kUnit32 * std::abs(x)};
   }
-  void store(Map& map, size_t at, double y, double bound) const {
-    map.value[at] = round_to(y, dtype_);
-    const double ulp = bound > 0 || dtype_ == DType::f32 ? 2.0 * unit_of(dtype_) * (std::abs(y) + bound) + 0x1p-24 : 0.0;
+  /// Rounds to `dtype`, that of the module unless said otherwise.
+  void store(Map& map, size_t at, double y, double bound) const { store(map, at, y, bound, dtype_); }
+  static void store(Map& map, size_t at, double y, double bound, DType dtype) {
+    map.value[at] = round_to(y, dtype);
+    const double ulp = bound > 0 || dtype == DType::f32 ? 2.0 * unit_of(dtype) * (std::abs(y) + bound) + 0x1p-24 : 0.0;
     map.bound[at] = static_cast<float>(bound + ulp);
   }
 
@@ -179,7 +181,7 @@ Map Evaluator::run_stage(size_t index, const Map& in, Plane out_plane) const {
             activated += added;
             activated_bound += kUnit32 * std::abs(added);
           }
-          store(out, at, activated, activated_bound);
+          store(out, at, activated, activated_bound, s.dtype);
         }
       }
     }
@@ -188,7 +190,7 @@ Map Evaluator::run_stage(size_t index, const Map& in, Plane out_plane) const {
 }
 
 /// The module's input as [N][H][W][C], normalised or gated.
-Map load_input(const ModuleSpec& spec, const ModuleWeights& weights, const ModuleInputs& inputs, const Evaluator& evaluator) {
+Map load_input(const ModuleSpec& spec, const ModuleInputs& inputs, const Evaluator& evaluator) {
   const int channels = spec.stages[0].in_channels;
   Map map(inputs.batch, Plane{spec.height, spec.width}, channels);
   const bool normalised = spec.input == InputTransform::nchw_f32 || spec.input == InputTransform::nhwc_u8;
@@ -206,8 +208,8 @@ Map load_input(const ModuleSpec& spec, const ModuleWeights& weights, const Modul
           map.value[at] = static_cast<float>(value);
           if (normalised) {
             const auto channel = static_cast<size_t>(c);
-            const double scale = weights.scale.empty() ? 1.0 : weights.scale[channel],
-                         shift = weights.shift.empty() ? 0.0 : weights.shift[channel];
+            const double scale = inputs.scale.empty() ? 1.0 : inputs.scale[channel],
+                         shift = inputs.shift.empty() ? 0.0 : inputs.shift[channel];
             evaluator.store(map, at, value * scale + shift, 2.0 * kUnit32 * (std::abs(value * scale) + std::abs(shift)));
           }
           if (spec.gate) {
@@ -258,7 +260,7 @@ ModuleResult reference(const ModuleSpec& spec, const ModuleWeights& weights, con
   evaluator.residual = spec.residual_is_input ? &inputs.input : &inputs.residual;
   const std::vector<Plane> planes = planes_of(spec);
   const bool sums = spec.input == InputTransform::sums;
-  Map map = sums ? load_sums(spec, inputs, evaluator) : load_input(spec, weights, inputs, evaluator);
+  Map map = sums ? load_sums(spec, inputs, evaluator) : load_input(spec, inputs, evaluator);
   for (size_t i = sums ? 1 : 0; i < spec.stages.size(); ++i) map = evaluator.run_stage(i, map, planes[i + 1]);
   ModuleResult result;
   if (spec.pool != geometry::Pool::none) sum_planes(map, result);

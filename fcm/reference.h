@@ -10,10 +10,12 @@
 namespace fcm {
 
 /// Operands without pad lanes: `input` as the spec's transform lies in memory ([N][H][W][C], or [N][C][H][W] for nchw_f32, or
-/// [N][tiles][C] sums), bytes as their values; `residual` [N][Ho][Wo][F]; `gate` [N][C].
+/// [N][tiles][C] sums), bytes as their values; `residual` [N][Ho][Wo][F]; `gate` [N][C]. `scale` and `shift` of the user's tensor, a
+/// channel: x * scale + shift; empty: 1 and 0.
 struct ModuleInputs {
   int batch = 1;
   std::vector<float> input, residual, gate;
+  std::vector<float> scale, shift;
 };
 
 struct ModuleResult {

@@ -276,6 +276,13 @@ int output_channels(const ModuleSpec& spec) {
 DType dtype_of(const ModuleSpec& spec) {
   return spec.stages.empty() ? DType::f32 : spec.stages.front().dtype;
 }
+DType output_dtype(const ModuleSpec& spec) {
+  return spec.stages.empty() ? DType::f32 : spec.stages.back().dtype;
+}
+int output_pitch(const ModuleSpec& spec) {
+  const int vector = static_cast<int>(16 / dtype_size(output_dtype(spec)));
+  return output_dtype(spec) == dtype_of(spec) ? geometry::round_up(output_channels(spec), vector) : output_channels(spec);
+}
 
 std::string to_string(const ModuleSpec& spec) {
   constexpr std::array<std::string_view, 4> inputs = {"nhwc", "nchw_f32", "nhwc_u8", "sums"};

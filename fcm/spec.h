@@ -30,7 +30,7 @@ struct StageSpec {
   int multiplier = 1;  ///< dw: output channels an input channel
   int in_channels = 1;
   int out_channels = 1;
-  DType dtype = DType::f32;  ///< of the edge that leaves this stage, after the activation
+  DType dtype = DType::f32;  ///< of the edge that leaves this stage, after the activation; weights have that of the first stage
   Unary activation;
 
   friend bool operator==(const StageSpec&, const StageSpec&) = default;
@@ -91,8 +91,12 @@ std::vector<Plane> planes_of(const ModuleSpec& spec);
 /// Plane and channels of the module's output.
 Plane output_plane(const ModuleSpec& spec);
 int output_channels(const ModuleSpec& spec);
-/// The dtype that all stages share; that of the first when they differ.
+/// The dtype that the module computes in: that of the first stage.
 DType dtype_of(const ModuleSpec& spec);
+/// The dtype of the output: that of the last stage. It is dtype_of, but for a pool_fc module, which may keep its FP32 sums.
+DType output_dtype(const ModuleSpec& spec);
+/// Elements from one output pixel to the next: channels padded to 16-byte vectors, or as they are where FP32 sums of a 16-bit module leave.
+int output_pitch(const ModuleSpec& spec);
 
 /// "nhwc 14x14 pw/64-384/f16/clip(0,6) dw3x3s1x1p1.1.1.1/384-384/f16/clip(0,6) pw/384-64/f16/identity residual=after from=input".
 std::string to_string(const ModuleSpec& spec);

@@ -99,7 +99,7 @@ Traffic head_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t ima
   Traffic t;
   (s.sums ? t.sums : t.input) = plane * static_cast<double>(images) * rows;
   t.weights = static_cast<double>(g.blob_bytes) * groups;
-  t.output = static_cast<double>(images) * g.out_pitch * g.el;
+  t.output = static_cast<double>(images) * g.out_pitch * (s.wide_out ? 4 : g.el);
   return t;
 }
 

@@ -173,7 +173,8 @@ struct PlanBackend {
 int64_t channel_pitch(int64_t channels, DType dtype);
 
 /// Every node its own step. Float values take the compute dtype; rank-4 ones connected to a convolution or pooling lie in NHWC, all
-/// else in rows. Conversions stand only where the order changes and at the borders: graph inputs are read by conversions alone, and
+/// else in rows. Conversions stand only where the order changes and at the borders: graph inputs are read by conversions and by first
+/// convolutions in modules alone, and
 /// graph outputs are written by a conversion unless the step that makes them can store them in rows of the model's dtype itself.
 /// A Reshape that moves no byte is an alias. `graph` is normalised, with every shape known.
 /// `overrides`: which nodes compute in FP32 (what they say of fusion does not matter here).

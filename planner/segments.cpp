@@ -132,6 +132,12 @@ std::string SegmentFinder::check_private(ValueId v) const {
   return {};
 }
 
+// An output of the model that a 16-bit module computes and FP32 callers read: it leaves with the precision of its sums.
+bool SegmentFinder::wide_output(ValueId v) const {
+  return options_.dtype != DType::f32 && graph_.value(v).dtype == DType::f32 && graph_.is_output(v) &&
+         uses_.consumers[static_cast<size_t>(v)].empty();
+}
+
 std::string SegmentFinder::make_conv_stage(const Node& conv_node, const Conv& conv, StageSpec& stage) const {
   for (const ValueId v : {conv_node.input(0), conv_node.outputs[0]}) {
     if (std::string why = check_map(v); !why.empty()) return why;
@@ -172,12 +178,12 @@ std::string SegmentFinder::make_gemm_stage(const Node& gemm_node, const Gemm& ge
   const int64_t rows = gemm.trans_b ? dims[0] : dims[1], depth = gemm.trans_b ? dims[1] : dims[0];
   if (b != kNoValue && graph_.value(b).constant->count() != rows) return "a bias that is not one number an output";
   const auto vector = static_cast<int64_t>(16 / dtype_size(options_.dtype));
-  if (rows % vector != 0) return fmt::format("{} outputs do not fill 16-byte vectors", rows);
+  stage.dtype = wide_output(gemm_node.outputs[0]) ? DType::f32 : options_.dtype;
+  if (stage.dtype == options_.dtype && rows % vector != 0) return fmt::format("{} outputs do not fill 16-byte vectors", rows);
   stage.op = StageOp::pw;
   stage.in_channels = static_cast<int>(depth);
   stage.out_channels = static_cast<int>(rows);
   stage.activation = gemm.activation;
-  stage.dtype = options_.dtype;
   return {};
 }
 
@@ -192,6 +198,13 @@ std::string SegmentFinder::check(const ModulePart& part) const {
   return refusal(part.spec, options_.target);
 }
 
+// A first convolution can read the user's floats itself: no conversion, no padded copy.
+bool SegmentFinder::reads_user_tensor(const ModulePart& part) const {
+  const auto& inputs = graph_.inputs;
+  return part.spec.stages[0].op == StageOp::conv && part.spec.stages[0].in_channels <= 4 && graph_.value(part.input).dtype == DType::f32 &&
+         std::count(inputs.begin(), inputs.end(), part.input) == 1;
+}
+
 // The last node's sum becomes the epilogue of the module; one in the middle cannot be fused over.
 std::string SegmentFinder::add_residual(Nodes nodes, ModulePart& part) const {
   for (const NodeId n : nodes.first(nodes.size() - 1)) {
@@ -202,6 +215,7 @@ std::string SegmentFinder::add_residual(Nodes nodes, ModulePart& part) const {
   if (r == kNoValue) return {};
   if (std::string why = check_map(r); !why.empty()) return why;
   part.residual = r;
+  part.spec.input = InputTransform::nhwc;  // what reads the user's tensor has one operand
   const bool after = std::get<Conv>(last.op).residual_after_activation;
   part.spec.residual = after ? geometry::Residual::after_activation : geometry::Residual::before_activation;
   part.spec.residual_is_input = r == part.input;
@@ -224,6 +238,7 @@ std::string SegmentFinder::make_run(Nodes nodes, ModulePart& part) const {
   part.output = node(nodes.back()).outputs[0];
   part.spec.height = extent(graph_.value(part.input), 2);
   part.spec.width = extent(graph_.value(part.input), 3);
+  if (reads_user_tensor(part)) part.spec.input = InputTransform::nchw_f32;
   if (kind_of(part.spec) == ModuleKind::unknown) return "no module has these stages";
   if (std::string why = add_residual(nodes, part); !why.empty()) return why;
   if (std::string why = check(part); !why.empty()) return why;
@@ -273,6 +288,7 @@ std::string SegmentFinder::make_pooled(Nodes run, Nodes head, Segment& segment) 
   if (std::string why = make_run(run, body); !why.empty()) return why;
   if (std::string why = make_head(head, tail); !why.empty()) return why;
   body.spec.pool = geometry::Pool::only;
+  body.spec.input = InputTransform::nhwc;  // what reads the user's tensor has one output
   if (std::string why = check(body); !why.empty()) return why;
   body.output = kNoValue;
   tail.input = kNoValue;
@@ -288,6 +304,7 @@ std::string SegmentFinder::make_gated(Nodes run, Nodes tail, Segment& segment) c
   ModulePart body, gate, last;
   if (std::string why = make_run(run, body); !why.empty()) return why;
   body.spec.pool = geometry::Pool::also;
+  body.spec.input = InputTransform::nhwc;
   if (std::string why = check(body); !why.empty()) return why;
   const Nodes squeeze = tail.first(3);
   if (std::string why = make_head(squeeze, gate); !why.empty()) return why;

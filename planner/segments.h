@@ -62,6 +62,8 @@ class SegmentFinder {
   std::string check_map(ValueId v) const;
   std::string check_private(ValueId v) const;
   std::string make_stage(NodeId id, StageSpec& stage) const;
+  bool wide_output(ValueId v) const;
+  bool reads_user_tensor(const ModulePart& part) const;
   std::string make_conv_stage(const Node& conv_node, const Conv& conv, StageSpec& stage) const;
   std::string make_gemm_stage(const Node& gemm_node, const Gemm& gemm, StageSpec& stage) const;
   std::string make_run(Nodes nodes, ModulePart& part) const;

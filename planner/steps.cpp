@@ -84,6 +84,7 @@ class StepPlanner {
   BufferId result_buffer(const Node& node, OrderNeed need, ValueId v, DType compute);
   Layout in_dtype(Layout layout, ValueId v, DType compute) const;
   BufferId output_buffer(ValueId v);
+  BufferId input_buffer(ValueId v) const;
   void add_convert(BufferId from, BufferId to);
   void add_step(PlanStep step);
   bool is_input(BufferId b) const { return static_cast<size_t>(b) < variant_.inputs.size(); }
@@ -285,12 +286,22 @@ BufferId StepPlanner::scratch(const std::string& name, Shape shape, const Layout
   return id;
 }
 
-// Where a module writes its map: the value in NHWC, a fully connected layer's rows, or a gate between two modules of a segment.
+// Where a module writes its map: the value in NHWC, a fully connected layer's rows (those of an output itself where the module stores the
+// model's dtype), or a gate between two modules of a segment.
 BufferId StepPlanner::module_output(const Group& group, const ModulePart& part) {
   const int channels = output_channels(part.spec);
   const Layout nhwc{Order::nhwc, compute_, channel_pitch(channels, compute_)};
   if (part.output != kNoValue) {
     const bool rows = graph_.value(part.output).shape->size() != 4;
+    if (output_dtype(part.spec) != compute_ && !(rows && border_layout(part.output).dtype == output_dtype(part.spec)))
+      throw Error(ErrorCode::internal, fmt::format("{}: %{} leaves its module in {}", graph_.name, graph_.value(part.output).name,
+                                                   dtype_name(output_dtype(part.spec))));
+    if (rows && graph_.is_output(part.output) && border_layout(part.output).dtype == output_dtype(part.spec) &&
+        uses_.consumers[static_cast<size_t>(part.output)].empty()) {
+      const BufferId b = add_buffer(part.output, border_layout(part.output), "output ");
+      output_of_.emplace_back(part.output, b);
+      return b;
+    }
     return add_buffer(part.output, rows ? Layout{Order::rows, compute_, 0} : nhwc);
   }
   if (part.spec.pool == geometry::Pool::only) return kNoBuffer;
@@ -307,7 +318,11 @@ void StepPlanner::add_modules(const Group& group) {
   const std::string& name = graph_.nodes[static_cast<size_t>(group.nodes.back())].origin.name;
   for (size_t i = 0; i < group.segment.parts.size(); ++i) {
     const ModulePart& part = group.segment.parts[i];
-    const auto read = [&](ValueId v) { return v == kNoValue ? kNoBuffer : acquire(v, natural_layout(v, Order::nhwc)); };
+    const auto read = [&](ValueId v) {
+      if (v == kNoValue) return kNoBuffer;
+      if (v == part.input && part.spec.input == InputTransform::nchw_f32) return input_buffer(v);
+      return acquire(v, natural_layout(v, Order::nhwc));
+    };
     PlanStep step;
     step.kind = PlanStep::Kind::module;
     step.name = name;
@@ -327,6 +342,13 @@ void StepPlanner::add_modules(const Group& group) {
     step.outputs = {out.map, out.sums};
     add_step(std::move(step));
   }
+}
+
+// The caller's tensor, for a module that reads it as it is.
+BufferId StepPlanner::input_buffer(ValueId v) const {
+  const auto at = std::find(graph_.inputs.begin(), graph_.inputs.end(), v);
+  if (at == graph_.inputs.end()) throw Error(ErrorCode::internal, fmt::format("{}: %{} is no input", graph_.name, graph_.value(v).name));
+  return variant_.inputs[static_cast<size_t>(at - graph_.inputs.begin())];
 }
 
 // The border buffer of a graph output: written by its step already, or by a conversion from what there is.

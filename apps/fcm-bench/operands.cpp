@@ -68,10 +68,10 @@ Operands::Operands(const ModuleSpec& spec, int64_t batch, uint64_t seed) {
   }
   const Plane out = output_plane(spec);
   const size_t out_pixels = static_cast<size_t>(batch) * static_cast<size_t>(out.height) * static_cast<size_t>(out.width);
-  const int out_pitch = padded(output_channels(spec), dtype);
+  const int out_pitch = output_pitch(spec);
   if (spec.residual != geometry::Residual::none && !spec.residual_is_input)
     residual = upload(padded_map(random, out_pixels, output_channels(spec), out_pitch), dtype);
-  output = DeviceBuffer(out_pixels * static_cast<size_t>(out_pitch) * dtype_size(dtype));
+  output = DeviceBuffer(out_pixels * static_cast<size_t>(out_pitch) * dtype_size(output_dtype(spec)));
 }
 
 DeviceBuffer upload(const std::vector<float>& values, DType dtype) {

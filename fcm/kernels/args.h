@@ -11,6 +11,8 @@ struct ModuleArgs {
   void* output = nullptr;          ///< [N][H][W][pitch]
   float* pool = nullptr;           ///< [N][tiles][round_up(channels, 4)] sums over a tile's pixels
   int batch = 1;
+  float scale[4] = {1, 1, 1, 1};  ///< of the user's tensor, a channel: x * scale + shift before a first convolution
+  float shift[4] = {0, 0, 0, 0};
   unsigned jitter = 0;  ///< seed of the random spins (kernels emitted with jitter only)
 };
 

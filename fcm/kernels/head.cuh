@@ -85,7 +85,7 @@ struct Head {
   }
 
   FCM_DEVICE void store(long long index, float x) {
-    if constexpr (M == Math::f16 || M == Math::bf16) {
+    if constexpr (kIs16<M> && !S.wide_out) {
       static_cast<u16*>(args.output)[index] = static_cast<u16>(pack2<M>(x, 0.0f) & 0xffffu);
     } else {
       static_cast<float*>(args.output)[index] = x;

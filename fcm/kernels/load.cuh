@@ -141,7 +141,6 @@ FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned cha
   constexpr Shape S = Of<Cfg>::S;
   constexpr Window w = S.conv_window;
   constexpr bool normalise = S.input != InputFormat::nhwc;
-  const float* norm = static_cast<const float*>(args.weights);
   const int y0 = s.y * w.sh - w.top, x0 = s.x * w.sw - w.left;
 #pragma unroll
   for (int first = 0; first < depth; first += Vector<S.math>::kCount) {
@@ -153,7 +152,7 @@ FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned cha
       float value = 0.0f;
       if (ky < w.kh && s.inside && y >= 0 && y < S.in_h && x >= 0 && x < S.in_w) {
         value = input_element<Cfg>(args.input, s.image, y, x, c);
-        if constexpr (normalise) value = value * norm[c] + norm[4 + c];
+        if constexpr (normalise) value = value * args.scale[c] + args.shift[c];
       }
       v.v[i] = value;
     }

@@ -160,21 +160,23 @@ std::unique_ptr<Step> make_step(const Graph& graph, const Node& node, std::span<
 /// Layout and dtype conversion of one value (one input, one output of equal shape).
 std::unique_ptr<Step> make_convert(const DeviceTensor& input, const DeviceTensor& output, StepBuild& build);
 
-/// A conversion whose far side is a caller's buffer. It is one kernel launch, so that a captured graph can be pointed at other
-/// buffers: take `node_params`, then cudaGraphExecKernelNodeSetParams.
+/// A step whose far side is a caller's buffer: a conversion, or a module that reads it itself. It is one kernel launch, so that a captured
+/// graph can be pointed at other buffers: take `node_params`, then cudaGraphExecKernelNodeSetParams.
 class Border {
  public:
   struct Args {
     int64_t batch = 1;
     const void* source = nullptr;
     void* target = nullptr;
-    float mean[4] = {0, 0, 0, 0};  ///< image inputs only: y = (x - mean[c]) / std[c]
+    const void* weights = nullptr;  ///< base of the uploaded WeightStore
+    float mean[4] = {0, 0, 0, 0};   ///< image inputs only: y = (x - mean[c]) / std[c]
     float std[4] = {1, 1, 1, 1};
   };
   /// Argument values of a launch; outlives the use of the cudaKernelNodeParams that point into it.
   struct Launch {
     Args values;
     float transform[8] = {};
+    alignas(16) std::byte block[128] = {};  ///< an argument struct of the kernel's own
     void* pointers[4] = {};
   };
 

@@ -190,11 +190,12 @@ void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int
 }
 
 // A border between our own copy of the caller's buffer and the arena.
-Border::Args CudaContext::own_border(int64_t batch, const Call& call) {
+Border::Args CudaContext::own_border(int64_t batch, const Call& call) const {
   Border::Args args;
   args.batch = batch;
   args.source = call.inputs[0];
   args.target = call.outputs[0];
+  args.weights = engine_->weights();
   return args;
 }
 
@@ -455,7 +456,8 @@ std::vector<double> CudaContext::step_times(int64_t batch) {
     enqueue_all(batch, calls);  // libraries load and initialise what they need
     synchronize(stream_->get());
     for (size_t i = 0; i < times.size(); ++i) {
-      if (!engine_->steps(batch)[i].border) times[i] = time_in_graph(i, batch, calls[i]);
+      const CudaStep& s = engine_->steps(batch)[i];
+      if (s.module || s.step) times[i] = time_in_graph(i, batch, calls[i]);
     }
   });
   return times;

@@ -64,7 +64,7 @@ class CudaContext final : public Context {
   void guarded(Body&& body);
   void prepare_graph(int64_t batch);
   std::vector<Call> make_calls(int64_t batch) const;
-  static ops::cuda::Border::Args own_border(int64_t batch, const Call& call);
+  ops::cuda::Border::Args own_border(int64_t batch, const Call& call) const;
   void enqueue_all(int64_t batch, const std::vector<Call>& calls);
   /// `programmatic`: a module that follows a module may start before that has ended.
   void enqueue_step(size_t step, int64_t batch, const Call& call, int choice, bool programmatic);

@@ -56,15 +56,33 @@ CudaStep build_node(const Graph& graph, const PlanVariant& variant, const PlanSt
   return built;
 }
 
+int position(const std::vector<BufferId>& list, BufferId b) {
+  if (std::count(list.begin(), list.end(), b) != 1) return -1;
+  return static_cast<int>(std::find(list.begin(), list.end(), b) - list.begin());
+}
+
+// A module; one that reads the user's tensor is a border, with a twin for bytes where the port takes images.
+CudaStep build_module(const Graph& graph, const PlanVariant& variant, const std::vector<Port>& ports, const PlanStep& step,
+                      StepBuild& build, ModuleSet& modules) {
+  CudaStep built;
+  built.module = std::make_shared<const ModuleStep>(graph, step, build.weights, modules);
+  if (step.module->spec.input != InputTransform::nchw_f32) return built;
+  built.input_port = position(variant.inputs, step.inputs[0]);
+  if (built.input_port < 0) throw Error(ErrorCode::internal, fmt::format("{}: module of \"{}\" reads no input", graph.name, step.name));
+  built.border = std::make_unique<ModuleBorder>(built.module);
+  const Port& port = ports[static_cast<size_t>(built.input_port)];
+  if (!is_image(port) || channels_last(port)) return built;
+  PlanStep twin = step;
+  twin.module->spec.input = InputTransform::nhwc_u8;
+  built.image = std::make_unique<ModuleBorder>(std::make_shared<const ModuleStep>(graph, twin, build.weights, modules));
+  return built;
+}
+
 // A conversion from an input port or to an output port is a border; one between two of our buffers a plain step. A buffer that
 // serves several output ports is filled once and copied from there.
 CudaStep build_convert(const PlanVariant& variant, const std::vector<Port>& ports, const PlanStep& step, StepBuild& build) {
   const BufferId from = step.inputs[0];
   const BufferId to = step.outputs[0];
-  const auto position = [](const std::vector<BufferId>& list, BufferId b) {
-    if (std::count(list.begin(), list.end(), b) != 1) return -1;
-    return static_cast<int>(std::find(list.begin(), list.end(), b) - list.begin());
-  };
   CudaStep built;
   built.input_port = position(variant.inputs, from);
   built.output_port = position(variant.outputs, to);
@@ -111,7 +129,7 @@ std::vector<CudaStep> build_steps(const Graph& graph, const PlanVariant& variant
         break;
       case PlanStep::Kind::module:
         if (modules == nullptr) throw Error(ErrorCode::internal, graph.name + ": a plan with modules needs a set of them");
-        steps.emplace_back().module = std::make_unique<ModuleStep>(graph, step, build.weights, *modules);
+        steps.push_back(build_module(graph, variant, ports, step, build, *modules));
         break;
     }
   }

@@ -13,10 +13,11 @@ namespace fcm {
 /// The rules of the CUDA operators, for plans that run on `device`.
 PlanBackend cuda_backend(const DeviceInfo& device);
 
-/// One step of the plan as it runs: an operator, a fused module, or a border that reads or writes a caller's buffer; the others are null.
+/// One step of the plan as it runs: an operator, a fused module, or a border that reads or writes a caller's buffer; the others are null,
+/// but a module that reads a caller's buffer is a border too.
 struct CudaStep {
   std::unique_ptr<ops::cuda::Step> step;
-  std::unique_ptr<ModuleStep> module;
+  std::shared_ptr<const ModuleStep> module;
   std::unique_ptr<ops::cuda::Border> border;
   std::unique_ptr<ops::cuda::Border> image;  ///< the border's twin for nhwc_u8; null where the port is no image
   int input_port = -1;                       ///< the port that the border reads; -1: a buffer of ours

@@ -49,9 +49,7 @@ ModuleStep::ModuleStep(const Graph& graph, const PlanStep& step, ops::cuda::Weig
   seed_ = static_cast<unsigned>(kernel_ * 2654435761u + 1);
 }
 
-void ModuleStep::enqueue(const ops::cuda::StepArgs& args, bool programmatic) const {
-  const int64_t images = module_.images.at(args.batch);
-  if (images == 0) return;
+ModuleArgs ModuleStep::arguments(const ops::cuda::StepArgs& args) const {
   ModuleArgs a;
   a.input = args.inputs[0];
   a.residual = args.inputs[1];
@@ -59,15 +57,56 @@ void ModuleStep::enqueue(const ops::cuda::StepArgs& args, bool programmatic) con
   a.weights = static_cast<const std::byte*>(args.weights) + weights_at_;
   a.output = args.outputs[0];
   a.pool = static_cast<float*>(args.outputs[1]);
-  a.batch = static_cast<int>(images);
+  a.batch = static_cast<int>(module_.images.at(args.batch));
   a.jitter = modules_.jitter() ? seed_ : 0;
-  modules_.kernel(kernel_).launch(a, args.stream, programmatic);
+  return a;
+}
+
+void ModuleStep::enqueue(const ops::cuda::StepArgs& args, bool programmatic) const {
+  const ModuleArgs a = arguments(args);
+  if (a.batch > 0) kernel().launch(a, args.stream, programmatic);
 }
 
 std::string ModuleStep::describe() const {
   const LaunchPlan& l = modules_.launch(kernel_);
   return fmt::format("{}, {} threads, {} bytes shared{}", l.kernel, l.threads, l.shared_bytes,
                      l.cluster > 1 ? fmt::format(", clusters of {}", l.cluster) : std::string());
+}
+
+ModuleArgs ModuleBorder::arguments(const Args& args) const {
+  const void* const inputs[3] = {args.source, nullptr, nullptr};
+  void* const outputs[2] = {args.target, nullptr};
+  ops::cuda::StepArgs step;
+  step.batch = args.batch;
+  step.inputs = inputs;
+  step.outputs = outputs;
+  step.weights = args.weights;
+  ModuleArgs a = module_->arguments(step);
+  for (int c = 0; c < 4; ++c) {
+    a.scale[c] = 1.0f / args.std[c];
+    a.shift[c] = -args.mean[c] / args.std[c];
+  }
+  return a;
+}
+
+void ModuleBorder::enqueue(cudaStream_t stream, const Args& args) const {
+  const ModuleArgs a = arguments(args);
+  if (a.batch > 0) module_->kernel().launch(a, stream, false);
+}
+
+cudaKernelNodeParams ModuleBorder::node_params(const Args& args, Launch& launch) const {
+  static_assert(sizeof(ModuleArgs) <= sizeof launch.block);
+  const ModuleArgs a = arguments(args);
+  std::memcpy(launch.block, &a, sizeof a);
+  launch.pointers[0] = launch.block;
+  const ModuleKernel& kernel = module_->kernel();
+  cudaKernelNodeParams params{};
+  params.func = kernel.handle();
+  params.gridDim = dim3(static_cast<unsigned>(kernel.grid(a.batch)));
+  params.blockDim = dim3(static_cast<unsigned>(kernel.plan().threads));
+  params.sharedMemBytes = static_cast<unsigned>(kernel.plan().shared_bytes);
+  params.kernelParams = launch.pointers;
+  return params;
 }
 
 }  // namespace fcm

@@ -51,6 +51,9 @@ class ModuleStep {
   /// Inputs: map (or sums), residual, gate; outputs: map, sums; null where the module has none. `programmatic`: the kernel ahead in the
   /// stream is a module too, and this one may start before that has ended: every block waits before it reads or writes activations.
   void enqueue(const ops::cuda::StepArgs& args, bool programmatic) const;
+  /// The arguments of a launch; its batch is 0 where there is nothing to do.
+  ModuleArgs arguments(const ops::cuda::StepArgs& args) const;
+  const ModuleKernel& kernel() const { return modules_.kernel(kernel_); }
   std::string describe() const;
 
  private:
@@ -59,6 +62,19 @@ class ModuleStep {
   size_t kernel_;
   size_t weights_at_;
   unsigned seed_;
+};
+
+/// A module that reads a caller's tensor itself: the first convolution, on NCHW floats or NHWC bytes.
+class ModuleBorder final : public ops::cuda::Border {
+ public:
+  explicit ModuleBorder(std::shared_ptr<const ModuleStep> module) : module_(std::move(module)) {}
+  void enqueue(cudaStream_t stream, const Args& args) const override;
+  cudaKernelNodeParams node_params(const Args& args, Launch& launch) const override;
+  std::string describe() const override { return module_->describe(); }
+
+ private:
+  ModuleArgs arguments(const Args& args) const;
+  std::shared_ptr<const ModuleStep> module_;
 };
 
 }  // namespace fcm

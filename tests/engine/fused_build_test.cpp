@@ -48,7 +48,8 @@ TEST(FusedBuild, EveryStepOfThePlansCanBeBuilt) {
       for (size_t v = 0; v < built.steps.size(); ++v) {
         ASSERT_EQ(built.steps[v].size(), built.plan.variants[v].steps.size());
         for (const CudaStep& s : built.steps[v]) {
-          EXPECT_EQ((s.step ? 1 : 0) + (s.module ? 1 : 0) + (s.border ? 1 : 0), 1);
+          EXPECT_EQ((s.step ? 1 : 0) + (s.module || s.border ? 1 : 0), 1);
+          EXPECT_EQ(s.border != nullptr, s.input_port >= 0 || s.output_port >= 0);
           if (s.module) {
             EXPECT_FALSE(s.module->describe().empty());
           }

@@ -153,7 +153,8 @@ ModuleSpec random_spec(Random& random) {
                   output_extent(plane.width, s.kernel_w, s.stride_w, s.dilation_w, s.pad_left, s.pad_right)};
     spec.stages.push_back(s);
   }
-  if (pattern == "pdp" && between(random, 0, 1) == 0) {  // an inverted residual with its add
+  if (pattern == "op" && between(random, 0, 1) == 0) spec.stages.back().dtype = DType::f32;  // logits
+  if (pattern == "pdp" && between(random, 0, 1) == 0) {                                      // an inverted residual with its add
     StageSpec& d = spec.stages[1];
     d.stride_h = d.stride_w = 1;
     d.pad_bottom = (d.kernel_h - 1) * d.dilation_h - d.pad_top;
@@ -229,8 +230,8 @@ Operands make_operands(const Case& c) {
   if (c.spec.input == InputTransform::nhwc_u8 || c.spec.input == InputTransform::nchw_f32) {
     const float range = c.spec.input == InputTransform::nhwc_u8 ? 255.0f : 1.0f;
     for (size_t i = 0; i < channels; ++i) {
-      o.weights.scale.push_back((2.0f + static_cast<float>(i)) / range);
-      o.weights.shift.push_back(-0.5f * static_cast<float>(i));
+      o.inputs.scale.push_back((2.0f + static_cast<float>(i)) / range);
+      o.inputs.shift.push_back(-0.5f * static_cast<float>(i));
     }
   }
   o.inputs.batch = c.batch;

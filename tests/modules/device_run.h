@@ -37,6 +37,7 @@ struct DeviceCase {
   ModuleArgs args(int batch) const;
 
   std::unique_ptr<GuardedBuffer> weights, input, residual, gate, output, pool;
+  std::vector<float> scale, shift;
 };
 
 /// Launches once and compares; an empty text when everything holds, else what differs.

@@ -64,6 +64,8 @@ TEST(Legality, AcceptsAndRefusesWithAReason) {
   EXPECT_NE(why("nhwc 14x14 pw/8-8/f16/relu tf32"), "");
   EXPECT_NE(why("nhwc 14x14 pw/8-16/f16/relu pw/8-8/f16/relu").find("chain"), std::string::npos);
   EXPECT_NE(why("nhwc 14x14 pw/8-16/f16/relu pw/16-8/f32/relu").find("dtype"), std::string::npos);
+  EXPECT_EQ(why("nhwc 7x7 pool/64-64/f16/identity pw/64-10/f32/identity"), "");
+  EXPECT_NE(why("nhwc 7x7 pool/64-64/f16/identity pw/64-10/bf16/identity").find("dtype"), std::string::npos);
   EXPECT_NE(why("nhwc 14x14 dw3x3s1x1p0.0.0.0m3/8-24/f16/relu").find("multiplier"), std::string::npos);
   EXPECT_NE(why("nhwc 2x2 dw3x3s1x1p0.0.0.0/8-8/f16/relu").find("empty"), std::string::npos);
   EXPECT_NE(why("nhwc 14x14 pw/8-16/f16/relu residual=after from=input").find("shape"), std::string::npos);

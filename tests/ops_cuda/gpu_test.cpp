@@ -239,7 +239,7 @@ TEST(OpsCudaBorder, ReadsImagesAndUnalignedTensors) {
     std::vector<std::byte> photo(static_cast<size_t>(n * 5 * 7 * 3));
     for (size_t i = 0; i < photo.size(); ++i) photo[i] = static_cast<std::byte>(i * 37 % 256);
     copy_async(caller.bytes() + 1, photo.data(), photo.size(), cudaMemcpyHostToDevice, stream);
-    Border::Args args{n, caller.bytes() + 1, inside.data(), {127, 100, 90, 0}, {128, 64, 32, 1}};
+    Border::Args args{n, caller.bytes() + 1, inside.data(), nullptr, {127, 100, 90, 0}, {128, 64, 32, 1}};
     pixels->enqueue(stream, args);
     Tensor expected(DType::f32, dims);
     for (int64_t i = 0; i < expected.count(); ++i) {
