@@ -63,6 +63,31 @@ TEST(Context, ProbabilitiesSumToOneAndBatchesEqualSingles) {
   }
 }
 
+TEST(Context, ATraceMeetsEveryStepAndAnswersAsARunDoes) {
+  const api::Options options = cpu_options();
+  const api::Engine engine(load(small_classifier(), options), options);
+  api::Context context(engine, 2);
+  const std::vector<float> input = ramp(2 * 32, 0.21f);
+  std::vector<float> output(6, NAN);
+  const fcm_input in = api::host_input(input.data(), input.size() * 4);
+  const fcm_output out = api::host_output(output.data(), output.size() * 4);
+  std::vector<std::string> steps;
+  const auto before = [](void* user, const fcm_step* step) {
+    auto& list = *static_cast<std::vector<std::string>*>(user);
+    list.push_back(step == nullptr ? "end" : fmt::format("{}/{} {}", step->index, step->count, step->kind));
+    if (step == nullptr) return;
+    EXPECT_GT(step->bytes, 0);
+    EXPECT_EQ(step->predicted_us, 0) << "the CPU has no cost model";
+  };
+  api::check(fcm_context_trace(context.get(), 2, &in, 1, &out, 1, before, &steps));
+  ASSERT_GE(steps.size(), 3u);
+  EXPECT_EQ(steps.front(), fmt::format("0/{} Conv", steps.size() - 1));
+  EXPECT_EQ(steps.back(), "end");
+  EXPECT_EQ(output, run(context, 2, input));
+  expect_status(fcm_context_trace(context.get(), 2, &in, 1, &out, 1, nullptr, nullptr), FCM_STATUS_INVALID_ARGUMENT, "callback");
+  expect_status(fcm_context_trace(context.get(), 3, &in, 1, &out, 1, before, &steps), FCM_STATUS_INVALID_ARGUMENT, "batch 3");
+}
+
 TEST(Context, OutlivesModelAndEngine) {
   const api::Options options = cpu_options();
   auto model = std::make_unique<api::Model>(load(small_classifier(), options));

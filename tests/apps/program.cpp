@@ -33,18 +33,18 @@ void restrict_child(const RunOptions& options) {
   }
 }
 
-[[noreturn]] void execute(const std::vector<std::string>& arguments, const RunOptions& options) {
+[[noreturn]] void execute(const std::string& program, const std::vector<std::string>& arguments, const RunOptions& options) {
   restrict_child(options);
   for (const std::string& entry : options.environment) {
     const size_t equals = entry.find('=');
     ::setenv(entry.substr(0, equals).c_str(), entry.substr(equals + 1).c_str(), 1);
   }
-  std::vector<std::string> copies = {FCM_INFER};
+  std::vector<std::string> copies = {program};
   copies.insert(copies.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
   for (std::string& copy : copies) argv.push_back(copy.data());
   argv.push_back(nullptr);
-  ::execv(FCM_INFER, argv.data());
+  ::execv(program.c_str(), argv.data());
   ::_exit(127);
 }
 
@@ -81,10 +81,14 @@ void little_endian(std::string& bytes, uint32_t value, int size) {
 }  // namespace
 
 Outcome infer(const std::vector<std::string>& arguments, const RunOptions& options) {
+  return run(FCM_INFER, arguments, options);
+}
+
+Outcome run(const std::string& program, const std::vector<std::string>& arguments, const RunOptions& options) {
   if (options.terminal) {
     int terminal = -1;
     const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
-    if (child == 0) execute(arguments, options);
+    if (child == 0) execute(program, arguments, options);
     return collect(child, {terminal, -1});
   }
   std::array<int, 2> out = {};
@@ -95,7 +99,7 @@ Outcome infer(const std::vector<std::string>& arguments, const RunOptions& optio
     const int target = options.stdout_path.empty() ? out[1] : ::open(options.stdout_path.c_str(), O_WRONLY);
     ::dup2(target, 1);
     ::dup2(err[1], 2);
-    execute(arguments, options);
+    execute(program, arguments, options);
   }
   ::close(out[1]);
   ::close(err[1]);

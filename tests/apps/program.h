@@ -23,6 +23,8 @@ struct RunOptions {
   bool ordinary_rights = false;          ///< permissions of files count, for root too
 };
 
+/// Runs the program at this path.
+Outcome run(const std::string& program, const std::vector<std::string>& arguments, const RunOptions& options = {});
 /// Runs fcm-infer with these arguments.
 Outcome infer(const std::vector<std::string>& arguments, const RunOptions& options = {});
 

@@ -307,6 +307,53 @@ TEST_F(CudaEngineTest, DeviceBuffersAreOrderedWithTheCallersStream) {
   }
 }
 
+// Runs that nobody waits for, on two streams and the context's own in turn, share one arena: each must follow the one before.
+TEST_F(CudaEngineTest, RunsOnSeveralStreamsFollowEachOther) {
+  const auto engine = create(small_net(), on_gpu(Precision::f16));
+  const auto context = engine->create_context(2);
+  const size_t inputs = elements(engine->inputs()[0], 2), outputs = elements(engine->outputs()[0], 2);
+  const Stream streams[2];
+  std::vector<DeviceBuffer> x, y;
+  std::vector<std::vector<float>> expected;
+  for (uint32_t seed = 0; seed < 12; ++seed) {
+    const auto values = random_floats(inputs, seed);
+    expected.push_back(run_host(*context, *engine, 2, values));
+    x.emplace_back(inputs * sizeof(float));
+    y.emplace_back(outputs * sizeof(float));
+    copy_async(x.back().data(), values.data(), x.back().size(), cudaMemcpyHostToDevice, streams[0].get());
+    synchronize(streams[0].get());
+  }
+  for (size_t i = 0; i < x.size(); ++i) {
+    const InputBuffer in{x[i].data(), MemorySpace::device};
+    const OutputBuffer out{y[i].data(), MemorySpace::device};
+    context->run(2, std::span(&in, 1), std::span(&out, 1), i % 3 == 2 ? nullptr : streams[i % 3].get());
+  }
+  for (const Stream& stream : streams) synchronize(stream.get());
+  for (size_t i = 0; i < y.size(); ++i) {
+    std::vector<float> got(outputs);
+    copy_async(got.data(), y[i].data(), y[i].size(), cudaMemcpyDeviceToHost, streams[0].get());
+    synchronize(streams[0].get());
+    EXPECT_TRUE(same_bits(got, expected[i])) << i;
+  }
+}
+
+TEST_F(CudaEngineTest, ATracedRunAnswersAsARunDoesAndMeetsEveryStep) {
+  const auto engine = create(small_net(), on_gpu(Precision::f16));
+  const auto context = engine->create_context(2);
+  const auto x = random_floats(elements(engine->inputs()[0], 2), 21);
+  const auto expected = run_host(*context, *engine, 2, x);
+  std::vector<float> y(expected.size());
+  const InputBuffer in{x.data()};
+  const OutputBuffer out{y.data()};
+  std::vector<size_t> met;
+  context->trace(2, std::span(&in, 1), std::span(&out, 1), [&](size_t step) { met.push_back(step); });
+  EXPECT_TRUE(same_bits(y, expected));
+  const auto infos = engine->step_infos(2);
+  ASSERT_EQ(met.size(), infos.size() + 1);
+  for (size_t i = 0; i < met.size(); ++i) EXPECT_EQ(met[i], i);
+  for (const StepInfo& info : infos) EXPECT_GT(info.bytes, 0) << info.name;
+}
+
 TEST_F(CudaEngineTest, ImagesOfBytesFromHostAndDevice) {
   for (const Precision p : {Precision::f32, Precision::f16}) {
     const auto engine = create(small_net(), on_gpu(p));
