@@ -142,6 +142,12 @@ std::string energy_text(const Energy& e) {
   return text + fmt::format("; over {:.1f} s, {:.0f} images\n", e.busy.seconds, e.busy.images);
 }
 
+std::string rate_text(const ProfileRow& r) {
+  if (r.us <= 0) return "-";
+  const double gb_per_s = r.bytes / r.us / 1000;
+  return gb_per_s >= 10 ? fmt::format("{:.0f}", gb_per_s) : fmt::format("{:.2f}", gb_per_s);
+}
+
 std::string profile_text(const Profile& p) {
   if (!p.unavailable.empty()) return fmt::format("  profile                not available: {}\n", p.unavailable);
   apps::Table table({">", "step", "kind", ">us", ">kernels", ">bytes", ">GB/s", ">bound us", "by", ">predicted us"});
@@ -149,8 +155,7 @@ std::string profile_text(const Profile& p) {
     const ProfileRow& r = p.rows[i];
     const auto number = [](double value) { return value > 0 ? fmt::format("{:.2f}", value) : std::string("-"); };
     table.add({fmt::to_string(i), r.name, r.kind, fmt::format("{:.2f}", r.us), r.kernels > 0 ? fmt::to_string(r.kernels) : "",
-               apps::bytes_text(static_cast<size_t>(r.bytes)), r.us > 0 ? fmt::format("{:.0f}", r.bytes / r.us / 1000) : "-",
-               number(r.bound_us), r.bound_by, number(r.predicted_us)});
+               apps::bytes_text(static_cast<size_t>(r.bytes)), rate_text(r), number(r.bound_us), r.bound_by, number(r.predicted_us)});
   }
   std::string text = fmt::format("  profile, a pass of its own: {}\n{}  sum of the steps {:.1f} us", p.method, table.text(4), p.sum_us);
   if (p.replay_us) {

@@ -35,7 +35,7 @@ th:first-child,td:first-child{text-align:left;padding-left:0}th{font-weight:600;
 .track{position:relative;height:.85rem;background:var(--panel)}.bar{height:100%;background:var(--other)}.ours .bar{background:var(--ours)}.ours .name{font-weight:600}
 .tick{position:absolute;top:-.1rem;bottom:-.1rem;width:2px;background:var(--mark)}.predicted{background:var(--ink);opacity:.55}
 .key{display:inline-block;width:.8rem;height:.8rem;vertical-align:-.1rem;margin-right:.25rem;background:var(--other)}.key.ours{background:var(--ours)}.key.bound{width:2px;background:var(--mark)}.key.pred{width:2px;background:var(--ink);opacity:.55}
-svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font:12px system-ui,sans-serif}.warning{color:var(--warn)}
+svg{width:100%;height:7.5rem;display:block;border-bottom:1px solid var(--line)}.ends{display:flex;justify-content:space-between}.ends i{height:.8rem}.warning{color:var(--warn)}
 @media (max-width:34rem){body{font-size:15px;padding:.7rem}.row{grid-template-columns:1fr auto}.row .name{grid-column:1}.row .value{grid-column:2}.row .track{grid-column:1/3;grid-row:2}}
 @media print{:root{--ink:#000;--soft:#444;--line:#bbb;--ground:#fff;--panel:#eee;--ours:#0f766e;--other:#999;--mark:#b45309;--warn:#900}
 body{max-width:none;font-size:10pt;padding:0}h2{break-after:avoid}.row,.card,svg,tr{break-inside:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
@@ -160,7 +160,7 @@ std::string histogram(const json& spread, const char* title) {
   const double low = spread.at("min"), high = spread.at("p99");
   if (samples.size() < 10 || high <= low) return {};
   constexpr size_t kBins = 40;
-  constexpr double kWidth = 720, kHeight = 150, kBase = 125;
+  constexpr double kWidth = 720, kHeight = 120;
   std::vector<int> bins(kBins, 0);
   int beyond = 0;
   for (const double s : samples) {
@@ -171,19 +171,21 @@ std::string histogram(const json& spread, const char* title) {
     ++bins[std::min(kBins - 1, static_cast<size_t>((s - low) / (high - low) * kBins))];
   }
   const double tallest = *std::max_element(bins.begin(), bins.end());
-  std::string text = fmt::format("<h3>{}</h3>\n<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">", title, kWidth, kHeight, title);
+  std::string text = fmt::format("<h3>{}</h3>\n<svg viewBox=\"0 0 {} {}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}\">",
+                                 title, kWidth, kHeight, title);
   for (size_t b = 0; b < kBins; ++b) {
-    const double h = bins[b] / tallest * (kBase - 15);
+    const double h = bins[b] / tallest * (kHeight - 8);
     text += fmt::format("<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"var(--ours)\"/>",
-                        static_cast<double>(b) * kWidth / kBins + 1, kBase - h, kWidth / kBins - 2, h);
+                        static_cast<double>(b) * kWidth / kBins + 1, kHeight - h, kWidth / kBins - 2, h);
   }
   const double median = (spread.at("median").get<double>() - low) / (high - low) * kWidth;
-  text += fmt::format("<line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"5\" y2=\"{1}\" stroke=\"var(--mark)\" stroke-width=\"2\"/>", median, kBase);
-  const char* anchor = median > kWidth * 0.8 ? "end" : "start";
-  text += fmt::format("<text x=\"{:.1f}\" y=\"14\" text-anchor=\"{}\">median {} µs</text>", median + (median > kWidth * 0.8 ? -5 : 5),
-                      anchor, number(spread.at("median")));
-  text += fmt::format("<text x=\"0\" y=\"{0}\">{1} µs</text><text x=\"{2}\" y=\"{0}\" text-anchor=\"end\">{3} µs (p99)</text></svg>\n",
-                      kHeight - 6, number(low), kWidth, number(high));
+  text +=
+      fmt::format("<line x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"5\" y2=\"{1}\" stroke=\"var(--mark)\" stroke-width=\"2\"/>", median, kHeight);
+  // Captions are text of the page, so that they keep their size where the drawing shrinks.
+  text += fmt::format(
+      "</svg>\n<div class=\"ends soft\"><span>{} µs</span><span><i class=\"key bound\"></i>median {} µs</span><span>{} µs "
+      "(p99)</span></div>\n",
+      number(low), number(spread.at("median")), number(high));
   return text + fmt::format("<p class=\"soft\">{} samples of {} runs; {} beyond the 99th percentile, the longest {} µs.</p>\n",
                             samples.size(), spread.at("count").get<size_t>(), beyond, number(spread.at("max")));
 }
