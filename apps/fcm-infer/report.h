@@ -42,7 +42,7 @@ struct GroupReport {
 };
 
 struct RunInfo {
-  std::string model, device, precision, plan_hash;
+  std::string model, device, precision, plan_hash, steps;
   std::string preprocess;  ///< empty for tensor inputs
 };
 

@@ -38,6 +38,7 @@ class JsonReporter : public Reporter {
     document_["device"] = info.device;
     document_["precision"] = info.precision;
     document_["plan"] = info.plan_hash;
+    document_["steps"] = std::stoll(info.steps);
     if (!info.preprocess.empty()) document_["preprocess"] = info.preprocess;
     document_["groups"] = json::array();
     document_["errors"] = json::array();

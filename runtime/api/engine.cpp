@@ -172,6 +172,7 @@ fcm_status* fcm_engine_create(const fcm_model* model, const fcm_options* options
                         {"precision", made->engine->precision_name()},
                         {"plan_hash", made->engine->plan_hash()},
                         {"plan", made->engine->plan_text()},
+                        {"steps", std::to_string(made->engine->step_count())},
                         {"softmax", ends_in_softmax(*model->graph) ? "1" : "0"}};
     *out = made.release();
   });

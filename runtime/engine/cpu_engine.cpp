@@ -73,6 +73,7 @@ class CpuEngine final : public Engine {
   std::string precision_name() const override { return "fp32"; }
   std::string plan_hash() const override { return text_hash(text_); }
   std::string plan_text() const override { return text_; }
+  size_t step_count() const override { return wide_.nodes.size(); }
   MemoryUse memory(int64_t max_batch) const override {
     check_batch(1, max_batch);
     MemoryUse use;

@@ -37,6 +37,7 @@ class CudaEngine final : public Engine {
   std::string precision_name() const override;
   std::string plan_hash() const override { return hash_; }
   std::string plan_text() const override;
+  size_t step_count() const override { return variant(1).steps.size(); }
   MemoryUse memory(int64_t max_batch) const override;
   std::vector<StepInfo> step_infos(int64_t batch) const override;
   std::unique_ptr<Context> create_context(int64_t max_batch) const override;

@@ -105,6 +105,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   virtual std::string precision_name() const = 0;  ///< "fp32", "tf32", "fp16", "bf16"
   virtual std::string plan_hash() const = 0;       ///< 16 hex digits
   virtual std::string plan_text() const = 0;
+  virtual size_t step_count() const = 0;  ///< of one run at batch 1: kernels, copies and conversions that the plan lists
   /// Exact bytes a context for batches up to `max_batch` will take, before anything is allocated.
   virtual MemoryUse memory(int64_t max_batch) const = 0;
   /// What a run of `batch` items executes, in order.

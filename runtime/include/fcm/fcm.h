@@ -157,7 +157,8 @@ FCM_API size_t fcm_engine_input_count(const fcm_engine* engine);
 FCM_API size_t fcm_engine_output_count(const fcm_engine* engine);
 FCM_API fcm_status* fcm_engine_input(const fcm_engine* engine, size_t index, fcm_port* out);
 FCM_API fcm_status* fcm_engine_output(const fcm_engine* engine, size_t index, fcm_port* out);
-/* "device", "precision", "plan_hash", "plan", "softmax" ("1" when output 0 is already a softmax); NULL for an unknown key. */
+/* "device", "precision", "plan_hash", "plan", "steps" (how many a run of batch 1 takes), "softmax" ("1" when output 0 is already a
+ * softmax); NULL for an unknown key. */
 FCM_API const char* fcm_engine_property(const fcm_engine* engine, const char* key);
 
 /* Exact bytes of what the library allocates itself; the driver's own share is not included. */

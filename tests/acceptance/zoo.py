@@ -1,0 +1,235 @@
+"""Checks exported models against ONNX Runtime and writes a table.
+
+  zoo.py build/release/apps/fcm-infer models/zoo/*.onnx --jobs 2 --results build/zoo
+  zoo.py build/release/apps/fcm-infer models/zoo --device cuda --results build/zoo      # FP32 fused and unfused, FP16
+  zoo.py --results build/zoo --table docs/zoo.md
+
+Four random pictures go through in runs of three and one. On the CPU the largest error must be within 1e-4 of the largest output of ONNX
+Runtime's CPU provider, on the GPU within 1e-3 in FP32, fused and not, and FP16 must be finite and have a cosine of at least 0.999 with it.
+Results are kept as one JSON file a model and device, and are made anew when the model or the program is newer; several processes can share a
+folder. Needs numpy and onnxruntime (which no other part of the project needs); exit code 1 when a model fails.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import numpy
+
+IMAGES = 4
+BATCH = 3
+SEED = 5
+LIMIT = {"cpu": 1e-4, "cuda": 1e-3}
+MIN_COSINE = 0.999
+TIMEOUT_S = 900
+FILE = re.compile(r"(?P<model>.+)\.(?P<exporter>torchscript|dynamo)\.opset(?P<opset>\d+)\.(?P<batch>dyn|fixed\d+)\.onnx$")
+# By device: name of the run, options of fcm-infer.
+RUNS = {
+    "cpu": {"fp32": []},
+    "cuda": {"fp32": ["--precision", "fp32"], "fp32-unfused": ["--precision", "fp32", "--no-fuse"], "fp16": ["--precision", "fp16"],
+             "fp16-unfused": ["--precision", "fp16", "--no-fuse"]},
+}
+
+
+def pictures(shape):
+    """Noise at several scales, so that neighbours look alike: FP32 [IMAGES, *shape], deviation one. `shape` is CHW or HWC."""
+    channels_last = shape[-1] == 3
+    channels, height, width = (shape[2], shape[0], shape[1]) if channels_last else shape
+    random = numpy.random.default_rng(SEED)
+    picture = numpy.zeros((IMAGES, channels, height, width), numpy.float32)
+    for block in (1, 4, 16, 64):
+        coarse = random.standard_normal((IMAGES, channels, -(-height // block), -(-width // block)), numpy.float32)
+        picture += coarse.repeat(block, 2).repeat(block, 3)[:, :, :height, :width]
+    picture /= picture.std()
+    return numpy.ascontiguousarray(picture.transpose(0, 2, 3, 1)) if channels_last else picture
+
+
+def expected(model):
+    """(inputs, output of ONNX Runtime); a model of a fixed batch runs as often as it takes."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    port = session.get_inputs()[0]
+    images = pictures(tuple(port.shape[1:]))
+    step = port.shape[0] if isinstance(port.shape[0], int) else IMAGES
+    outputs = []
+    for first in range(0, IMAGES, step):
+        batch = images[first : first + step]
+        filled = numpy.concatenate([batch, numpy.repeat(batch[:1], step - len(batch), 0)])
+        outputs.append(session.run(None, {port.name: filled})[0][: len(batch)])
+    return images, numpy.concatenate(outputs)
+
+
+def infer(program, model, images, device, options):
+    """(output, document of fcm-infer) or a text that says what went wrong."""
+    with tempfile.TemporaryDirectory() as scratch:
+        numpy.save(f"{scratch}/in.npy", images)
+        command = [program, str(model), f"{scratch}/in.npy", "--batch", str(BATCH), "--device", device, "--json", "--save", f"{scratch}/out", *options]
+        try:
+            result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return f"no answer within {TIMEOUT_S} s"
+        if result.returncode != 0:
+            return f"exit code {result.returncode}: {result.stderr.strip()[:2000]}"
+        files = sorted(pathlib.Path(scratch, "out").glob("*.npy"))
+        return numpy.load(files[0]).astype(numpy.float32), json.loads(result.stdout)
+
+
+def compare(output, wanted):
+    """Numbers of one run, and what is wrong with them."""
+    if output.shape != wanted.shape:
+        return {"failure": f"shape {output.shape} instead of {wanted.shape}"}
+    finite = bool(numpy.isfinite(output).all())
+    a, b = output.astype(numpy.float64), wanted.astype(numpy.float64)
+    cosines = (a * b).sum(1) / numpy.sqrt((a * a).sum(1) * (b * b).sum(1))
+    return {"error": float(numpy.abs(a - b).max() / numpy.abs(b).max()) if finite else None, "cosine": float(cosines.min()) if finite else None}
+
+
+def judge(numbers, run, device):
+    """What is wrong with the numbers of a run; empty when nothing is."""
+    if "failure" in numbers:
+        return numbers["failure"]
+    if numbers["error"] is None:
+        return "not finite"
+    if run.startswith("fp16"):
+        return "" if numbers["cosine"] >= MIN_COSINE else f"cosine {numbers['cosine']:.5f}"
+    return "" if numbers["error"] <= LIMIT[device] else f"error {numbers['error']:.2e} of the largest output"
+
+
+def check(program, model, device):
+    """The result of one model on one device, as it is stored."""
+    result = {"file": model.name, "device": device, "runs": {}, "failures": {}}
+    try:
+        images, wanted = expected(model)
+    except Exception as error:  # ONNX Runtime refuses models in many ways
+        result["failures"]["reference"] = str(error)[:300]
+        return result
+    for run, options in RUNS[device].items():
+        answer = infer(program, model, images, device, options)
+        numbers = {"failure": answer} if isinstance(answer, str) else compare(answer[0], wanted)
+        if not isinstance(answer, str):
+            numbers["steps"] = answer[1].get("steps")
+        result["runs"][run] = numbers
+        if failure := judge(numbers, run, device):
+            result["failures"][run] = failure
+    return result
+
+
+def path_of_result(folder, model, device):
+    return folder / f"{model.name.removesuffix('.onnx')}.{device}.json"
+
+
+def up_to_date(path, program, model):
+    return path.exists() and path.stat().st_mtime > max(os.stat(program).st_mtime, model.stat().st_mtime)
+
+
+def check_and_store(program, model, device, folder):
+    result = check(program, model, device)
+    path = path_of_result(folder, model, device)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    return result
+
+
+def summary(result):
+    """One line."""
+    parts = []
+    for run, numbers in result["runs"].items():
+        if "failure" not in numbers and numbers["error"] is not None:
+            value = f"cosine {numbers['cosine']:.5f}" if run.startswith("fp16") else f"{numbers['error']:.1e}"
+            parts.append(f"{run} {value}" + (f" {numbers['steps']} steps" if numbers.get("steps") else ""))
+    wrong = [f"{run}: {text}" for run, text in result["failures"].items()]
+    return f"{'FAILED' if wrong else 'ok    '} {result['file']} [{result['device']}] {'; '.join(parts + wrong)}"
+
+
+def collect(arguments):
+    models = []
+    for argument in arguments:
+        path = pathlib.Path(argument)
+        models += sorted(path.glob("*.onnx")) if path.is_dir() else [path]
+    return models
+
+
+def table(folder):
+    """Markdown: a row a model and exporter."""
+    rows = {}
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        match = FILE.match(result["file"])
+        if match:
+            rows.setdefault((match["model"], match["exporter"]), []).append((match, result))
+    lines = ["| model | exporter | opsets, batch | CPU | GPU FP32 | GPU FP32 unfused | GPU FP16 | steps fused, unfused |", "|---|---|---|---|---|---|---|---|"]
+    for (model, exporter), entries in sorted(rows.items()):
+        forms = {}
+        for match, result in entries:
+            forms.setdefault(match["batch"], {}).setdefault(int(match["opset"]), []).append(not result["failures"])
+        text = "; ".join(f"{batch} {', '.join(f'{opset}' if all(good) else f'**{opset} fails**' for opset, good in sorted(opsets.items()))}"
+                         for batch, opsets in sorted(forms.items()))
+        lines.append(f"| {model} | {exporter} | {text} | " + " | ".join(cells([result for _, result in entries])) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cells(results):
+    """The worst number of each kind of run, and steps."""
+
+    def numbers(device, run, key):
+        found = [result["runs"][run].get(key) for result in results if result["device"] == device and run in result["runs"]]
+        return [value for value in found if value is not None]
+
+    def worst(device, run):
+        if run.startswith("fp16"):
+            return f"{min(numbers(device, run, 'cosine')):.5f}" if numbers(device, run, "cosine") else ""
+        return f"{max(numbers(device, run, 'error')):.0e}" if numbers(device, run, "error") else ""
+
+    steps = [max(numbers("cuda", run, "steps"), default=None) for run in ("fp16", "fp16-unfused")]
+    return [worst("cpu", "fp32"), worst("cuda", "fp32"), worst("cuda", "fp32-unfused"), worst("cuda", "fp16"),
+            ", ".join(str(value) for value in steps if value is not None)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("fcm_infer", nargs="?")
+    parser.add_argument("models", nargs="*", help="ONNX files, or folders of them")
+    parser.add_argument("--device", default="cpu", choices=sorted(RUNS))
+    parser.add_argument("--results", type=pathlib.Path, required=True, help="folder of the JSON files")
+    parser.add_argument("--jobs", type=int, default=1, help="models at the same time")
+    parser.add_argument("--table", type=pathlib.Path, help="replace the table in this Markdown file by that of all results")
+    arguments = parser.parse_args()
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        jobs = []
+        for model in collect(arguments.models):
+            path = path_of_result(arguments.results, model, arguments.device)
+            if up_to_date(path, arguments.fcm_infer, model):
+                failed += bool(json.loads(path.read_text(encoding="utf-8"))["failures"])
+            else:
+                jobs.append(pool.submit(check_and_store, arguments.fcm_infer, model, arguments.device, arguments.results))
+        for job in concurrent.futures.as_completed(jobs):
+            failed += bool(job.result()["failures"])
+            print(summary(job.result()), flush=True)
+    if arguments.table:
+        replace_table(arguments.table, table(arguments.results))
+    print(f"{failed} models fail" if failed else "all models pass")
+    return 1 if failed else 0
+
+
+def replace_table(path, text):
+    """Puts `text` between the two marks of the Markdown file."""
+    before, _, rest = path.read_text(encoding="utf-8").partition("<!-- table -->\n")
+    after = rest.partition("<!-- end of table -->")[2]
+    path.write_text(f"{before}<!-- table -->\n{text}<!-- end of table -->{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
