@@ -89,7 +89,8 @@ class Infer {
 
   void start(const std::string& preprocess) {
     const api::Engine& engine = session_.engine();
-    report_->start({arguments_.model, engine.property("device"), engine.property("precision"), engine.property("plan_hash"), engine.property("steps"), preprocess});
+    report_->start({arguments_.model, engine.property("device"), engine.property("precision"), engine.property("plan_hash"),
+                    engine.property("steps"), preprocess});
   }
 
   void show_memory(int64_t batch) {

@@ -1,6 +1,7 @@
-// Operators that are written out in others: block rearrangements, Mean, attention.
+// Operators that are written out in others: block rearrangements, Mean, attention, OneHot.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <limits>
 
@@ -136,11 +137,36 @@ void attention(NodeContext& node) {
   node.emit(Reshape{}, {joined, node.add_ints("merged", {0, 0, -1})});
 }
 
+// values[1] where an index is the element's number along the axis, counted from either end, values[0] elsewhere.
+void one_hot(NodeContext& node) {
+  node.expect_inputs(3, 3);
+  const int64_t axis = node.int_attribute("axis", -1);
+  if (axis >= 0) node.reject("axis", fmt::format("{}", axis), "negative numbers");
+  const ValueId indices = node.emit_step(Cast{DType::i64}, {node.input(0)}, "indices");
+  const ValueId depth = node.emit_step(Cast{DType::i64}, {node.input(1)}, "depth");
+  const ValueId size = node.emit_step(Reshape{}, {depth, node.add_ints("one", {1})}, "size");
+  const ValueId limit = node.emit_step(Reshape{Reshape::Form::squeeze}, {size}, "limit");
+  const auto scalar = [&](const char* label, int64_t value) { return node.add_constant(label, Tensor::scalar(static_cast<float>(value)).cast(DType::i64)); };
+  ValueId numbers = node.emit_step(Range{}, {scalar("first", 0), limit, scalar("step", 1)}, "numbers");
+  Ints column(static_cast<size_t>(std::clamp<int64_t>(-axis, 1, 8)), 1);
+  column[0] = -1;
+  numbers = node.emit_step(Reshape{}, {numbers, node.add_ints("column", column)}, "numbers");
+  const ValueId from_end = node.emit_step(Binary{BinaryFn::sub, {}}, {numbers, size}, "from_end");
+  const ValueId spread = node.emit_step(Reshape{Reshape::Form::unsqueeze}, {indices, node.add_ints("axis", {axis})}, "spread");
+  const ValueId front = node.emit_step(Binary{BinaryFn::equal, {}}, {spread, numbers}, "front");
+  const ValueId back = node.emit_step(Binary{BinaryFn::equal, {}}, {spread, from_end}, "back");
+  const ValueId hit = node.emit_step(Binary{BinaryFn::logical_or, {}}, {front, back}, "hit");
+  const ValueId off = node.emit_step(Slice{true, {0}, {1}, {0}, {1}}, {node.input(2)}, "off");
+  const ValueId on = node.emit_step(Slice{true, {1}, {2}, {0}, {1}}, {node.input(2)}, "on");
+  node.emit(Select{}, {hit, on, off});
+}
+
 constexpr std::array kOperators = {
     OperatorEntry{"DepthToSpace", 7, 28, depth_to_space},
     OperatorEntry{"SpaceToDepth", 7, 28, space_to_depth},
     OperatorEntry{"Mean", 7, 13, mean},
     OperatorEntry{"Attention", 23, 25, attention},
+    OperatorEntry{"OneHot", 9, 11, one_hot},
 };
 
 }  // namespace
