@@ -31,11 +31,13 @@ try:
 except ImportError as error:
     sys.exit(f"models/export.py needs torch, timm, onnx and onnxscript: {error}")
 
+import pictures
 import random_weights
 
 TORCHSCRIPT_OPSETS = range(7, 21)
 DEFAULT_OPSET = {"torchscript": 17, "dynamo": 18}
-CALIBRATION_BATCH = 4
+CALIBRATION_BATCH = 32
+CLASSES = 1000  # of random weights, whatever the trained ones have
 
 
 class ExportError(RuntimeError):
@@ -66,7 +68,7 @@ def create_timm(name, weights, exportable):
         except Exception as error:  # every kind of network trouble
             if weights == "pretrained":
                 raise zoo.ZooError(f"{name}: no pretrained weights: {error}") from error
-    return timm.create_model(name, pretrained=False, **arguments), False
+    return timm.create_model(name, pretrained=False, num_classes=CLASSES, **arguments), False
 
 
 def create(name, description, weights="random", exportable=False, reparameterise=False, seed=0):
@@ -80,7 +82,7 @@ def create(name, description, weights="random", exportable=False, reparameterise
         config = module.data_config(name)
     if not trained:
         random_weights.randomise(model, name, seed)
-        random_weights.calibrate(model, in_layout(random_weights.images(CALIBRATION_BATCH, config["input_size"][-1], seed), config))
+        random_weights.calibrate(model, in_layout(torch.from_numpy(pictures.pictures(CALIBRATION_BATCH, config["input_size"][-1], seed)), config))
     if reparameterise:
         model = timm.utils.reparameterize_model(model)
     return model.eval(), config
@@ -146,8 +148,10 @@ def export(name, exporter, opset, batch, output, options):
     model, config = create(name, description, options.weights, options.exportable, options.reparameterise, options.seed)
     # torch.export takes a batch of one for a constant.
     example = in_layout(torch.randn((batch if isinstance(batch, int) else 2, *config["input_size"])), config)
-    metadata = {"fcm.preprocess": json.dumps(preprocess_of(config), sort_keys=True), "fcm.labels": zoo.read_labels("imagenet", manifest).rstrip("\n"),
+    metadata = {"fcm.preprocess": json.dumps(preprocess_of(config), sort_keys=True),
                 "fcm.source": f"models/export.py {name}, {exporter} of torch {torch.__version__}, timm {timm.__version__}"}
+    if getattr(model, "num_classes", CLASSES) == CLASSES:
+        metadata["fcm.labels"] = zoo.read_labels("imagenet", manifest).rstrip("\n")
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:

@@ -13,6 +13,7 @@ from torch import nn
 
 LAYER_SCALES = ("gamma", "layer_scale", "scale", "ls")
 SMALLEST_VARIANCE = 1e-2
+SMALLEST_SHARE = 0.25  # of a layer's mean square
 
 
 def _uniform(tensor, low, high, generator):
@@ -58,26 +59,23 @@ def randomise(model, name, seed=0):
                 _fill(module, parameter_name, parameter, generator)
 
 
-def images(count, side, seed=0):
-    """Normalised pictures of noise at all scales, FP32 [count, 3, side, side]: neighbours look alike, as in photographs."""
-    generator = torch.Generator().manual_seed(seed)
-    picture = torch.zeros(count, 3, side, side)
-    for coarse in (4, 16, 64, side):
-        noise = torch.randn(count, 3, coarse, coarse, generator=generator)
-        picture += nn.functional.interpolate(noise, size=(side, side), mode="bilinear", align_corners=False)
-    return picture / picture.std()
+def _take_statistics(norm, inputs):
+    """Before a batch norm runs: its statistics become those of its input, so that what follows sees what it will see later."""
+    x = inputs[0]
+    axes = [axis for axis in range(x.dim()) if axis != 1]
+    norm.running_mean.copy_(x.mean(axes))
+    # A channel that hardly varies in these images must not blow up in others.
+    least = max(SMALLEST_VARIANCE, SMALLEST_SHARE * float(x.square().mean()))
+    norm.running_var.copy_(x.var(axes, unbiased=False).clamp(min=least))
 
 
 def calibrate(model, batch):
     """Sets the running statistics of every batch norm to those of `batch` of images; leaves the model in eval mode."""
     model.eval()
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.momentum = 1.0
-        norm.train()
+    hooks = [norm.register_forward_pre_hook(_take_statistics) for norm in norms]
     with torch.no_grad():
         if norms:
             model(batch)
-        for norm in norms:
-            norm.running_var.clamp_(min=SMALLEST_VARIANCE)
-    model.eval()
+    for hook in hooks:
+        hook.remove()

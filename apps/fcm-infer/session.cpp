@@ -24,6 +24,12 @@ api::Engine make_engine(const api::Model& model, const Arguments& arguments) {
   return api::Engine(model, options);
 }
 
+api::Options model_options(const Arguments& arguments) {
+  api::Options options = arguments.common.to_api();
+  options.set("batch", fmt::format("{}", arguments.batch));
+  return options;
+}
+
 bool has_batch_dim(const fcm_port& port) {
   return std::any_of(port.batch_dims, port.batch_dims + port.rank, [](int64_t d) { return d != 0; });
 }
@@ -31,7 +37,7 @@ bool has_batch_dim(const fcm_port& port) {
 }  // namespace
 
 Session::Session(const Arguments& arguments)
-    : model_(arguments.model, arguments.common.to_api()),
+    : model_(arguments.model, model_options(arguments)),
       engine_(make_engine(model_, arguments)),
       inputs_(engine_.inputs()),
       outputs_(engine_.outputs()) {

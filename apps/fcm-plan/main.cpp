@@ -74,6 +74,7 @@ Graph load(const Arguments& a) {
     }
   }
   Graph graph = onnx::import_file(a.model, options);
+  if (a.shapes.empty()) passes::free_batch(graph, a.batch == 1 ? 0 : a.batch);
   passes::normalize(graph);
   return graph;
 }

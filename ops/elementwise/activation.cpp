@@ -6,8 +6,8 @@ namespace fcm::ops {
 namespace {
 
 double clamp_keep_nan(double x, double low, double high) {
-  if (x < low) return low;
-  return x > high ? high : x;
+  const double raised = x < low ? low : x;
+  return raised > high ? high : raised;
 }
 
 double softplus(double x) {
@@ -98,7 +98,7 @@ void activate(const Unary& u, float* y, int64_t count) {
       const float high = u.b;
       for (int64_t i = 0; i < count; ++i) {
         const float raised = low > y[i] ? low : y[i];
-        y[i] = y[i] >= low && high < raised ? high : raised;
+        y[i] = high < raised ? high : raised;
       }
       return;
     }

@@ -22,6 +22,7 @@ struct fcm_status {
 struct fcm_options {
   fcm::EngineOptions engine;
   fcm::onnx::ImportOptions import;
+  int64_t batch = 0;  // what runs will use; 0: not said
   // Shared with the handles made from these options, so that their calls log to the same place.
   std::shared_ptr<fcm::LogTarget> log = std::make_shared<fcm::LogTarget>(fcm::default_log_target());
 };

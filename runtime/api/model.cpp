@@ -5,7 +5,8 @@
 
 namespace {
 
-fcm_model* make_model(fcm::Graph graph, std::filesystem::path file, std::shared_ptr<const fcm::LogTarget> log) {
+fcm_model* make_model(fcm::Graph graph, std::filesystem::path file, const fcm_options* options, std::shared_ptr<const fcm::LogTarget> log) {
+  if (options == nullptr || options->import.shapes.empty()) fcm::passes::free_batch(graph, options == nullptr ? 0 : options->batch);
   fcm::passes::normalize(graph);
   auto model = std::make_unique<fcm_model>();
   model->text = to_string(graph);
@@ -32,7 +33,7 @@ fcm_status* fcm_model_load(const char* path, const fcm_options* options, fcm_mod
   if (failed != nullptr) return failed;
   return fcm::capi::guard(log, [&] {
     fcm::capi::require(path != nullptr && out != nullptr, "NULL given to fcm_model_load");
-    *out = make_model(fcm::onnx::import_file(path, import_options(options)), path, log);
+    *out = make_model(fcm::onnx::import_file(path, import_options(options)), path, options, log);
   });
 }
 
@@ -44,7 +45,7 @@ fcm_status* fcm_model_load_memory(const void* data, size_t size, const char* nam
   return fcm::capi::guard(log, [&] {
     fcm::capi::require(data != nullptr && name != nullptr && out != nullptr, "NULL given to fcm_model_load_memory");
     const std::string_view bytes(static_cast<const char*>(data), size);
-    *out = make_model(fcm::onnx::import_bytes(bytes, name, folder == nullptr ? "" : folder, import_options(options)), {}, log);
+    *out = make_model(fcm::onnx::import_bytes(bytes, name, folder == nullptr ? "" : folder, import_options(options)), {}, options, log);
   });
 }
 

@@ -130,6 +130,9 @@ void set_option(fcm_options& options, std::string_view key, std::string_view val
   } else if (key == "max_batch") {
     options.engine.fusion.max_batch = parse_integer<int64_t>(key, value, "the largest batch size, or 0");
     if (options.engine.fusion.max_batch < 0) reject(key, value, "the largest batch size, or 0");
+  } else if (key == "batch") {
+    options.batch = parse_integer<int64_t>(key, value, "a batch size, or 0");
+    if (options.batch < 0) reject(key, value, "a batch size, or 0");
   } else if (key.starts_with(kNode) && key.size() > kNode.size()) {
     set_node(options.engine.fusion.overrides[std::string(key.substr(kNode.size()))], key, value);
   } else if (key == "memory_limit") {
@@ -141,7 +144,7 @@ void set_option(fcm_options& options, std::string_view key, std::string_view val
   } else {
     throw Error(ErrorCode::command_line,
                 fmt::format("unknown option \"{}\"; known are device, precision, tf32, tune, tune_batches, fuse, objective, max_batch, "
-                            "kernel_cache, programmatic_launch, memory_limit, log_level, shape.NAME, node.NAME",
+                            "kernel_cache, programmatic_launch, memory_limit, log_level, batch, shape.NAME, node.NAME",
                             key));
   }
 }

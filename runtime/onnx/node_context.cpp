@@ -226,6 +226,12 @@ void NodeContext::emit(Op op, const std::vector<ValueId>& inputs, size_t count) 
   assembly_.graph.add_node(std::move(op), inputs, std::move(outputs), origin_);
 }
 
+void NodeContext::emit_output(size_t i, Op op, const std::vector<ValueId>& inputs) {
+  const DType dtype = result_dtype(op, inputs, assembly_.graph);
+  const ValueId result = define_output(i, dtype);
+  assembly_.graph.add_node(std::move(op), inputs, {result}, origin_);
+}
+
 ValueId NodeContext::emit_step(Op op, const std::vector<ValueId>& inputs, std::string_view label) {
   const DType dtype = result_dtype(op, inputs, assembly_.graph);
   const ValueId result = assembly_.graph.add_value(assembly_.unique_name(fmt::format("{}/{}", origin_.name, label)), dtype);

@@ -75,6 +75,8 @@ class NodeContext {
   ValueId add_ints(std::string_view label, const Ints& values);
   /// The last node: its results are the ONNX node's outputs, the first `count` of them.
   void emit(Op op, const std::vector<ValueId>& inputs, size_t count = 1);
+  /// The node whose one result is output `i` of the ONNX node.
+  void emit_output(size_t i, Op op, const std::vector<ValueId>& inputs);
   /// A node before the last, with one made-up result.
   ValueId emit_step(Op op, const std::vector<ValueId>& inputs, std::string_view label);
   /// Output 0 is this constant; there is no node.

@@ -21,8 +21,9 @@ constexpr size_t kLargestFolded = size_t{64} << 20;
 
 class Folder {
  public:
-  explicit Folder(Graph& graph)
+  Folder(Graph& graph, bool simplifies)
       : graph_(graph),
+        simplifies_(simplifies),
         alias_(graph.values.size()),
         producer_(graph.values.size(), kNoNode),
         terms_(graph.values.size()),
@@ -66,7 +67,7 @@ class Folder {
     if (!std::all_of(current.inputs.begin(), current.inputs.end(), [this](ValueId v) { return ready(v); })) return;
     try {
       infer(n);
-      if (fold_to_constants(n)) return;
+      if (fold_to_constants(n) || !simplifies_) return;
       simplify(n);
       if (is_noop(graph_, node(n))) vanish(n);
     } catch (const Error& e) {
@@ -285,6 +286,7 @@ class Folder {
   }
 
   Graph& graph_;
+  bool simplifies_;
   std::vector<ValueId> alias_;    // by value: what stands for it
   std::vector<NodeId> producer_;  // by value, as far as the sweep has come
   std::vector<std::optional<Terms>> terms_;
@@ -298,7 +300,11 @@ class Folder {
 }  // namespace
 
 int fold(Graph& graph) {
-  return Folder(graph).run();
+  return Folder(graph, true).run();
+}
+
+int fold_constants(Graph& graph) {
+  return Folder(graph, false).run();
 }
 
 }  // namespace fcm::passes

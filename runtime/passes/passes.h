@@ -8,6 +8,13 @@ namespace fcm::passes {
 /// Shape inference, binding of constant inputs and constant folding in one topological sweep (integer shape arithmetic with the
 /// symbolic batch included); Identity, Dropout and no-op Cast/Reshape/Pad/... vanish. Throws one Error naming every node that fails.
 int fold(Graph& graph);
+/// The same, but only constants are folded: a node that computes something, or nothing, keeps its form.
+int fold_constants(Graph& graph);
+/// Rewrites an imported graph whose inputs have one fixed extent at axis 0 for any batch B, where every operator provably treats the items
+/// along that axis one by one. `wanted` 0: models of batch 1, silently left alone where that fails. Otherwise the batch that will be run:
+/// a fixed batch other than that must be freed, or Error(bad_input) names the node that bakes it or mixes items. Returns whether the
+/// graph was changed.
+bool free_batch(Graph& graph, int64_t wanted);
 /// BatchNormalization after Conv/Gemm into its weights.
 int fold_batch_norm(Graph& graph);
 /// Adding, subtracting, multiplying or dividing by a constant per channel after Conv/Gemm, into its weights and bias.

@@ -30,9 +30,8 @@ static_assert(kInfo.size() == static_cast<size_t>(UnaryFn::is_nan) + 1);
 
 // NaN must survive, as ONNX's Clip and Relu propagate it; std::min/max would drop it depending on argument order.
 float clamp_keep_nan(float x, float low, float high) {
-  if (x < low) return low;
-  if (x > high) return high;
-  return x;
+  const float raised = x < low ? low : x;
+  return raised > high ? high : raised;  // the upper bound wins where they cross, as in ONNX
 }
 
 // log(1 + exp(x)) without overflow for large x.

@@ -22,6 +22,9 @@ import tempfile
 
 import numpy
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "models"))
+import pictures  # noqa: E402
+
 IMAGES = 4
 BATCH = 3
 SEED = 5
@@ -37,17 +40,11 @@ RUNS = {
 }
 
 
-def pictures(shape):
-    """Noise at several scales, so that neighbours look alike: FP32 [IMAGES, *shape], deviation one. `shape` is CHW or HWC."""
+def images_for(shape):
+    """FP32 [IMAGES, *shape], where `shape` is CHW or HWC."""
     channels_last = shape[-1] == 3
-    channels, height, width = (shape[2], shape[0], shape[1]) if channels_last else shape
-    random = numpy.random.default_rng(SEED)
-    picture = numpy.zeros((IMAGES, channels, height, width), numpy.float32)
-    for block in (1, 4, 16, 64):
-        coarse = random.standard_normal((IMAGES, channels, -(-height // block), -(-width // block)), numpy.float32)
-        picture += coarse.repeat(block, 2).repeat(block, 3)[:, :, :height, :width]
-    picture /= picture.std()
-    return numpy.ascontiguousarray(picture.transpose(0, 2, 3, 1)) if channels_last else picture
+    images = pictures.pictures(IMAGES, shape[1], SEED)
+    return numpy.ascontiguousarray(images.transpose(0, 2, 3, 1)) if channels_last else images
 
 
 def expected(model):
@@ -59,7 +56,7 @@ def expected(model):
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     port = session.get_inputs()[0]
-    images = pictures(tuple(port.shape[1:]))
+    images = images_for(tuple(port.shape[1:]))
     step = port.shape[0] if isinstance(port.shape[0], int) else IMAGES
     outputs = []
     for first in range(0, IMAGES, step):

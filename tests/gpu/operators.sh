@@ -47,37 +47,40 @@ failures() {
   grep -hE -A4 ': Failure$' "$@" | grep -vE '^--$|: Failure$' | cut -c1-220 | head -60
 }
 
-begin=$SECONDS
-for i in $(seq 0 $((jobs - 1))); do
-  GTEST_TOTAL_SHARDS=$jobs GTEST_SHARD_INDEX=$i start "operators.$i" "$build/tests/ops_cuda/ops_cuda_gpu_test" --gtest_brief=1
-done
-start cuda_engine "$build/tests/engine/cuda_engine_test" --gtest_brief=1
-start fused_engine "$build/tests/engine/fused_engine_test" --gtest_brief=1
-finish
-echo "== operators and engines, $((SECONDS - begin)) s: $(cat "$report"/operators.*.log | grep -cE '^\[  FAILED  \] Cases' ) failures of operator cases"
-failures "$report"/operators.*.log "$report"/*_engine.log
+operators() {
+  local begin=$SECONDS i
+  for i in $(seq 0 $((jobs - 1))); do
+    GTEST_TOTAL_SHARDS=$jobs GTEST_SHARD_INDEX=$i start "operators.$i" "$build/tests/ops_cuda/ops_cuda_gpu_test" --gtest_brief=1
+  done
+  start cuda_engine "$build/tests/engine/cuda_engine_test" --gtest_brief=1
+  start fused_engine "$build/tests/engine/fused_engine_test" --gtest_brief=1
+  finish
+  echo "== operators and engines, $((SECONDS - begin)) s: $(cat "$report"/operators.*.log | grep -cE '^\[  FAILED  \] Cases') failures of operator cases"
+  failures "$report"/operators.*.log "$report"/*_engine.log
+}
 
-begin=$SECONDS
-rm -f "$report/conformance.tsv"
-for i in $(seq 0 $((jobs - 1))); do
-  ONNX_NODE_TESTS_PART=$i/$jobs FCM_CONFORMANCE_REPORT="$report/conformance.tsv" start "conformance.$i" \
-    "$build/tests/conformance/conformance_gpu_test" --gtest_brief=1
-done
-finish
-if [ -s "$report/conformance.tsv" ]; then
-  echo "== node tests, $((SECONDS - begin)) s: $(cut -f5 "$report/conformance.tsv" | sort | uniq -c | tr '\n' ' ')"
-  awk -F'\t' '$5 == "fails" {print "  " $2 ": " substr($6, 1, 160)}' "$report/conformance.tsv" | head -80
-else
-  echo "== node tests: $(grep -h 'absent\|Skipped\|no CUDA' "$report"/conformance.0.log | head -1)"
-fi
+node_tests() {
+  local begin=$SECONDS i tsv=$report/conformance.tsv
+  rm -f "$tsv"
+  for i in $(seq 0 $((jobs - 1))); do
+    ONNX_NODE_TESTS_PART=$i/$jobs FCM_CONFORMANCE_REPORT=$tsv start "conformance.$i" "$build/tests/conformance/conformance_gpu_test" --gtest_brief=1
+  done
+  finish
+  if [ -s "$tsv" ]; then
+    echo "== node tests, $((SECONDS - begin)) s: $(cut -f5 "$tsv" | sort | uniq -c | tr '\n' ' ')"
+    awk -F'\t' '$5 == "fails" {print "  " $2 ": " substr($6, 1, 160)}' "$tsv" | head -80
+  else
+    echo "== node tests: $(grep -h 'absent\|Skipped\|no CUDA' "$report"/conformance.0.log | head -1)"
+  fi
+}
 
-if [ $sanitizer = yes ]; then
-  begin=$SECONDS
+# Cases that together use every kernel file, small ones; kernels are in the cache by now.
+sanitize() {
+  local begin=$SECONDS i check tool subset
   tool=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
-  # Cases that together use every kernel file, small ones; kernels are in the cache by now.
   subset='*conv_1d:*gemm_trans_b_odd:*add_relu6:*batch_norm:*transpose_4:*concat_channels:*slice_steps:*gather_constant:*expand:*pad_crop:*max_pool:'
-  subset+='*average_pool:*global_average:*softmax_channels:*layer_norm:*layer_norm_planes:*rms_norm:*group_norm:*instance_norm:*resize_*:*conv_transpose*:'
-  subset+='*arg_m*:*top_k*:*cum_sum*:*gather_elements*:*gather_nd*:*scatter_nd:*trilu*'
+  subset+='*average_pool:*global_average:*softmax_channels:*layer_norm:*layer_norm_planes:*rms_norm:*group_norm:*instance_norm:*resize_*:'
+  subset+='*conv_transpose*:*arg_m*:*top_k*:*cum_sum*:*gather_elements*:*gather_nd*:*scatter_nd:*trilu*'
   for check in memcheck racecheck initcheck synccheck; do
     for i in 0 1 2; do
       GTEST_TOTAL_SHARDS=3 GTEST_SHARD_INDEX=$i start "$check.$i" "$tool" --tool $check --error-exitcode 9 --print-limit 5 \
@@ -89,6 +92,10 @@ if [ $sanitizer = yes ]; then
   grep -hE 'ERROR SUMMARY|RACECHECK SUMMARY' "$report"/{memcheck,racecheck,initcheck,synccheck}.*.log | sort | uniq -c
   grep -hE '========= (Invalid|Error|Uninitialized|Barrier|Race|Warning|Program hit)|=========     at ' "$report"/{memcheck,racecheck,initcheck,synccheck}.*.log |
     sort | uniq -c | sort -rn | head -12
-fi
+}
+
+operators
+if [ -x "$build/tests/conformance/conformance_gpu_test" ]; then node_tests; fi
+if [ $sanitizer = yes ]; then sanitize; fi
 [ $failed = 0 ] && echo "operators: all passed"
 exit $failed

@@ -50,7 +50,8 @@ __device__ __forceinline__ double sqrt_(double x) {
 
 template <class T>
 __device__ __forceinline__ T clamp_keep_nan(T x, T low, T high) {
-  return x < low ? low : (x > high ? high : x);
+  const T raised = x < low ? low : x;
+  return raised > high ? high : raised;
 }
 
 template <class T>

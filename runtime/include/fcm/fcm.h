@@ -87,6 +87,9 @@ FCM_API void fcm_options_release(fcm_options* options);
  *   "programmatic_launch"  1 | 0                       modules may start before the module ahead has ended
  *   "memory_limit"  0 | bytes                          device memory an engine, and each context, may take; 0: no limit
  *   "shape.NAME"    1x3x224x224                        fixes every dimension of input NAME (fcm_model_load)
+ *   "batch"         0 | N                              what runs will use: a model of another fixed batch is rewritten for any, or refused
+ *                                                      with the node that bakes it (fcm_model_load). A batch of 1 is rewritten in any case
+ *                                                      where that is possible, unless "shape" is set.
  *   "log_level"     warning | trace | debug | info | error | off
  * An unknown key or value is FCM_STATUS_INVALID_ARGUMENT. */
 FCM_API fcm_status* fcm_options_set(fcm_options* options, const char* key, const char* value);

@@ -15,6 +15,8 @@ class DimNodes {
   ValueId number(int64_t value) const { return node_.add_ints("extent", {value}); }
   ValueId times(ValueId a, ValueId b) const { return node_.emit_step(Binary{BinaryFn::mul, {}}, {a, b}, "extent"); }
   ValueId divided(ValueId a, int64_t by) const { return node_.emit_step(Binary{BinaryFn::div, {}}, {a, number(by)}, "extent"); }
+  /// 0, 1, ... up to an extent.
+  ValueId numbers(ValueId count) const;
   /// The list of all `dims`, which must not be empty.
   ValueId list(const std::vector<ValueId>& dims) const;
 

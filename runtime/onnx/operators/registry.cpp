@@ -9,7 +9,7 @@ const std::vector<const OperatorEntry*>& all_operators() {
     std::vector<const OperatorEntry*> all;
     for (const auto family : {elementwise_operators(), linear_operators(), pooling_operators(), shape_operators(), movement_operators(),
                               reduction_operators(), constant_operators(), normalization_operators(), resizing_operators(),
-                              indexing_operators(), composite_operators(), einsum_operators()}) {
+                              indexing_operators(), composite_operators(), einsum_operators(), attention_operators()}) {
       for (const OperatorEntry& entry : family) all.push_back(&entry);
     }
     std::sort(all.begin(), all.end(), [](const OperatorEntry* a, const OperatorEntry* b) { return a->type < b->type; });

@@ -40,5 +40,6 @@ std::span<const OperatorEntry> resizing_operators();
 std::span<const OperatorEntry> indexing_operators();
 std::span<const OperatorEntry> composite_operators();
 std::span<const OperatorEntry> einsum_operators();
+std::span<const OperatorEntry> attention_operators();
 
 }  // namespace fcm::onnx
