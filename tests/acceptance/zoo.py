@@ -102,7 +102,7 @@ def judge(numbers, run, device):
     return "" if numbers["error"] <= LIMIT[device] else f"error {numbers['error']:.2e} of the largest output"
 
 
-def check(program, model, device):
+def check(program, model, device, runs):
     """The result of one model on one device, as it is stored."""
     result = {"file": model.name, "device": device, "runs": {}, "failures": {}}
     try:
@@ -111,6 +111,8 @@ def check(program, model, device):
         result["failures"]["reference"] = str(error)[:300]
         return result
     for run, options in RUNS[device].items():
+        if run not in runs:
+            continue
         answer = infer(program, model, images, device, options)
         numbers = {"failure": answer} if isinstance(answer, str) else compare(answer[0], wanted)
         if not isinstance(answer, str):
@@ -129,8 +131,8 @@ def up_to_date(path, program, model):
     return path.exists() and path.stat().st_mtime > max(os.stat(program).st_mtime, model.stat().st_mtime)
 
 
-def check_and_store(program, model, device, folder):
-    result = check(program, model, device)
+def check_and_store(program, model, device, runs, folder):
+    result = check(program, model, device, runs)
     path = path_of_result(folder, model, device)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -198,6 +200,7 @@ def main():
     parser.add_argument("fcm_infer", nargs="?")
     parser.add_argument("models", nargs="*", help="ONNX files, or folders of them")
     parser.add_argument("--device", default="cpu", choices=sorted(RUNS))
+    parser.add_argument("--runs", nargs="+", help="some of: fp32 fp32-unfused fp16 fp16-unfused (default: all that the device has)")
     parser.add_argument("--results", type=pathlib.Path, required=True, help="folder of the JSON files")
     parser.add_argument("--jobs", type=int, default=1, help="models at the same time")
     parser.add_argument("--table", type=pathlib.Path, help="replace the table in this Markdown file by that of all results")
@@ -211,7 +214,7 @@ def main():
             if up_to_date(path, arguments.fcm_infer, model):
                 failed += bool(json.loads(path.read_text(encoding="utf-8"))["failures"])
             else:
-                jobs.append(pool.submit(check_and_store, arguments.fcm_infer, model, arguments.device, arguments.results))
+                jobs.append(pool.submit(check_and_store, arguments.fcm_infer, model, arguments.device, arguments.runs or RUNS[arguments.device], arguments.results))
         for job in concurrent.futures.as_completed(jobs):
             failed += bool(job.result()["failures"])
             print(summary(job.result()), flush=True)

@@ -168,9 +168,29 @@ TEST(Infer, AFixedBatchIsFilledAndTrimmed) {
   const Tensor saved = load_npy(folder.path("out/mean.npy"));
   EXPECT_EQ(saved.dims(), (Dims{3, 3}));
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(saved.data<float>()[i * 3], static_cast<float>(i + 1), 1e-4);
-  const Outcome other = infer({model, folder.path("in"), "--device", "cpu", "--batch", "3"});
+  const Outcome other = infer({model, folder.path("in"), "--device", "cpu", "--batch", "3", "--shape", "x=2x3x4x4"});
   EXPECT_EQ(other.code, 1);
   EXPECT_TRUE(has(other.err, "fixed at 2")) << other.err;
+}
+
+TEST(Infer, AFixedBatchIsFreedWhereItemsStayApart) {
+  const Folder folder;
+  ModelBuilder builder;
+  averaging(builder, {2, 3, 4, 4}, DType::f32, false);
+  const std::string model = folder.model("fixed.onnx", builder);
+  for (const uint8_t i : {1, 2, 3}) folder.image(std::string("in/") + static_cast<char>('0' + i) + ".bmp", 4, 4, i, 0, 0);
+  const Outcome run = infer({model, folder.path("in"), "--preset", "raw", "--device", "cpu", "--json", "--batch", "3", "--save", folder.path("out")});
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(parse(run)["groups"].size(), 1U);
+  const Tensor saved = load_npy(folder.path("out/mean.npy"));
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(saved.data<float>()[i * 3], static_cast<float>(i + 1), 1e-4);
+
+  ModelBuilder mixing;
+  mixing.input("x", {2, 3, 4, 4}).node("Softmax", {"x"}, {"y"}, {{"axis", 0}}, "over_items").output("y");
+  const Outcome refused = infer({folder.model("mixing.onnx", mixing), folder.path("in"), "--device", "cpu", "--batch", "3"});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_TRUE(has(refused.err, "the batch is fixed at 2")) << refused.err;
+  EXPECT_TRUE(has(refused.err, "over_items")) << refused.err;
 }
 
 TEST(Infer, ColourOnATerminalOnly) {
