@@ -184,7 +184,7 @@ def run_child(arguments, options):
     """One export in a process of its own: exporters keep memory and print much."""
     name, exporter, opset, batch, output = arguments
     command = [sys.executable, __file__, name, "--exporter", exporter, "--opset", str(opset), "--batch", str(batch), "--output", str(output.parent),
-               "--weights", options.weights, "--seed", str(options.seed), "--threads", str(options.threads), "--in-process"]
+               "--weights", options.weights, "--seed", str(options.seed), "--threads", str(options.threads), "--in-process", "--force"]
     command += [flag for flag, wanted in (("--exportable", options.exportable), ("--reparameterise", options.reparameterise)) if wanted]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode == 0:

@@ -179,7 +179,8 @@ TEST(Infer, AFixedBatchIsFreedWhereItemsStayApart) {
   averaging(builder, {2, 3, 4, 4}, DType::f32, false);
   const std::string model = folder.model("fixed.onnx", builder);
   for (const uint8_t i : {1, 2, 3}) folder.image(std::string("in/") + static_cast<char>('0' + i) + ".bmp", 4, 4, i, 0, 0);
-  const Outcome run = infer({model, folder.path("in"), "--preset", "raw", "--device", "cpu", "--json", "--batch", "3", "--save", folder.path("out")});
+  const Outcome run =
+      infer({model, folder.path("in"), "--preset", "raw", "--device", "cpu", "--json", "--batch", "3", "--save", folder.path("out")});
   ASSERT_EQ(run.code, 0) << run.err;
   EXPECT_EQ(parse(run)["groups"].size(), 1U);
   const Tensor saved = load_npy(folder.path("out/mean.npy"));

@@ -214,7 +214,9 @@ Tally run_all(const std::vector<fs::path>& folders, const std::map<std::string, 
     tally.partly += partly && !passes ? 1 : 0;
     report(device, *test, passes ? "passes" : (partly ? "partly" : (listed ? "listed" : "fails")),
            listed ? found->second : outcome.failure);
-    EXPECT_EQ(passes, !listed) << test->name << ": " << (passes ? "passes, but is listed as a failure" : outcome.failure);
+    // Debian's data is that of onnx 1.12; other folders are newer.
+    const bool either = listed && found->second.starts_with("only with onnx 1.12:") && std::getenv("ONNX_NODE_TESTS") != nullptr;
+    EXPECT_TRUE(either || passes == !listed) << test->name << ": " << (passes ? "passes, but is listed as a failure" : outcome.failure);
   }
   return tally;
 }

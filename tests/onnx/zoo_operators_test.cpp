@@ -87,8 +87,9 @@ TEST(Composite, WrittenOut) {
   EXPECT_EQ(count_of(one(23, "Attention", {"x", "x", "x"}, {{"q_num_heads", 2}, {"kv_num_heads", 2}}), "Reshape"), 4U);
   EXPECT_EQ(count_of(one(23, "Attention", {"x", "x", "x"}, {{"is_causal", 1}}), "Select"), 1U);
   EXPECT_EQ(count_of(one(25, "Attention", {"x", "x", "x"}, {{"left_window_size", 2}, {"right_window_size", 1}}), "Select"), 1U);
-  expect_error(ErrorCode::bad_input, {"qk_matmul_output_mode = 4", "0 to 3"},
-               [] { one(23, "Attention", {"x", "x", "x"}, {{"qk_matmul_output_mode", 4}}); });
+  expect_error(ErrorCode::bad_input, {"qk_matmul_output_mode = 4", "0 to 3"}, [] {
+    one(23, "Attention", {"x", "x", "x"}, {{"qk_matmul_output_mode", 4}});
+  });
 }
 
 TEST(Einsum, Equations) {

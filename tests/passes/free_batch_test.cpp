@@ -52,6 +52,11 @@ ValueId reshape(Builder& b, const std::string& name, ValueId x, const Ints& targ
   return b.node(name, Reshape{}, {x, b.ints(target)});
 }
 
+ValueId index(Builder& b, int64_t i) {
+  const std::vector<int64_t> one = {i};
+  return b.graph.add_constant("index" + std::to_string(b.graph.values.size()), Tensor::ints({}, one));
+}
+
 // Patches, a class token, attention over heads with a bias, and the token's row, all written for `batch` items.
 Graph transformer(int64_t batch) {
   Builder b;
@@ -124,10 +129,7 @@ TEST(FreeBatch, WhatMixesItemsIsNamed) {
   expect_mixed(graph([&](Builder& b, ValueId x) { return b.node("total", sum, {x}); }), "total");
   expect_mixed(graph([](Builder& b, ValueId x) { return b.node("soft", Softmax{0, false, false}, {x}); }), "soft");
   expect_mixed(graph([](Builder& b, ValueId x) { return b.node("twice", Concat{0}, {x, x}); }), "twice");
-  expect_mixed(graph([](Builder& b, ValueId x) {
-                 return b.node("one", Gather{0}, {x, b.graph.add_constant("zero", Tensor::ints({}, {0}))});
-               }),
-               "one");
+  expect_mixed(graph([](Builder& b, ValueId x) { return b.node("one", Gather{0}, {x, index(b, 0)}); }), "one");
   // The items lie behind four rows; a target of one axis cannot keep them together.
   expect_mixed(graph([](Builder& b, ValueId x) { return reshape(b, "flat", b.node("t", Transpose{{1, 0, 2}}, {x}), {2, 12}); }), "flat");
   expect_mixed(graph([](Builder& b, ValueId x) { return b.binary(BinaryFn::add, b.node("t", Transpose{{1, 0, 2}}, {x}), x); }), "v");

@@ -100,7 +100,7 @@ constexpr std::array kOperators = {
     OperatorEntry{"DepthToSpace", 7, 28, depth_to_space},
     OperatorEntry{"SpaceToDepth", 7, 28, space_to_depth},
     OperatorEntry{"Mean", 7, 13, mean},
-    OperatorEntry{"OneHot", 9, 11, one_hot},
+    OperatorEntry{"OneHot", 9, 28, one_hot},
 };
 
 }  // namespace
