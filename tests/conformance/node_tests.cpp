@@ -100,7 +100,7 @@ std::string one_line(std::string text) {
 }
 
 void report(const std::string& device, const NodeTest& test, const char* result, const std::string& reason) {
-  const char* file = std::getenv("FCM_CONFORMANCE_REPORT");
+  const char* file = std::getenv("ONNX_NODE_TESTS_REPORT");
   if (file == nullptr) return;
   std::ofstream out(file, std::ios::app);
   // The operator that an expanded test spells out stands in its name alone; its first node stands for it.

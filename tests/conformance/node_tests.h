@@ -53,7 +53,7 @@ struct Outcome {
   bool ran = true;
 };
 using Trial = std::function<Outcome(const NodeTest&)>;
-/// Runs every test of `folders` and expects what the list says (EXPECT_*). With $FCM_CONFORMANCE_REPORT set, appends to that file a line a
+/// Runs every test of `folders` and expects what the list says (EXPECT_*). With $ONNX_NODE_TESTS_REPORT set, appends to that file a line a
 /// test: device, test, operator, opset, result, reason, separated by tabs (tests/conformance/table.py makes the table of it).
 Tally run_all(const std::vector<std::filesystem::path>& folders, const std::map<std::string, std::string>& expected,
               const std::string& device, const Trial& trial);

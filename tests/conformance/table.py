@@ -1,4 +1,4 @@
-"""Makes the coverage table of ops/README.md from the lines that the conformance programs append to $FCM_CONFORMANCE_REPORT.
+"""Makes the coverage table of ops/README.md from the lines that the conformance programs append to $ONNX_NODE_TESTS_REPORT.
 
   python3 tests/conformance/table.py REPORT.tsv [REPORT.tsv ...]       # rewrites the table between the two marks in ops/README.md
 """

@@ -63,7 +63,7 @@ node_tests() {
   local begin=$SECONDS i tsv=$report/conformance.tsv
   rm -f "$tsv"
   for i in $(seq 0 $((jobs - 1))); do
-    ONNX_NODE_TESTS_PART=$i/$jobs FCM_CONFORMANCE_REPORT=$tsv start "conformance.$i" "$build/tests/conformance/conformance_gpu_test" --gtest_brief=1
+    ONNX_NODE_TESTS_PART=$i/$jobs ONNX_NODE_TESTS_REPORT=$tsv start "conformance.$i" "$build/tests/conformance/conformance_gpu_test" --gtest_brief=1
   done
   finish
   if [ -s "$tsv" ]; then

@@ -71,9 +71,7 @@ Graph transformer(int64_t batch) {
   const ValueId qkv = reshape(b, "heads", b.node("qkv", MatMul{}, {t, b.random({12, 36})}), {batch, count, 3, 2, 6});
   const ValueId turned = b.node("turned", Transpose{{2, 0, 3, 1, 4}}, {qkv});
   std::vector<ValueId> parts;
-  for (const char* name : {"q", "k", "v"})
-    parts.push_back(b.node(
-        name, Gather{0}, {turned, b.graph.add_constant(name + std::string("_i"), Tensor::ints({}, {static_cast<int64_t>(parts.size())}))}));
+  for (const char* name : {"q", "k", "v"}) parts.push_back(b.node(name, Gather{0}, {turned, index(b, static_cast<int64_t>(parts.size()))}));
   ValueId scores = b.node("scores", MatMul{}, {parts[0], b.node("k_t", Transpose{{0, 1, 3, 2}}, {parts[1]})});
   scores = b.binary(BinaryFn::add, scores, b.random({1, 2, count, count}));
   const ValueId mixed = b.node("mixed", MatMul{}, {b.node("weights", Softmax{-1, false, false}, {scores}), parts[2]});
