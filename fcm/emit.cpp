@@ -68,7 +68,8 @@ std::string shape_source(const Shape& s) {
   FCM_FIELD(mid_c), FCM_FIELD(dw), FCM_FIELD(multiplier), FCM_FIELD(out_h), FCM_FIELD(out_w), FCM_FIELD(dw_c), FCM_FIELD(project);
   FCM_FIELD(out_c), FCM_FIELD(residual_is_input), FCM_FIELD(gate), FCM_FIELD(tile_h), FCM_FIELD(tile_w), FCM_FIELD(chunk);
   FCM_FIELD(n_tile), FCM_FIELD(split), FCM_FIELD(warps_m), FCM_FIELD(warps_k), FCM_FIELD(warps_n), FCM_FIELD(stages);
-  FCM_FIELD(expand_m), FCM_FIELD(expand_n), FCM_FIELD(resident), FCM_FIELD(min_blocks), FCM_FIELD(jitter);
+  FCM_FIELD(expand_m), FCM_FIELD(expand_n), FCM_FIELD(resident), FCM_FIELD(min_blocks), FCM_FIELD(warpgroup);
+  FCM_FIELD(jitter);
 #undef FCM_FIELD
   return text;
 }
@@ -200,6 +201,7 @@ Shape shape_of(const ModuleSpec& spec, const TileConfig& tile) {
   s.tile_h = tile.tile_h, s.tile_w = tile.tile_w, s.chunk = tile.chunk, s.n_tile = tile.n_tile, s.split = tile.split;
   s.warps_m = tile.warps_m, s.warps_k = tile.warps_k, s.warps_n = tile.warps_n, s.stages = tile.stages;
   s.expand_m = tile.expand_m, s.expand_n = tile.expand_n, s.resident = tile.resident, s.min_blocks = tile.min_blocks;
+  s.warpgroup = tile.warpgroup;
   return s;
 }
 
@@ -260,6 +262,11 @@ std::string partition_refusal(const Shape& s, const TileConfig& t, const jit::Ta
   if (t.min_blocks > 8) return "more than 8 blocks a multiprocessor";
   if (s.expand && (t.chunk / s.multiplier / 16) % t.expand_n != 0) return "the expansion's unit does not divide the chunk";
   if (s.expand && (t.expand_m > 4 || t.expand_n > 4)) return "the expansion's unit is too large";
+  if (t.warpgroup) {
+    if (target.major != 9 || !target.arch_specific) return "warpgroup matrix instructions need sm_90a";
+    if (!s.expand || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16)) return "warpgroups serve a 16-bit expansion";
+    if (warps % 4 != 0 || t.expand_m != 1) return "a warpgroup is four warps, its unit 64 rows";
+  }
   if (t.split > 1) {
     const int arch = target.major * 10 + target.minor;
     const int most = !s.project ? 4096 : arch < 90 ? 1 : arch < 120 ? 16 : 8;

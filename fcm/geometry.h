@@ -73,6 +73,7 @@ struct Shape {
   int expand_m = 1, expand_n = 1;  ///< one warp's unit of the expansion, in 16-row and 16-column tiles
   bool resident = false;           ///< all weights of a block stay in shared memory
   int min_blocks = 1;              ///< blocks a multiprocessor should hold (bounds registers)
+  bool warpgroup = false;          ///< the expansion by matrix instructions of four warps (wgmma): sm_90a, 16-bit
   bool jitter = false;             ///< random spins around the programmatic wait (tests)
 };
 
@@ -120,10 +121,12 @@ struct Geometry {
   int in_pitch = 8, out_channels = 1, out_pitch = 8;
   int k1 = 0;                                ///< depth of the expansion, padded
   int x_pitch = 0, x_rows = 0, x_bytes = 0;  ///< input tile in shared memory
+  int x_vector = 16;                         ///< bytes from eight (FP32: four) channels of a row to the next ones
   int e_chunk = 16, chunks = 1, block_chunks = 1;
   Axis ay{}, ax{};
   int tiles = 1, m_tiles = 1, m_tiles_w = 1, core_px = 16;
-  int dw_rows = 1;                                                     ///< input rows that two output rows of one column need
+  int dw_rows = 1;    ///< input rows that two output rows of one column need
+  bool runs = false;  ///< a warp's pixel groups stand below each other, so that input rows are read once for all of them
   int e_rows = 1, e_half = 1, e_slots = 16, e_pitch = 0, e_bytes = 0;  ///< one chunk buffer
   int n_blocks = 1, warp_m = 1, warp_n = 1;
   int dw_channel_bytes = 0, expand_bytes = 0, expand_bias_at = 0, dw_at = 0, dw_bias_at = 0, record_a = 0, record_b = 0;
@@ -144,6 +147,18 @@ FCM_CONSTEXPR int bank_pitch(int channels, int el) {
   return (bytes / unit) % 2 == 0 ? bytes + unit : bytes;
 }
 
+/// Pixel groups below each other that a warp handles at a time in the depthwise stage.
+FCM_CONSTEXPR int run_length(const Shape& s, const Geometry& g) {
+  const int most = s.project ? g.warp_m : min_of(g.warp_m, g.el == 2 ? 4 : 2);
+  return g.runs ? most : s.project ? g.warp_m : min_of(g.warp_m, 2);
+}
+/// The pixel group that is the `j`-th of the warps `warp` along pixels; at least m_tiles where there is none. Groups are numbered row by
+/// row of the tile. A run's spare groups continue it downwards.
+FCM_CONSTEXPR int group_of(const Shape& s, const Geometry& g, int warp, int j) {
+  if (!g.runs) return warp + j * s.warps_m;
+  return ((warp / g.m_tiles_w) * g.warp_m + j) * g.m_tiles_w + warp % g.m_tiles_w;
+}
+
 FCM_CONSTEXPR void derive_planes(const Shape& s, Geometry& g) {
   g.flat = !s.dw;
   g.copied = !s.expand;
@@ -152,6 +167,7 @@ FCM_CONSTEXPR void derive_planes(const Shape& s, Geometry& g) {
     g.m_tiles_w = 1;
     g.m_tiles = s.tile_w / 16;
     g.core_px = s.tile_w;
+    g.warp_m = ceil_div(g.m_tiles, s.warps_m);
     g.e_rows = 1;
     g.e_half = g.e_slots = s.tile_w;
     return;
@@ -164,8 +180,13 @@ FCM_CONSTEXPR void derive_planes(const Shape& s, Geometry& g) {
   g.m_tiles = ceil_div(s.tile_h, 2) * g.m_tiles_w;
   g.core_px = g.ay.core * g.ax.core;
   g.dw_rows = (w.kh - 1) * w.dh + w.sh + 1;
-  const int loaded = g.dw_rows % 4 == 3 ? g.dw_rows + 1 : g.dw_rows;
-  g.e_rows = max_of((round_up(s.tile_h, 2) - 2) * w.sh + loaded, g.ay.extent);
+  const int row_pairs = ceil_div(s.tile_h, 2);
+  g.runs = s.warps_m % g.m_tiles_w == 0;
+  g.warp_m = g.runs ? ceil_div(row_pairs, s.warps_m / g.m_tiles_w) : ceil_div(g.m_tiles, s.warps_m);
+  // Spare groups of the last run, and rows that a load brings along, lie in the buffer too.
+  const int length = run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * w.sh + g.dw_rows;
+  const int pairs_read = g.runs ? (s.warps_m / g.m_tiles_w - 1) * g.warp_m + round_up(g.warp_m, length) : row_pairs;
+  g.e_rows = max_of((pairs_read - 1) * 2 * w.sh + g.dw_rows + (rows % 4 == 3 ? 1 : 0), g.ay.extent);
   g.e_half = ceil_div(g.ax.extent, w.sw);  // columns of one residue modulo the stride lie together
   g.e_slots = g.e_half * w.sw;
 }
@@ -234,14 +255,19 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
   derive_planes(s, g);
   if (s.expand) {
     g.k1 = round_up(s.conv ? s.conv_window.kh * s.conv_window.kw * s.in_c : s.in_c, g.ks);
-    g.x_pitch = bank_pitch(g.k1, g.el);
-    g.x_rows = round_up(g.core_px, 16 * s.expand_m);
-    g.x_bytes = g.x_rows * g.x_pitch;
+    g.x_rows = round_up(g.core_px, (s.warpgroup ? 64 : 16) * s.expand_m);
+    if (s.warpgroup) {  // eight rows of eight channels stand together: what a matrix descriptor calls a core matrix
+      g.x_pitch = 16;
+      g.x_vector = (g.x_rows + 1) * 16;
+      g.x_bytes = g.k1 / g.vec * g.x_vector;
+    } else {
+      g.x_pitch = bank_pitch(g.k1, g.el);
+      g.x_bytes = g.x_rows * g.x_pitch;
+    }
   }
   g.e_pitch = bank_pitch(g.e_chunk, g.el);
   g.e_bytes = g.e_rows * g.e_slots * g.e_pitch;
   g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
-  g.warp_m = ceil_div(g.m_tiles, s.warps_m);
   g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;
   derive_weights(s, g);
   derive_shared(s, g);

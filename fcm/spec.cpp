@@ -301,8 +301,8 @@ std::string to_string(const ModuleSpec& spec) {
 }
 
 std::string to_string(const TileConfig& t) {
-  return fmt::format("t{}x{}_c{}_n{}_x{}_w{}.{}.{}_s{}_e{}.{}_r{}_b{}", t.tile_h, t.tile_w, t.chunk, t.n_tile, t.split, t.warps_m,
-                     t.warps_k, t.warps_n, t.stages, t.expand_m, t.expand_n, t.resident ? 1 : 0, t.min_blocks);
+  return fmt::format("t{}x{}_c{}_n{}_x{}_w{}.{}.{}_s{}_e{}.{}_r{}_b{}{}", t.tile_h, t.tile_w, t.chunk, t.n_tile, t.split, t.warps_m,
+                     t.warps_k, t.warps_n, t.stages, t.expand_m, t.expand_n, t.resident ? 1 : 0, t.min_blocks, t.warpgroup ? "_wg" : "");
 }
 
 ModuleSpec parse_spec(std::string_view text) {
@@ -341,6 +341,7 @@ TileConfig parse_tile(std::string_view text) {
   t.expand_n = field(".", 1);
   t.resident = field("_r", 0) != 0;
   t.min_blocks = field("_b", 1);
+  t.warpgroup = c.take("_wg");
   c.end();
   return t;
 }

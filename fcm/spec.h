@@ -76,6 +76,7 @@ struct TileConfig {
   int expand_m = 1, expand_n = 1;
   bool resident = false;
   int min_blocks = 1;
+  bool warpgroup = false;  ///< the expansion by wgmma; its unit is 64 expand_m rows
 
   friend bool operator==(const TileConfig&, const TileConfig&) = default;
 };

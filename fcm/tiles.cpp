@@ -100,10 +100,22 @@ void choose_expansion(const Shape& s, TileConfig& t) {
   if (geometry::ceil_div(rows, 2) * (columns / t.expand_n) >= 2 * warps) t.expand_m = 2;
 }
 
-/// Completes a tile (residency, stages, expansion unit) and keeps it when it is legal.
-void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
+/// The unit of an expansion by warpgroups: 64 rows, as many columns as divide the chunk.
+void choose_warpgroup_expansion(const Shape& s, TileConfig& t) {
+  const int columns = geometry::derive(s).e_chunk / 16;
+  t.warpgroup = true;
+  t.expand_m = t.expand_n = 1;
+  for (const int n : {4, 3, 2}) {
+    if (columns % n == 0) {
+      t.expand_n = n;
+      break;
+    }
+  }
+}
+
+/// Completes a tile (residency, stages) and keeps it when it is legal.
+void keep_legal(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
   const Shape s = shape_of(spec, t);
-  choose_expansion(s, t);
   const int chunks = geometry::ceil_div(geometry::ceil_div(s.dw_c, t.chunk), t.split);
   for (const bool resident : {true, false}) {
     if (!resident && chunks == 1) continue;  // one chunk is resident either way
@@ -119,6 +131,16 @@ void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice&
       }
     }
   }
+}
+
+/// Both ways to expand.
+void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
+  const Shape s = shape_of(spec, t);
+  choose_expansion(s, t);
+  keep_legal(spec, t, batch, device, list);
+  if (!s.expand || !device.target.arch_specific || device.target.major != 9) return;
+  choose_warpgroup_expansion(s, t);
+  keep_legal(spec, t, batch, device, list);
 }
 
 void enumerate(const ModuleSpec& spec, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
@@ -227,7 +249,11 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
   const double waves = std::ceil(per_unit / r.concurrent), held = std::min<double>(r.concurrent, std::ceil(per_unit));
   // Warps that share a quarter take turns; fewer than kLoneWarps wait for their own results as long as that many would.
   const double turns = std::max(held * g.warps / 4.0, kLoneWarps);
-  if (s.expand) {
+  if (s.warpgroup) {
+    const double units = (g.x_rows / 64.0) * (g.e_chunk / 16.0 / s.expand_n), depth = static_cast<double>(g.k1) / g.ks;
+    const double a_unit = depth * 8 * s.expand_n * turns + kUnitWork * s.expand_n * turns + kUnitLatency + kMatrixLatency;
+    r.expand = chunks * (std::ceil(units / (g.warps / 4.0)) * a_unit + kBarrier);
+  } else if (s.expand) {
     const double units = (g.x_rows / 16.0 / s.expand_m) * (g.e_chunk / 16.0 / s.expand_n), tiles = s.expand_m * s.expand_n;
     const double depth = static_cast<double>(g.k1) / g.ks, a_step = tiles * 2 * step + 3.0 * (s.expand_m + s.expand_n);
     const double a_unit = depth * std::max(kMatrixLatency, a_step * turns) + kUnitWork * tiles * turns + kUnitLatency;

@@ -31,6 +31,11 @@ FCM_DEVICE void copy_wait() {
   if constexpr (kArch >= 800) asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+/// What this thread wrote to shared memory is visible to matrix instructions of a warpgroup behind the next barrier.
+FCM_DEVICE void publish_to_warpgroups() {
+  if constexpr (kWarpgroups) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 /// Copies `bytes` (a multiple of 16) with all threads of the block.
 template <int kThreads>
 FCM_DEVICE void copy_linear(unsigned char* shared, const unsigned char* global, int bytes, int thread) {

@@ -29,6 +29,18 @@ FCM_DEVICE void load_window_rows(u32 (&m)[geometry::round_up(rows, 4)], u32 at) 
   }
 }
 
+/// A warp's pixel groups from its `first` on. A spare group is computed, not kept: of a run it lies below, else it is the tile's last.
+template <class Cfg, int kTiles>
+FCM_DEVICE void pixel_groups(int (&groups)[kTiles], int warp, int first) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+#pragma unroll
+  for (int t = 0; t < kTiles; ++t) {
+    const int group = geometry::group_of(S, G, warp, first + t);
+    groups[t] = G.runs ? group : geometry::min_of(group, G.m_tiles - 1);
+  }
+}
+
 /// Eight channels of kTiles pixel groups with tensor cores: for each tap, pixels x diag(weights of the tap). Columns of the diagonal are
 /// output channels, its rows the eight input channels that hold them. An 8 x 8 matrix (eight pixels of one row, eight channels), loaded
 /// once, serves every tap and both output rows that it lies under. A single group adds up in one chain a window column, since nothing
@@ -58,25 +70,36 @@ FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, c
   const int own_row = geometry::exchanges_rows(w) ? (lane >> 4) | ((lane >> 2) & 2) : lane >> 3;  // of the four that ldmatrix loads
   const u32 base = shared_address(e) + (own_row * G.e_slots + (lane & 7)) * G.e_pitch + channel * 2;
   float part[chains][kTiles][4] = {};
+  constexpr bool exchange = geometry::exchanges_rows(w);
 #pragma unroll
   for (int kx = 0; kx < w.kw; ++kx) {
+    u32 diagonal[pairs][2];
 #pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      float(&sum)[4] = kx % chains == 0 ? acc[t] : part[kx % chains][t];
-      u32 m[geometry::round_up(G.dw_rows, 4)];
-      const int slot = (tile[t] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[t] % G.m_tiles_w) * 8;
-      load_window_rows<G.dw_rows, G.e_slots * G.e_pitch>(m, base + (slot + column_offset<Cfg>(kx * w.dw)) * G.e_pitch);
+    for (int pair = 0; pair < pairs; ++pair) {
+      diagonal[pair][0] = __byte_perm(taps[kx * pairs + pair], 0, pick_first);
+      diagonal[pair][1] = __byte_perm(taps[kx * pairs + pair], 0, pick_second);
+    }
+    constexpr int kLoads = G.runs ? 1 : kTiles, kShared = kTiles / kLoads;  // groups that one load of rows serves
+    constexpr int rows = (kShared - 1) * 2 * w.sh + G.dw_rows;
 #pragma unroll
-      for (int pair = 0; pair < pairs; ++pair) {
-        constexpr bool exchange = geometry::exchanges_rows(w);
-        const auto row = [&m](int r) { return m[exchange && (r % 4 == 1 || r % 4 == 2) ? r ^ 3 : r]; };
-        const int first = geometry::tap_at(w, 2 * pair) * w.dh, second = geometry::tap_at(w, 2 * pair + 1) * w.dh;
-        const u32 tap = taps[kx * pairs + pair], b0 = __byte_perm(tap, 0, pick_first);
-        if (second >= 0) {
-          const u32 b1 = __byte_perm(tap, 0, pick_second);
-          mma_k16<S.math>(sum, row(first), row(first + w.sh), row(second), row(second + w.sh), b0, b1);
-        } else {
-          mma_k8<S.math>(sum, row(first), row(first + w.sh), b0);
+    for (int load = 0; load < kLoads; ++load) {
+      u32 m[geometry::round_up(rows, 4)];
+      const int slot = (tile[load] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[load] % G.m_tiles_w) * 8;
+      load_window_rows<rows, G.e_slots * G.e_pitch>(m, base + (slot + column_offset<Cfg>(kx * w.dw)) * G.e_pitch);
+      const auto row = [&m](int r) { return m[exchange && (r % 4 == 1 || r % 4 == 2) ? r ^ 3 : r]; };
+#pragma unroll
+      for (int t = 0; t < kShared; ++t) {
+        float(&sum)[4] = kx % chains == 0 ? acc[load + t] : part[kx % chains][load + t];
+        const int top = t * 2 * w.sh;
+#pragma unroll
+        for (int pair = 0; pair < pairs; ++pair) {
+          const int first = top + geometry::tap_at(w, 2 * pair) * w.dh, tap = geometry::tap_at(w, 2 * pair + 1);
+          const int second = top + tap * w.dh;
+          if (tap >= 0) {
+            mma_k16<S.math>(sum, row(first), row(first + w.sh), row(second), row(second + w.sh), diagonal[pair][0], diagonal[pair][1]);
+          } else {
+            mma_k8<S.math>(sum, row(first), row(first + w.sh), diagonal[pair][0]);
+          }
         }
       }
     }

@@ -114,8 +114,62 @@ FCM_DEVICE bool touches_border(const Tile& tile) {
   return y < 0 || x < 0 || y + G.ay.core > S.mid_h || x + G.ax.core > S.mid_w;
 }
 
-/// Expansion of the whole core region to the chunk's channels. Warps share units of expand_m x expand_n tiles. Pixels outside the plane
-/// become zero after the activation: they are the padding of the depthwise stage.
+/// Sums begin with the bias: floats of 16 kCols channels.
+template <int kRows, int kCols>
+FCM_DEVICE void set_bias(Accumulator (&acc)[kRows][kCols], const unsigned char* bias, int lane) {
+#pragma unroll
+  for (int n = 0; n < kCols; ++n) {
+    const float2 lo = *reinterpret_cast<const float2*>(bias + n * 64 + (lane & 3) * 8);
+    const float2 hi = *reinterpret_cast<const float2*>(bias + n * 64 + 32 + (lane & 3) * 8);
+#pragma unroll
+    for (int m = 0; m < kRows; ++m) acc[m][n] = Accumulator{{lo.x, lo.y, lo.x, lo.y}, {hi.x, hi.y, hi.x, hi.y}};
+  }
+}
+
+/// Activation and store of the `m`-th 16 pixels. Pixels outside the plane become zero: they are the padding of the depthwise stage.
+template <class Cfg, int kCols>
+FCM_DEVICE void store_expanded(const Tile& tile, const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0,
+                               bool border, int lane) {
+  bool inside[2] = {true, true};
+  if (border) {
+    inside[0] = site_of<Cfg>(tile, table, m * 16 + (lane >> 2)).inside;
+    inside[1] = site_of<Cfg>(tile, table, m * 16 + 8 + (lane >> 2)).inside;
+  }
+  if constexpr (kIs16<Of<Cfg>::S.math> && kArch >= 900) {
+    store_matrices<Cfg>(table, e, acc, m, n0, inside, border, lane);
+  } else {
+    store_pairs<Cfg>(table, e, acc, m, n0, inside, lane);
+  }
+}
+
+/// The expansion by warpgroups: both operands come from shared memory without passing a warp, which leaves its ports to the depthwise
+/// stage. Warpgroups share units of 64 pixels x expand_n tiles.
+template <class Cfg>
+FCM_DEVICE void expand_by_warpgroups(const Tile& tile, const Place* table, const unsigned char* x, const unsigned char* weights,
+                                     unsigned char* e, int warp, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int kCols = S.expand_n, kDepth = G.k1 / G.ks;
+  constexpr int m_units = G.x_rows / 64, n_units = G.e_chunk / (16 * kCols);
+  const bool border = touches_border<Cfg>(tile);
+  const u64 a = core_matrices(shared_address(x), G.x_vector), b = core_matrices(shared_address(weights), G.e_chunk * 16);
+  for (int unit = warp / 4; unit < m_units * n_units; unit += G.warps / 4) {
+    const int m0 = unit % m_units, n0 = (unit / m_units) * kCols;
+    Accumulator acc[1][kCols];
+    set_bias<1, kCols>(acc, weights + G.expand_bias_at + n0 * 64, lane);
+    hold(acc[0]);
+    warpgroup_begin();
+#pragma unroll
+    for (int k = 0; k < kDepth; ++k)  // addresses in units of 16 bytes
+      wgmma<S.math>(acc[0], a + m0 * 64 + k * 2 * (G.x_vector / 16), b + n0 * 16 + k * 2 * G.e_chunk);
+    warpgroup_end();
+    hold(acc[0]);
+    const int m = m0 * 4 + warp % 4;
+    if (m * 16 < G.core_px) store_expanded<Cfg, kCols>(tile, table, e, acc[0], m, n0, border, lane);
+  }
+}
+
+/// Expansion of the whole core region to the chunk's channels. Warps share units of expand_m x expand_n tiles.
 template <class Cfg>
 FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigned char* x, const unsigned char* weights, unsigned char* e,
                              int warp, int lane) {
@@ -123,19 +177,11 @@ FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigne
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int kRows = S.expand_m, kCols = S.expand_n, kDepth = G.k1 / G.ks;
   constexpr int m_units = G.x_rows / (16 * kRows), n_units = G.e_chunk / (16 * kCols);
-  const int q = lane & 3;
   const bool border = touches_border<Cfg>(tile);
-  const float* bias = reinterpret_cast<const float*>(weights + G.expand_bias_at);
   for (int unit = warp; unit < m_units * n_units; unit += G.warps) {
     const int m0 = (unit % m_units) * kRows, n0 = (unit / m_units) * kCols;
     Accumulator acc[kRows][kCols];
-#pragma unroll
-    for (int n = 0; n < kCols; ++n) {
-      const float2 lo = *reinterpret_cast<const float2*>(bias + (n0 + n) * 16 + 2 * q);
-      const float2 hi = *reinterpret_cast<const float2*>(bias + (n0 + n) * 16 + 8 + 2 * q);
-#pragma unroll
-      for (int m = 0; m < kRows; ++m) acc[m][n] = Accumulator{{lo.x, lo.y, lo.x, lo.y}, {hi.x, hi.y, hi.x, hi.y}};
-    }
+    set_bias<kRows, kCols>(acc, weights + G.expand_bias_at + n0 * 64, lane);
 #pragma unroll 4
     for (int k = 0; k < kDepth; ++k) {
       AFragment<S.math> a[kRows];
@@ -146,18 +192,7 @@ FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigne
           acc, a, [&](int n) { return units + n * kDepth * geometry::kUnitBytes; }, lane);
     }
 #pragma unroll
-    for (int m = 0; m < kRows; ++m) {
-      bool inside[2] = {true, true};
-      if (border) {
-        inside[0] = site_of<Cfg>(tile, table, (m0 + m) * 16 + (lane >> 2)).inside;
-        inside[1] = site_of<Cfg>(tile, table, (m0 + m) * 16 + 8 + (lane >> 2)).inside;
-      }
-      if constexpr (kIs16<S.math> && kArch >= 900) {
-        store_matrices<Cfg>(table, e, acc[m], m0 + m, n0, inside, border, lane);
-      } else {
-        store_pairs<Cfg>(table, e, acc[m], m0 + m, n0, inside, lane);
-      }
-    }
+    for (int m = 0; m < kRows; ++m) store_expanded<Cfg, kCols>(tile, table, e, acc[m], m0 + m, n0, border, lane);
   }
 }
 

@@ -89,20 +89,20 @@ FCM_DEVICE void add_to_pool(float (&sums)[4], const Tile& tile, const float (&lo
   }
 }
 
-/// Depthwise stage of a chunk, stored; a warp takes up to two pixel groups at a time so that they share the taps.
+/// Depthwise stage of a chunk, stored; a warp takes some pixel groups at a time so that they share the taps, and in a run the rows.
 template <class Cfg>
 FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk, const unsigned char* e, const unsigned char* weights,
                             unsigned char* corner, float* pool, WarpPlace at, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int kTiles = geometry::min_of(G.warp_m, 2);
+  constexpr int kTiles = geometry::run_length(S, G);
   const int row = lane >> 2, q = lane & 3;
   for (int k = at.k; k < S.chunk / 16; k += S.warps_k) {
     float sums[4] = {0, 0, 0, 0};
-    for (int m0 = at.m; m0 < G.m_tiles; m0 += S.warps_m * kTiles) {
+    for (int j = 0; j < G.warp_m; j += kTiles) {
       int groups[kTiles];
-#pragma unroll
-      for (int t = 0; t < kTiles; ++t) groups[t] = geometry::min_of(m0 + t * S.warps_m, G.m_tiles - 1);
+      pixel_groups<Cfg>(groups, at.m, j);
+      if (groups[0] >= G.m_tiles) break;
       float v[2][kTiles][4];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -112,7 +112,7 @@ FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk,
       }
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
-        if (m0 + t * S.warps_m >= G.m_tiles) continue;
+        if (j + t >= G.warp_m || geometry::group_of(S, G, at.m, j + t) >= G.m_tiles) continue;
         if constexpr (S.pool != Pool::none) add_to_pool<Cfg>(sums, tile, v[0][t], v[1][t], groups[t], lane);
         if constexpr (S.pool != Pool::only)
           store_group<Cfg>(args, tile, v[0][t], v[1][t], corner, groups[t], chunk * S.chunk + k * 16, lane);
@@ -151,7 +151,7 @@ FCM_DEVICE void publish(const Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
   const int row = lane >> 2, q = lane & 3;
 #pragma unroll
   for (int j = 0; j < G.warp_m; ++j) {
-    const int m = at.m + j * S.warps_m;
+    const int m = geometry::group_of(S, G, at.m, j);
     if (m >= G.m_tiles) continue;
     unsigned char* p = red + ((at.k * G.m_tiles + m) * 16 + row) * G.red_pitch + (at.n * G.warp_n * 16 + 2 * q) * 4;
 #pragma unroll
@@ -182,7 +182,7 @@ FCM_DEVICE void push(const Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp
   const u32 to = red + (rank * S.warps_k + at.k) * G.red_items * 32 + ((lane >> 1) & 1) * 16;
 #pragma unroll
   for (int j = 0; j < G.warp_m; ++j) {
-    const int m = at.m + j * S.warps_m;
+    const int m = geometry::group_of(S, G, at.m, j);
     if (m >= G.m_tiles) continue;
 #pragma unroll
     for (int n = 0; n < G.warp_n; ++n) {
@@ -240,7 +240,7 @@ FCM_DEVICE Vector<Of<Cfg>::S.math> load_residual(const ModuleArgs& args, const T
       const int m = r / 16, ty = (m / G.m_tiles_w) * 2 + (r % 16) / 8, tx = (m % G.m_tiles_w) * 8 + r % 8;
       row = (ty + S.dw_window.top - G.ay.core_at) * G.ax.core + tx + S.dw_window.left - G.ax.core_at;
     }
-    return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + row * G.x_pitch + channel * G.el));
+    return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + row * G.x_pitch + channel / G.vec * G.x_vector));
   } else {
     const void* from = S.residual_is_input ? args.input : args.residual;
     return Vector<S.math>::from(

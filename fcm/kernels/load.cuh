@@ -135,9 +135,10 @@ FCM_DEVICE float input_element(const void* input, int image, int y, int x, int c
   }
 }
 
-/// Writes the patch under one output pixel of the first convolution as a row of `depth` elements, order (ky, kx, c), zeros behind.
+/// Writes the patch under one output pixel of the first convolution as a row of `depth` elements, order (ky, kx, c), zeros behind; 16 bytes
+/// of it every `vector_step`.
 template <class Cfg, int depth>
-FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned char* row) {
+FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned char* row, int vector_step) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Window w = S.conv_window;
   constexpr bool normalise = S.input != InputFormat::nhwc;
@@ -156,24 +157,25 @@ FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned cha
       }
       v.v[i] = value;
     }
-    *reinterpret_cast<uint4*>(row + first * Of<Cfg>::G.el) = v.raw();
+    *reinterpret_cast<uint4*>(row + first / Vector<S.math>::kCount * vector_step) = v.raw();
   }
 }
 
-/// Input tile of the expansion: all channels (or whole patches) of the core region, rows of x_pitch bytes.
+/// Input tile of the expansion: all channels (or whole patches) of the core region; 16 bytes of a row every x_vector, rows every x_pitch.
 template <class Cfg>
 FCM_DEVICE void load_input_tile(const ModuleArgs& args, const Tile& tile, const Place* table, unsigned char* x, int thread) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   if constexpr (S.conv) {
-    for (int px = thread; px < G.core_px; px += G.threads) gather_patch<Cfg, G.k1>(args, site_of<Cfg>(tile, table, px), x + px * G.x_pitch);
+    for (int px = thread; px < G.core_px; px += G.threads)
+      gather_patch<Cfg, G.k1>(args, site_of<Cfg>(tile, table, px), x + px * G.x_pitch, G.x_vector);
   } else {
     constexpr int vectors = G.k1 / G.vec;
     for (int i = thread; i < G.core_px * vectors; i += G.threads) {
       const int px = i / vectors, v = i % vectors;
       const Site s = site_of<Cfg>(tile, table, px);
       const bool valid = s.inside && v * G.vec < G.in_pitch;
-      copy16(x + px * G.x_pitch + v * 16, valid ? pixel_of<Cfg>(args, tile, s, px) + v * 16 : args.input, valid);
+      copy16(x + px * G.x_pitch + v * G.x_vector, valid ? pixel_of<Cfg>(args, tile, s, px) + v * 16 : args.input, valid);
     }
   }
 }
@@ -186,7 +188,7 @@ FCM_DEVICE void load_chunk(const ModuleArgs& args, const Tile& tile, const Place
   if constexpr (S.conv) {
     for (int px = thread; px < G.core_px; px += G.threads) {
       const Site s = site_of<Cfg>(tile, table, px);
-      gather_patch<Cfg, G.e_chunk>(args, s, e + s.offset);
+      gather_patch<Cfg, G.e_chunk>(args, s, e + s.offset, 16);
     }
   } else {
     constexpr int vectors = G.e_chunk / G.vec;

@@ -162,4 +162,66 @@ FCM_DEVICE AFragment<M> load_rows(const unsigned char* rows, int pitch, int chan
   return a;
 }
 
+// ---- matrix instructions of a warpgroup (sm_90a): four warps, 64 rows, both operands from shared memory
+// -------------------------------------
+
+/// What a warpgroup reads: core matrices of 8 rows x 16 bytes, 128 bytes each; the next eight rows lie behind, the next 16 bytes of depth
+/// `lead` bytes further.
+FCM_DEVICE u64 core_matrices(u32 address, int lead) {
+  return static_cast<u64>((address & 0x3ffffu) >> 4) | static_cast<u64>(lead >> 4) << 16 | static_cast<u64>(128 >> 4) << 32;
+}
+/// Registers are ours to write (before the first instruction of a sequence); the sequence is closed; it has ended.
+FCM_DEVICE void warpgroup_begin() {
+  if constexpr (kWarpgroups) asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+FCM_DEVICE void warpgroup_end() {
+  if constexpr (kWarpgroups) asm volatile("wgmma.commit_group.sync.aligned;\n\twgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+/// Keeps the compiler from moving reads or writes of accumulators across this point.
+template <int N>
+FCM_DEVICE void hold(Accumulator (&c)[N]) {
+#pragma unroll
+  for (Accumulator& a : c) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(a.lo[i]), "+f"(a.hi[i])::"memory");
+  }
+}
+
+// clang-format off
+#define FCM_SUMS(a) "+f"(a.lo[0]), "+f"(a.lo[1]), "+f"(a.lo[2]), "+f"(a.lo[3]), "+f"(a.hi[0]), "+f"(a.hi[1]), "+f"(a.hi[2]), "+f"(a.hi[3])
+#define FCM_WGMMA(n, type, sums, a_at, b_at, ...)                                                                              \
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, 1, 0;\n\t"                                                                      \
+               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" sums "}, " a_at ", " b_at ", p, 1, 1, 0, 0; }" \
+               : __VA_ARGS__ : "l"(a), "l"(b) : "memory")
+#define FCM_R8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define FCM_R16 FCM_R8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define FCM_R24 FCM_R16 ", %16, %17, %18, %19, %20, %21, %22, %23"
+#define FCM_R32 FCM_R24 ", %24, %25, %26, %27, %28, %29, %30, %31"
+#define FCM_WGMMA_N(type)                                                                                              \
+  if constexpr (N == 1) FCM_WGMMA(16, type, FCM_R8, "%8", "%9", FCM_SUMS(c[0]));                                        \
+  if constexpr (N == 2) FCM_WGMMA(32, type, FCM_R16, "%16", "%17", FCM_SUMS(c[0]), FCM_SUMS(c[1]));                     \
+  if constexpr (N == 3) FCM_WGMMA(48, type, FCM_R24, "%24", "%25", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]));     \
+  if constexpr (N == 4) FCM_WGMMA(64, type, FCM_R32, "%32", "%33", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]), FCM_SUMS(c[3]))
+// clang-format on
+
+/// c[64 x 16 N] += a[64 x 16] b[16 x 16 N], asynchronous until `warpgroup_end`. A warp holds 16 rows of c, in the layout of mma.
+template <Math M, int N>
+FCM_DEVICE void wgmma(Accumulator (&c)[N], u64 a, u64 b) {
+  static_assert(N >= 1 && N <= 4, "16 to 64 columns");
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  if constexpr (M == Math::f16) {
+    FCM_WGMMA_N("f16");
+  } else {
+    FCM_WGMMA_N("bf16");
+  }
+#endif
+}
+#undef FCM_WGMMA_N
+#undef FCM_WGMMA
+#undef FCM_SUMS
+#undef FCM_R8
+#undef FCM_R16
+#undef FCM_R24
+#undef FCM_R32
+
 }  // namespace fcm::kernel

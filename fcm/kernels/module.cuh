@@ -130,6 +130,7 @@ struct Block {
       load_input_tile<Cfg>(args, tile, places(), shared + G.s_x, thread);
       copy_commit();
       copy_wait<0>();
+      if constexpr (S.warpgroup) publish_to_warpgroups();
       __syncthreads();
       Sums acc;
       clear(acc);
@@ -139,10 +140,15 @@ struct Block {
           if (i + 1 < my_chunks || more) fetch_weights(step + 1, next);
           copy_commit();
         }
-        expand_chunk<Cfg>(tile, places(), shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
+        if constexpr (S.warpgroup) {
+          expand_by_warpgroups<Cfg>(tile, places(), shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
+        } else {
+          expand_chunk<Cfg>(tile, places(), shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
+        }
         __syncthreads();  // the chunk is whole
         consume(acc, tile, chunk_of(i), buffer_of(step), weights_of(step, i));
         if constexpr (kRing) copy_wait<0>();
+        if constexpr (kRing && S.warpgroup) publish_to_warpgroups();
         if constexpr (kRing || S.stages == 1) __syncthreads();  // the chunk buffer may be overwritten, the next weights are here
       }
       finish(acc, tile, more);

@@ -77,9 +77,7 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
   constexpr int columns = S.n_tile / 16;
   const unsigned char* units = weights + G.record_a + at.n * G.warp_n * geometry::kUnitBytes;
   int groups[G.warp_m];
-#pragma unroll
-  for (int j = 0; j < G.warp_m; ++j)
-    groups[j] = geometry::min_of(at.m + j * S.warps_m, G.m_tiles - 1);  // a spare group is computed, not kept
+  pixel_groups<Cfg>(groups, at.m, 0);
 #pragma unroll 2
   for (int k = at.k; k < S.chunk / G.ks; k += S.warps_k) {
     if (chunk * S.chunk + k * G.ks >= S.dw_c) break;

@@ -19,11 +19,17 @@ using geometry::Window;
 
 using u16 = unsigned short;
 using u32 = unsigned int;
+using u64 = unsigned long long;
 
 #ifdef __CUDA_ARCH__
 inline constexpr int kArch = __CUDA_ARCH__;
 #else
 inline constexpr int kArch = 0;
+#endif
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+inline constexpr bool kWarpgroups = true;
+#else
+inline constexpr bool kWarpgroups = false;
 #endif
 
 FCM_DEVICE float f16_to_float(u16 x) {
