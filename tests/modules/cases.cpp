@@ -184,6 +184,8 @@ bool random_tile(Random& random, const ModuleSpec& spec, const jit::Target& targ
     t.expand_n = between(random, 1, 3);
     t.resident = between(random, 0, 1) == 1;
     t.min_blocks = pick(random, {1, 1, 1, 2});
+    t.warpgroup = target.arch_specific && target.major == 9 && between(random, 0, 2) == 0;
+    if (t.warpgroup) t.expand_m = 1;
     if (refusal(spec, t, target).empty()) {
       tile = t;
       return true;
