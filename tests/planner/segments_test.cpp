@@ -18,9 +18,11 @@ SegmentOptions options(DType dtype = DType::f16) {
 }
 
 /// Texts "first node: spec of the parts" of all segments of a graph.
-std::vector<std::string> all_segments(const Graph& graph, std::vector<Refusal>* refusals = nullptr) {
+std::vector<std::string> all_segments(const Graph& graph, std::vector<Refusal>* refusals = nullptr, DType dtype = options().dtype) {
   std::vector<std::string> texts;
-  const SegmentFinder finder(graph, options());
+  SegmentOptions how = options();
+  how.dtype = dtype;
+  const SegmentFinder finder(graph, how);
   for (const auto& chain : find_chains(graph)) {
     for (size_t i = 0; i < chain.size(); ++i) {
       for (const Segment& s : finder.starting_at(chain, i, refusals)) {
@@ -96,8 +98,10 @@ TEST(Segments, SqueezeAndExcitationAndHead) {
 }
 
 TEST(Segments, HeadsNeedWholeVectors) {
+  const Graph graph = test::mobilenet_v2({0.25, 32, 10});
+  EXPECT_TRUE(contains(all_segments(graph, nullptr, DType::f16), "pool: POOLFC")) << "FP32 logits of a 16-bit head are not padded";
   std::vector<Refusal> refusals;
-  EXPECT_FALSE(contains(all_segments(test::mobilenet_v2({0.25, 32, 10}), &refusals), "pool: POOLFC"));
+  EXPECT_FALSE(contains(all_segments(graph, &refusals, DType::f32), "pool: POOLFC"));
   const bool told =
       std::any_of(refusals.begin(), refusals.end(), [](const Refusal& r) { return r.reason == "10 outputs do not fill 16-byte vectors"; });
   EXPECT_TRUE(told);
