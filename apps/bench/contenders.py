@@ -3,6 +3,7 @@ the framework can. One that is not installed or cannot run this model raises Mis
 
 import ctypes
 import importlib
+import re
 import tempfile
 
 import torch
@@ -74,7 +75,9 @@ class Fcm(Contender):
         return self.result
 
     def details(self):
-        return {"plan_hash": self.session.property("plan_hash"), "kernels": self.session.property("plan").count("\n  run 0.")}
+        # The last variant is the one for this batch, the largest that the engine was built for.
+        variants = re.findall(r"^  run (\d+)\.\d+ ", self.session.property("plan"), re.MULTILINE)
+        return {"plan_hash": self.session.property("plan_hash"), "steps": variants.count(max(variants, key=int, default=""))}
 
 
 class FcmUnfused(Fcm):

@@ -34,7 +34,7 @@ METHOD = """## Method
   graph a batch, driven through the C API on the caller's stream. Input numbers are the same: ours as FP32 NCHW, converted inside the measured
   time; theirs lie in device memory already in their precision and layout. Without `--tune` nothing of ours is timed at build.
 - Weights are random from a seed with normalisation statistics that keep activations near unit scale (`models/export.py`). Outputs of all are
-  compared with PyTorch FP32; the largest difference over the largest logit is in the JSON.
+  compared with PyTorch FP32; see below.
 - Energy is NVML's counter from tick to tick over at least 2 s of runs back to back, all of the card included; "above idle" subtracts what the
   card takes with its contexts but without work.
 - {absent} marks what has not been measured. Nothing is typed by hand: `python apps/bench/tables.py` writes this file from the JSON.
@@ -138,6 +138,19 @@ def energy_table(cells, precision):
     return table(["model", "batch", *(f"{TITLES[name]}" for name in names)], rows) if rows else ""
 
 
+def difference_table(cells, precision):
+    names = cells.names(precision)
+    rows = []
+    for model in cells.models(precision):
+        worst = []
+        for name in names:
+            found = [cells.contender(model, precision, batch, name).get("difference") for batch in BATCHES]
+            found = [d for d in found if d]
+            worst.append(f"{max(d['largest_over_scale'] for d in found):.4f}" if found and all(d["finite"] for d in found) else "not finite" if found else ABSENT)
+        rows.append([model, *worst])
+    return table(["model", *(TITLES[name] for name in names)], rows)
+
+
 def failures(cells, precision):
     lines = []
     for (model, p, batch), cell in cells.cells.items():
@@ -196,7 +209,26 @@ def traffic_section(documents):
     return text
 
 
-def page(documents, modules, traffic):
+def repeat_section(first, second):
+    """Two runs of fcm-bench on one card, and the driver's own record: how far the figures can be trusted."""
+    rows = []
+    for a in first["results"]:
+        keys = ("model", "batch", "precision", "fused")
+        b = next((r for r in second["results"] if all(r[k] == a[k] for k in keys)), None)
+        if b is None:
+            continue
+        profile, energies = a.get("profile") or {}, [(r.get("energy") or {}).get("mj_per_image") for r in (a, b)]
+        graph, empty = profile.get("graph_us"), a.get("empty_graph_us")
+        rows.append([a["model"], str(a["batch"]), f"{a['median_us']:.1f}", f"{b['median_us']:.1f}", f"{100 * (b['median_us'] / a['median_us'] - 1):+.1f} %",
+                     f"{a['gpu_us']['median']:.1f}" if a.get("gpu_us") else ABSENT, f"{graph:.1f}" if graph else ABSENT, number(empty) if empty else ABSENT,
+                     *(number(e) if e else ABSENT for e in energies)])
+    titles = ["model", "batch", "first run µs", "second run µs", "change", "single µs", "CUPTI graph µs", "empty graph µs", "mJ/image", "again"]
+    return ("\n## Repeatability of fcm-bench\n\nTwo processes one after the other. \"Single\" is one synchronised run between two events, \"CUPTI graph\" the "
+            "driver's record of one from its first kernel's\nstart to its last one's end; events add the launch of a graph, which an empty graph shows.\n\n"
+            + table(titles, rows))
+
+
+def page(documents, modules, traffic, repeat=None):
     cells = Cells(documents)
     text = "# Benchmarks\n\nWritten by `apps/bench/tables.py`; do not edit.\n\n"
     text += "\n".join(environments(documents)) + "\n\n" + METHOD.format(absent=ABSENT)
@@ -205,6 +237,8 @@ def page(documents, modules, traffic):
         energy = energy_table(cells, precision)
         if energy:
             text += f"\n### Energy, {precision.upper()}, mJ an image\n\n{energy}"
+        text += (f"\n### Outputs, {precision.upper()}\n\nLargest difference from PyTorch FP32 over the largest logit, the worst of the batch sizes.\n\n"
+                 + difference_table(cells, precision))
         for label, reason in cells.missing(precision).items():
             text += f"\n{label}: missing, {reason}."
         failed = failures(cells, precision)
@@ -216,6 +250,8 @@ def page(documents, modules, traffic):
         text += modules_section(modules)
     if traffic:
         text += "\n## Memory accesses of modules, counted\n\nBytes between multiprocessors and L2, and of DRAM, by Nsight Compute on a warm device.\n" + traffic_section(traffic)
+    if repeat:
+        text += repeat_section(*repeat)
     return text
 
 
@@ -231,13 +267,15 @@ def main(arguments=None):
     parser.add_argument("cells", nargs="+", type=pathlib.Path, metavar="CELLS")
     parser.add_argument("--modules", nargs="+", type=pathlib.Path, default=[], metavar="FILE")
     parser.add_argument("--traffic", nargs="+", type=pathlib.Path, default=[], metavar="FILE")
+    parser.add_argument("--repeat", nargs=2, type=pathlib.Path, metavar="FILE", help="two files of fcm-bench --json, of the same models")
     parser.add_argument("--output", type=pathlib.Path, help="default: standard output")
     options = parser.parse_args(arguments)
     absent = [str(p) for p in options.cells if not p.is_file()]
     if absent:
         parser.error(f"no file {', '.join(absent)}")
     modules = [result for path in options.modules for result in read_json(path)]
-    text = page([driver.read_results(path) for path in options.cells], modules, [read_json(path) for path in options.traffic])
+    text = page([driver.read_results(path) for path in options.cells], modules, [read_json(path) for path in options.traffic],
+                [read_json(path) for path in options.repeat or []])
     if options.output is None:
         print(text)
     else:

@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 import traceback
+import warnings
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROUNDS = 7
@@ -75,6 +76,7 @@ class Cell:
         precision = description["precision"]
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.set_num_threads(2)
+        warnings.filterwarnings("ignore", category=DeprecationWarning)  # of the TorchScript exporter
         network, side = make_network(description["model"])
         generator = torch.Generator().manual_seed(SEED)
         images = torch.randn((description["batch"], 3, side, side), generator=generator)

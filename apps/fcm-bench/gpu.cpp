@@ -1,8 +1,11 @@
 #include "apps/fcm-bench/gpu.h"
 
 #include <array>
+#include <memory>
+#include <type_traits>
 #include <vector>
 
+#include "apps/common/stats.h"
 #include "runtime/device/cuda_check.h"
 #include "runtime/device/memory.h"
 #include "runtime/device/stream.h"
@@ -32,6 +35,21 @@ class CudaGpu final : public Gpu {
   void wait() override { synchronize(stream_.get()); }
   double between_us(int first, int second) const override {
     return elapsed_us(marks_.at(static_cast<size_t>(first)), marks_.at(static_cast<size_t>(second)));
+  }
+  double empty_replay_us() override {
+    cudaGraph_t graph = nullptr;
+    cuda_check(cudaGraphCreate(&graph, 0), "cudaGraphCreate");
+    const std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, decltype(&cudaGraphDestroy)> owner(graph, cudaGraphDestroy);
+    const GraphExec exec(graph);
+    std::vector<double> times;
+    for (int i = 0; i < 50; ++i) {
+      mark(0);
+      exec.launch(stream_.get());
+      mark(1);
+      wait(1);
+      times.push_back(between_us(0, 1));
+    }
+    return apps::median_of(std::move(times));
   }
   size_t free_bytes() const override {
     size_t available = 0, total = 0;

@@ -25,6 +25,8 @@ class Gpu {
   virtual void wait() = 0;
   /// Microseconds between two reached marks.
   virtual double between_us(int first, int second) const = 0;
+  /// Microseconds between marks around the replay of a CUDA graph without nodes: what a replay costs before its first kernel.
+  virtual double empty_replay_us() = 0;
   /// Bytes free on the device now, all processes counted.
   virtual size_t free_bytes() const = 0;
   virtual std::string pci_address() const = 0;

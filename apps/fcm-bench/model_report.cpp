@@ -80,7 +80,6 @@ json profile_json(const std::optional<Profile>& profile) {
   return {{"method", profile->method},
           {"sum_us", rounded(profile->sum_us)},
           {"graph_us", optional_json(profile->graph_us)},
-          {"replay_us", optional_json(profile->replay_us)},
           {"steps", std::move(rows)}};
 }
 
@@ -103,6 +102,7 @@ json result_json(const ModelResult& r) {
           {"median_us", rounded(apps::median_of(r.rounds_us))},
           {"rounds_us", samples_json(r.rounds_us)},
           {"gpu_us", spread_json(r.gpu_us)},
+          {"empty_graph_us", optional_json(r.empty_us)},
           {"host_us", spread_json(r.host_us)},
           {"enqueue_us", spread_json(r.enqueue_us)},
           {"enqueue_share", r.enqueue_share},
@@ -148,23 +148,25 @@ std::string rate_text(const ProfileRow& r) {
   return gb_per_s >= 10 ? fmt::format("{:.0f}", gb_per_s) : fmt::format("{:.2f}", gb_per_s);
 }
 
-std::string profile_text(const Profile& p) {
+std::string profile_text(const ModelResult& r) {
+  const Profile& p = *r.profile;
   if (!p.unavailable.empty()) return fmt::format("  profile                not available: {}\n", p.unavailable);
   apps::Table table({">", "step", "kind", ">us", ">kernels", ">bytes", ">GB/s", ">bound us", "by", ">predicted us"});
   for (size_t i = 0; i < p.rows.size(); ++i) {
-    const ProfileRow& r = p.rows[i];
+    const ProfileRow& row = p.rows[i];
     const auto number = [](double value) { return value > 0 ? fmt::format("{:.2f}", value) : std::string("-"); };
-    table.add({fmt::to_string(i), r.name, r.kind, fmt::format("{:.2f}", r.us), r.kernels > 0 ? fmt::to_string(r.kernels) : "",
-               apps::bytes_text(static_cast<size_t>(r.bytes)), rate_text(r), number(r.bound_us), r.bound_by, number(r.predicted_us)});
+    table.add({fmt::to_string(i), row.name, row.kind, fmt::format("{:.2f}", row.us), row.kernels > 0 ? fmt::to_string(row.kernels) : "",
+               apps::bytes_text(static_cast<size_t>(row.bytes)), rate_text(row), number(row.bound_us), row.bound_by,
+               number(row.predicted_us)});
   }
   std::string text = fmt::format("  profile, a pass of its own: {}\n{}  sum of the steps {:.1f} us", p.method, table.text(4), p.sum_us);
-  if (p.replay_us) {
-    text += fmt::format("; one replay {:.1f} us, the difference of {:+.1f} us is launches minus overlap", *p.replay_us,
-                        *p.replay_us - p.sum_us);
-  }
-  if (p.graph_us && p.replay_us) {
-    text += fmt::format("\n  CUPTI's record of a whole replay {:.1f} us, {:+.1f} % of that between events", *p.graph_us,
-                        100 * (*p.graph_us / *p.replay_us - 1));
+  if (r.gpu_us.empty()) return text + "\n";
+  const double run_us = apps::median_of(r.gpu_us);
+  text += fmt::format("; one run {:.1f} us, a difference of {:+.1f} us: launches, less overlap", run_us, run_us - p.sum_us);
+  if (p.graph_us && r.empty_us) {
+    text +=
+        fmt::format("\n  CUPTI's record of a whole run {:.1f} us; between events {:.1f} us, of which a graph without nodes takes {:.1f} us",
+                    *p.graph_us, run_us, *r.empty_us);
   }
   return text + "\n";
 }
@@ -226,7 +228,7 @@ std::string to_text(const ModelResult& r) {
     if (r.temperature_c.high) text += fmt::format(", up to {} C", *r.temperature_c.high);
     text += "\n";
   }
-  if (r.profile) text += profile_text(*r.profile);
+  if (r.profile) text += profile_text(r);
   for (const std::string& warning : r.warnings) text += "  warning: " + warning + "\n";
   return text;
 }

@@ -203,11 +203,15 @@ std::string steps(const json& r) {
   }
   std::string text = fmt::format("<h3>Steps</h3>\n<p class=\"soft\">A pass of its own: {}. Sum of the steps {} µs",
                                  html_escaped(profile.at("method")), number(profile.at("sum_us")));
-  if (has(profile, "replay_us")) {
-    text += fmt::format("; one run {} µs, a difference of {:+.1f} µs (launches minus overlap)", number(profile.at("replay_us")),
-                        profile.at("replay_us").get<double>() - profile.at("sum_us").get<double>());
+  if (has(r, "gpu_us")) {
+    const double run_us = r.at("gpu_us").at("median");
+    text += fmt::format("; one run {} µs, a difference of {:+.1f} µs (launches, less overlap)", number(run_us),
+                        run_us - profile.at("sum_us").get<double>());
   }
-  if (has(profile, "graph_us")) text += fmt::format("; CUPTI's record of a whole run {} µs", number(profile.at("graph_us")));
+  if (has(profile, "graph_us")) {
+    text += fmt::format("; CUPTI's record of a whole run {} µs, to which events add the launch of a graph ({} µs)",
+                        number(profile.at("graph_us")), number(r.value("empty_graph_us", json())));
+  }
   text +=
       ".</p>\n<p class=\"soft\"><span class=\"key ours\"></span>fused module, measured &ensp;<span class=\"key\"></span>other step, "
       "measured "
@@ -239,7 +243,7 @@ std::string warnings(const json& r) {
 std::string environment(const json& document) {
   const json& e = document.at("environment");
   std::string text = html_escaped(e.at("device"));
-  if (e.value("driver", "") != "") text += ", driver " + html_escaped(e.at("driver"));
+  if (!e.value("driver", std::string()).empty()) text += ", driver " + html_escaped(e.at("driver"));
   if (has(e, "power_limit_w")) text += fmt::format(", power limit {:.0f} W", e.at("power_limit_w").get<double>());
   if (has(e, "max_sm_mhz")) text += fmt::format(", up to {} MHz", e.at("max_sm_mhz").get<int>());
   return text + ", " + html_escaped(e.at("date"));

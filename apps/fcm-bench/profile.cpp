@@ -84,25 +84,8 @@ void time_kernels(Runner& runner, ActivityTrace& activity, Profile& profile) {
   set_medians(profile, times);
 }
 
-std::vector<double> replay_times(Runner& runner) {
-  std::vector<double> times;
-  for (int i = 0; i < kReplays; ++i) {
-    runner.gpu()->mark(0);
-    runner.enqueue();
-    runner.gpu()->mark(1);
-    runner.gpu()->wait(1);
-    times.push_back(runner.gpu()->between_us(0, 1));
-  }
-  return times;
-}
-
-// Single replays in turn without and with CUPTI's record of the graph.
-void compare_replays(const MakeRunner& make, Runner& runner, ActivityTrace& activity, Profile& profile) {
-  runner.run();
-  const std::vector<double> replays = replay_times(runner);
-  profile.replay_us = apps::median_of(replays);
-  profile.replay_low_us = apps::quantile_of(replays, 0.1);
-  profile.replay_high_us = apps::quantile_of(replays, 0.9);
+// CUPTI's record of whole replays.
+double graph_time(const MakeRunner& make, ActivityTrace& activity) {
   activity.begin_graphs();
   {
     const std::unique_ptr<Runner> seen = make();  // captured while CUPTI watches
@@ -110,7 +93,7 @@ void compare_replays(const MakeRunner& make, Runner& runner, ActivityTrace& acti
   }
   const std::vector<double> graphs = activity.end_graphs();
   if (graphs.empty()) throw Error(ErrorCode::device, "CUPTI recorded no graph");
-  profile.graph_us = apps::median_of(graphs);
+  return apps::median_of(graphs);
 }
 
 void set_bounds(const DeviceModel& device, std::vector<ProfileRow>& rows) {
@@ -141,7 +124,7 @@ Profile profile_steps(const MakeRunner& make, const DeviceModel* device) {
   set_bounds(*device, profile.rows);
   try {
     time_kernels(*runner, *activity, profile);
-    compare_replays(make, *runner, *activity, profile);
+    profile.graph_us = graph_time(make, *activity);
   } catch (const std::runtime_error& e) {  // of CUPTI; ours or, through the callback, of the C API
     profile.unavailable = e.what();
   }

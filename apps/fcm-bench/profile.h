@@ -28,10 +28,8 @@ struct Profile {
   std::string unavailable;  ///< why there is none; empty when there is one
   std::string method;       ///< how the steps were timed
   std::vector<ProfileRow> rows;
-  double sum_us = 0;                ///< of the rows
-  std::optional<double> graph_us;   ///< CUPTI's record of whole replays: first node's start to last node's end, median
-  std::optional<double> replay_us;  ///< the same replays between events, without CUPTI, median
-  double replay_low_us = 0, replay_high_us = 0;
+  double sum_us = 0;               ///< of the rows
+  std::optional<double> graph_us;  ///< CUPTI's record of whole replays: first node's start to last node's end, median
 };
 
 using MakeRunner = std::function<std::unique_ptr<Runner>()>;

@@ -73,6 +73,14 @@ class Tables(unittest.TestCase):
         self.assertIn("| b | 1 | — | — | — |", text)
         self.assertIn("| a | 1 | 1.00 | 4.00 | 75 % | 0.00 | 2.00 |", text)
 
+    def test_repeatability(self):
+        def run(us, mj):
+            return {"results": [{"model": "net", "batch": 1, "precision": "fp16", "fused": True, "median_us": us, "gpu_us": {"median": 108.0},
+                                 "empty_graph_us": 3.6, "profile": {"graph_us": 104.0}, "energy": {"mj_per_image": mj}}]}
+
+        text = tables.page([document(cell("net", 1, contender("fcm", 1)))], [], [], [run(100.0, 20.0), run(101.0, 20.4)])
+        self.assertIn("| net | 1 | 100.0 | 101.0 | +1.0 % | 108.0 | 104.0 | 3.60 | 20.0 | 20.4 |", text)
+
     def test_merging_keeps_the_newest(self):
         with tempfile.TemporaryDirectory() as folder:
             paths = [pathlib.Path(folder) / name for name in ("a.json", "b.json")]
