@@ -287,7 +287,7 @@ std::string size_refusal(const Shape& s, const TileConfig& t, const jit::Target&
   const int length = geometry::run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * s.dw_window.sh + g.dw_rows;
   const int window = s.dw ? (g.el == 2 ? s.dw_window.kw * ((s.dw_window.kh + 1) / 2) + rows : 2 * g.dw_rows) : 0;
   const int groups = s.project ? 4 * g.warp_m : s.dw ? 8 * length : 0;
-  const int need = std::max(sums + window + groups, sums + expansion) + (g.el == 2 ? 56 : 80);
+  const int need = std::max(sums + window + groups, sums + expansion) + (g.el == 2 ? 64 : 80);
   if (need > register_limit(t)) return fmt::format("about {} registers a thread, {} are free", need, register_limit(t));
   if (g.shared_bytes > shared_limit(target))
     return fmt::format("{} bytes of shared memory, {} a block", g.shared_bytes, shared_limit(target));
