@@ -75,6 +75,8 @@ def run_group(cells, deadline, on_result, say, log):
         for process in processes:
             process.event = process.wait(deadline)
             say(f"{' '.join(map(str, key_of(process.cell)))}: {process.event['event']} {process.event.get('reason', '')}")
+            if process.event["event"] != "ready":
+                process.stop()  # at once: what still prepares would disturb those that are measured
         for process in processes:
             if process.event["event"] == "ready":
                 process.say("measure")

@@ -1,6 +1,6 @@
 """docs/benchmarks.md from what was recorded: nothing in its tables is typed by hand.
 
-  python apps/bench/tables.py docs/benchmarks.json --output docs/benchmarks.md
+  python apps/bench/tables.py docs/benchmarks/cells.json --output docs/benchmarks.md
   python apps/bench/tables.py sweep.json --modules paper_fp32.json --traffic traffic.json --output docs/benchmarks.md
 
 CELLS are files of peers.py or sweep.py, --modules of `fcm-bench --modules ... --json FILE`, --traffic of tests/gpu/traffic.sh.
@@ -16,6 +16,7 @@ import sys
 import driver
 
 ABSENT = "—"
+UNSTEADY = 0.05
 BATCHES = (1, 8, 64)
 OURS = ("fcm", "fcm-nofuse", "fcm-tune")
 PEERS = ("eager", "inductor", "inductor-max", "ort-cuda", "ort-trt", "tensorrt", "tvm")
@@ -37,7 +38,7 @@ METHOD = """## Method
   compared with PyTorch FP32; see below.
 - Energy is NVML's counter from tick to tick over at least 2 s of runs back to back, all of the card included; "above idle" subtracts what the
   card takes with its contexts but without work.
-- {absent} marks what has not been measured. Nothing is typed by hand: `python apps/bench/tables.py` writes this file from the JSON.
+- {absent} marks what has not been measured, ~ a figure whose rounds differ by more than {unsteady:.0%}. Nothing is typed by hand: `python apps/bench/tables.py` writes this file from the JSON.
 """
 
 
@@ -102,6 +103,12 @@ class Cells:
         return reasons
 
 
+def unsteady(contender):
+    """Whether its rounds differ by more than they should on a quiet machine."""
+    rounds = contender.get("rounds_us", [])
+    return len(rounds) > 1 and max(rounds) - min(rounds) > UNSTEADY * contender["median_us"]
+
+
 def best_peer(cells, model, precision, batch):
     times = [cells.time(model, precision, batch, name) for name in PEERS]
     return min((t for t in times if t is not None), default=None)
@@ -118,7 +125,8 @@ def times_table(cells, precision):
             if ratio:
                 ratios.setdefault(batch, []).append(ratio)
             fastest = min((t for t in times if t is not None), default=None)
-            cells_text = [ABSENT if t is None else f"**{number(t)}**" if t == fastest else number(t) for t in times]
+            marks = ["~" if unsteady(cells.contender(model, precision, batch, name)) else "" for name in names]
+            cells_text = [ABSENT if t is None else f"{mark}**{number(t)}**" if t == fastest else mark + number(t) for t, mark in zip(times, marks)]
             rows.append([f"{model}", str(batch), *cells_text, f"{ratio:.2f}" if ratio else ABSENT])
     text = table(["model", "batch", *(f"{TITLES[name]} µs" for name in names), "best peer / FCM"], rows)
     for batch, values in sorted(ratios.items()):
@@ -231,7 +239,7 @@ def repeat_section(first, second):
 def page(documents, modules, traffic, repeat=None):
     cells = Cells(documents)
     text = "# Benchmarks\n\nWritten by `apps/bench/tables.py`; do not edit.\n\n"
-    text += "\n".join(environments(documents)) + "\n\n" + METHOD.format(absent=ABSENT)
+    text += "\n".join(environments(documents)) + "\n\n" + METHOD.format(absent=ABSENT, unsteady=UNSTEADY)
     for precision in cells.precisions():
         text += f"\n## Whole networks, {precision.upper()}\n\nMicroseconds a run of the whole batch; the fastest in bold.\n\n" + times_table(cells, precision)
         energy = energy_table(cells, precision)

@@ -4,6 +4,7 @@ which it speaks JSON, a line at a time: it answers its task with {"event": "read
 Preparing (export, compilation, capture) may overlap with that of other cells; measuring never does."""
 
 import datetime
+import fcntl
 import json
 import os
 import pathlib
@@ -49,12 +50,17 @@ def make_network(name):
 
 
 def export_onnx(network, images, path):
-    """The network with a free batch; a file that exists is kept."""
+    """The network with a free batch; a file that exists is kept. Processes that want the same file wait for the one that writes it."""
     import torch
 
-    if path.exists():
-        return
     path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            write_onnx(torch, network, images, path)
+
+
+def write_onnx(torch, network, images, path):
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     axes = {"input": {0: "batch"}, "logits": {0: "batch"}}
     with torch.no_grad():

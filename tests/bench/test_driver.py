@@ -59,6 +59,26 @@ class Driver(unittest.TestCase):
         self.assertEqual({r["model"]: r.get("failed") for r in results}, {"a": None, "sleeps": "not done in time"})
         self.assertTrue(any("out of time: 1 cells are left" in line for line in self.lines), self.lines)
 
+    def test_what_is_not_ready_is_stopped_before_anything_is_measured(self):
+        alive = []
+        start = driver.Process.say
+
+        def say(process, line):
+            if line == "measure":
+                alive.extend(p for p in started if p is not process and p.cell["model"] == "sleeps" and p.process.poll() is None)
+            else:
+                started.append(process)
+            start(process, line)
+
+        started = []
+        driver.Process.say = say
+        try:
+            self.run_cells([cell("a"), cell("sleeps"), cell("b")], seconds=1.5)
+        finally:
+            driver.Process.say = start
+        self.assertEqual(len(started), 3)
+        self.assertEqual(alive, [])
+
     def test_a_failure_does_not_replace_a_measurement(self):
         document = {"results": [{**cell("a"), "contenders": [{"median_us": 1}]}]}
         driver.merge(document, driver.failed(cell("a"), "x"))

@@ -47,6 +47,11 @@ class Tables(unittest.TestCase):
         self.assertIn("Batch 1: FCM is the faster one in 1 of 1 models; geometric mean of best peer / FCM 2.50.", text)
         self.assertIn("| net | 1 | 20.0 | 49.0 |", text)
 
+    def test_unsteady_figures_are_marked(self):
+        shaky = {**contender("fcm", 100), "rounds_us": [97, 100, 103]}
+        text = self.page(document(cell("net", 1, shaky, {**contender("inductor", 200), "rounds_us": [199, 200, 201]})))
+        self.assertIn("| net | 1 | ~**100** | 200 | 2.00 |", text)
+
     def test_a_lost_row_is_shown_as_lost(self):
         text = self.page(document(cell("net", 64, contender("fcm", 300), contender("inductor", 250))))
         self.assertIn("| net | 64 | 300 | **250** | 0.83 |", text)
