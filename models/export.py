@@ -36,6 +36,7 @@ import random_weights
 
 TORCHSCRIPT_OPSETS = range(7, 21)
 DEFAULT_OPSET = {"torchscript": 17, "dynamo": 18}
+ATTENTION_OPSET = 14  # the first to which TorchScript writes scaled_dot_product_attention
 CALIBRATION_BATCH = 32
 CLASSES = 1000  # of random weights, whatever the trained ones have
 
@@ -145,7 +146,8 @@ def export(name, exporter, opset, batch, output, options):
     """Writes one file: complete or not at all. Throws ExportError, zoo.ZooError."""
     manifest = zoo.load_manifest()
     description = description_of(name, manifest)
-    model, config = create(name, description, options.weights, options.exportable, options.reparameterise, options.seed)
+    exportable = options.exportable or (exporter == "torchscript" and opset < ATTENTION_OPSET)
+    model, config = create(name, description, options.weights, exportable, options.reparameterise, options.seed)
     # torch.export takes a batch of one for a constant.
     example = in_layout(torch.randn((batch if isinstance(batch, int) else 2, *config["input_size"])), config)
     metadata = {"fcm.preprocess": json.dumps(preprocess_of(config), sort_keys=True),
@@ -203,7 +205,7 @@ def parse_arguments(arguments, manifest):
     parser.add_argument("--batch", nargs="+", default=["batch"], help="numbers, or `batch` for a free one (default)")
     parser.add_argument("--weights", default="random", choices=("random", "pretrained", "auto"), help="auto: pretrained if the hub answers")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--exportable", action="store_true", help="timm's export mode: attention spelled out")
+    parser.add_argument("--exportable", action="store_true", help="timm's export mode: attention spelled out (TorchScript gets it below opset 14 in any case)")
     parser.add_argument("--reparameterise", action="store_true", help="merge parallel branches before exporting")
     parser.add_argument("--output", type=pathlib.Path, default=zoo.FOLDER / "zoo", help="folder")
     parser.add_argument("--jobs", type=int, default=1, help="exports at the same time")

@@ -18,7 +18,14 @@ std::unique_ptr<Step> make_elementwise(const Request& r, const UnaryOp& op) {
 }
 
 std::unique_ptr<Step> make_elementwise(const Request& r, const Binary& op) {
-  const std::string text = unary_text(op.activation, fmt::format("fn::{}(a0, a1)", binary_name(op.fn)));
+  const auto floating = [&](size_t i) { return is_float(r.graph.value(r.node.inputs[i]).dtype); };
+  std::string text = fmt::format("fn::{}(a0, a1)", binary_name(op.fn));
+  if (op.fn == BinaryFn::pow && floating(0) != floating(1)) {  // the only operator of two types: in double, as the reference
+    text = "fn::pow(static_cast<double>(a0), static_cast<double>(a1))";
+    // A result that is whole may come out an ulp or two below, and would lose one where it is cut off.
+    text = floating(0) ? "static_cast<float>(" + text + ")" : "static_cast<int64>(" + text + " * 1.0000000000000009)";
+  }
+  text = unary_text(op.activation, text);
   return r.sequence({map_launch("binary", {r.source(0), r.source(1)}, r.result(), text, r.build)}, describe_map(r, binary_name(op.fn)));
 }
 

@@ -98,7 +98,8 @@ jit::Program kernel_program(const std::string& name, const std::string& header, 
   return {name, fmt::format("#include \"{}\"\n\n{}", header, body), embedded::ops_cuda_kernels(), {}};
 }
 
-Source constant_source(const Tensor& constant, WeightStore& weights) {
+Source constant_source(const Tensor& tensor, WeightStore& weights) {
+  const Tensor constant = tensor.dtype() == DType::f64 ? tensor.cast(DType::f32) : tensor;  // kernels compute in float32
   // Vectors may be read up to a whole number of 16-byte accesses: the store's alignment leaves room, zero-filled here.
   const size_t item = dtype_size(constant.dtype());
   const size_t rounded = (static_cast<size_t>(constant.count()) + 15) / 16 * 16;

@@ -150,6 +150,7 @@ void add_elementwise(std::vector<Case>& list) {
     list.push_back({fmt::format("binary_{}", static_cast<int>(fn)), Binary{fn, {}}, {in({kB, 12, 5, 3}), in({kB, 12, 5, 3})}, 1, 1.0});
   list.push_back({"divide", Binary{BinaryFn::div, {}}, {in({kB, 16, 2, 3}), positive({kB, 16, 2, 3})}, 1, 8.0});
   list.push_back({"power", Binary{BinaryFn::pow, {}}, {positive({kB, 7}), in({kB, 7})}, 1, 8.0});
+  list.push_back({"integer_powers", Binary{BinaryFn::pow, {}}, {{{kB, 7}, false, Fill::positive, DType::i64}, positive({kB, 7})}, 1, 1.0});
   list.push_back({"modulo_i64", Binary{BinaryFn::mod, {}}, {ints({kB, 7}), {{7}, true, Fill::positive, DType::i64}}, 1, 1.0});
   list.push_back({"add_relu6", Binary{BinaryFn::add, kRelu6}, {in({kB, 10, 6, 6}), in({kB, 10, 6, 6})}, 1, 1.0});
   list.push_back({"gate", Binary{BinaryFn::mul, {}}, {in({kB, 19, 6, 6}), in({kB, 19, 1, 1})}, 1, 1.0});
