@@ -22,6 +22,7 @@ constexpr std::array kPasses = {
     Pass{"canonicalize_global_pool", canonicalize_global_pool},
     Pass{"recognize_activations", recognize_activations},
     Pass{"recognize_normalization", recognize_normalization},
+    Pass{"spread_matmul", spread_matmul},
     Pass{"matmul_to_gemm", matmul_to_gemm},
     Pass{"fold_batch_norm", fold_batch_norm},
     Pass{"fold_affine", fold_affine},

@@ -34,6 +34,8 @@ int fuse_residual(Graph& graph);
 int canonicalize_global_pool(Graph& graph);
 /// MatMul by a constant matrix, with a following constant bias Add, to Gemm where the shapes allow.
 int matmul_to_gemm(Graph& graph);
+/// Operands of a MatMul whose leading axes broadcast in part are repeated, so that both have the result's.
+int spread_matmul(Graph& graph);
 /// Dead nodes and values.
 int remove_dead(Graph& graph);
 

@@ -155,6 +155,8 @@ def collect(arguments):
     models = []
     for argument in arguments:
         path = pathlib.Path(argument)
+        if not path.exists():
+            sys.exit(f"{path} is not there")
         models += sorted(path.glob("*.onnx")) if path.is_dir() else [path]
     return models
 
@@ -162,7 +164,7 @@ def collect(arguments):
 def table(folder):
     """Markdown: a row a model and exporter."""
     rows = {}
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.rglob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         match = FILE.match(result["file"])
         if match:
@@ -186,6 +188,8 @@ def cells(results):
         return [value for value in found if value is not None]
 
     def worst(device, run):
+        if any(run in result["runs"] and result["runs"][run].get("error", 0) is None for result in results if result["device"] == device):
+            return "**not finite**"
         if run.startswith("fp16"):
             return f"{min(numbers(device, run, 'cosine')):.5f}" if numbers(device, run, "cosine") else ""
         return f"{max(numbers(device, run, 'error')):.0e}" if numbers(device, run, "error") else ""

@@ -186,5 +186,19 @@ TEST(FuseResidual, OneResidualAConvolution) {
   EXPECT_EQ(run_pass(b.graph, passes::fuse_residual, 1).nodes.size(), 2u);
 }
 
+TEST(SpreadMatmul, RepeatsWhatBroadcastsInPart) {
+  const auto product = [](const Shape& x, Dims w, bool left) {
+    Builder b;
+    const ValueId a = b.input("x", x);
+    const ValueId c = b.random(std::move(w));
+    return b.output(b.node("y", MatMul{}, left ? std::vector{c, a} : std::vector{a, c})).graph;
+  };
+  const Dim batch(1, kBatch);
+  EXPECT_EQ(count_kind(run_pass(product({batch, 3, 5, 4}, {1, 3, 4, 2}, false), passes::spread_matmul, 1), "Expand"), 1U);
+  EXPECT_EQ(count_kind(run_pass(product({batch, 3, 5, 4}, {3, 6, 5}, true), passes::spread_matmul, 1), "Expand"), 1U);
+  EXPECT_EQ(count_kind(run_pass(product({3, 1, 5, 4}, {1, 2, 4, 2}, false), passes::spread_matmul, 1), "Expand"), 2U);
+  run_pass(product({batch, 3, 5, 4}, {4, 2}, false), passes::spread_matmul, 0);
+}
+
 }  // namespace
 }  // namespace fcm::testing
