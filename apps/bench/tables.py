@@ -254,7 +254,7 @@ def page(documents, modules, traffic, repeat=None):
             text += "\n\nWithout a figure, and why:\n\n" + "\n".join(failed)
         text += "\n"
     if modules:
-        text += "\n## Fused modules against their layers on cuDNN\n\nEach layer on its fastest of cuDNN's engines, fused with its bias and activation where an engine can.\n"
+        text += "\n## Fused modules against their layers on cuDNN\n\nEach layer on the fastest of several of cuDNN's engines, with its bias and activation inside where an engine can.\n"
         text += modules_section(modules)
     if traffic:
         text += "\n## Memory accesses of modules, counted\n\nBytes between multiprocessors and L2, and of DRAM, by Nsight Compute on a warm device.\n" + traffic_section(traffic)

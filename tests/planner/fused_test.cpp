@@ -53,6 +53,22 @@ TEST(FusedPlan, StepsAreOrderedOnAllNetworks) {
   }
 }
 
+TEST(FusedPlan, EveryStepButConversionsIsPredicted) {
+  for (const Graph& graph : {test::mobilenet_v2({0.5, 64, 16}), test::efficient_net({0.5, 64, 16})}) {
+    for (const PlanVariant& v : fused(graph).variants) {
+      double total = 0;
+      for (const PlanStep& step : v.steps) {
+        EXPECT_EQ(step.predicted.has_value(), step.kind != PlanStep::Kind::convert) << step.name;
+        if (step.predicted) total += step.predicted->us;
+        if (step.kind == PlanStep::Kind::module) {
+          EXPECT_GT(step.predicted.value_or(Prediction{}).l2_bytes, 0) << step.name;
+        }
+      }
+      EXPECT_GT(total, 0);
+    }
+  }
+}
+
 TEST(FusedPlan, MobileNetV2IsModulesAlone) {
   const Plan plan = fused(test::mobilenet_v2());
   const PlanVariant& v = plan.variants.front();
