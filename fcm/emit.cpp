@@ -313,6 +313,10 @@ int64_t LaunchPlan::grid(int64_t batch, int64_t resident_blocks) const {
   return std::min(works, most) * blocks_per_work;
 }
 
+const std::map<std::string, std::string>& device_sources() {
+  return embedded::module_headers();
+}
+
 Emitted emit(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& target, bool jitter) {
   if (const std::string why = refusal(spec, tile, target); !why.empty())
     throw Error(ErrorCode::unsupported,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "fcm/geometry.h"
@@ -48,6 +49,9 @@ struct Emitted {
   jit::Program program;
   LaunchPlan launch;
 };
+
+/// The device code that every program includes, by file name: what is measured holds for it alone.
+const std::map<std::string, std::string>& device_sources();
 
 /// Throws Error(unsupported) with the refusal's text. `jitter` adds random spins around the programmatic wait (tests).
 Emitted emit(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& target, bool jitter = false);

@@ -17,25 +17,9 @@ using geometry::Geometry;
 using geometry::Math;
 using geometry::Shape;
 
-// Cycles of one Hopper multiprocessor. Fitted by random search to 600 launches on an H200 (MobileNetV2's blocks at batch 1 and 64, FP16,
-// and ten other modules; graph with programmatic launch): predicted + 0.85 us is within 12 % (root mean square) of the measured time. They
-// are effective values of this model (a barrier's cost holds what warps wait for each other), not properties of the hardware one by one.
-constexpr double kGlobalLatency = 430;  ///< first bytes of a dependent load, with address arithmetic
-constexpr double kBytesACycle = 54;     ///< L2 to one multiprocessor
-constexpr double kBarrier = 320;
-constexpr double kClusterBarrier = 680;
-constexpr double kMatrixLatency = 85;
-constexpr double kUnitWork = 36;      ///< activation and stores of a 16 x 16 tile of the expansion
-constexpr double kUnitLatency = 90;   ///< of a unit beside its matrix steps
-constexpr double kGroupLatency = 30;  ///< of a group of the depthwise stage beside its work
-constexpr double kLoneWarps = 1.25;
-constexpr double kMoreBlocks = 70;     ///< start of a second, third, ... block on a multiprocessor
-constexpr double kMoreClusters = 300;  ///< the same for blocks of clusters
-constexpr double kPush = 66;           ///< a warp's 512 bytes to other blocks of a cluster
-
 /// Cycles that a 16 x 8 matrix step of depth ks occupies one of the four quarters of a multiprocessor.
-double matrix_cycles(Math math) {
-  return math == Math::f32 ? 77 : 9;
+double matrix_cycles(Math math, const TileModel& m) {
+  return math == Math::f32 ? m.matrix_f32 : m.matrix_f16;
 }
 
 /// Tile heights and widths worth trying along an axis of `extent` outputs in granules of `granule`.
@@ -192,7 +176,7 @@ void enumerate_head(const ModuleSpec& spec, int batch, const TileDevice& device,
   }
 }
 
-TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device) {
+TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& m) {
   TileRating r;
   const StageSpec& last = spec.stages.back();
   const bool se = spec.stages.size() == 3;
@@ -202,11 +186,11 @@ TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, 
   const double images = se ? batch : std::min(batch, 4);
   r.blocks = static_cast<int>(se ? batch * tile.split : geometry::ceil_div(last.out_channels, tile.n_tile) * geometry::ceil_div(batch, 4));
   r.concurrent = 2;
-  r.fetch = kGlobalLatency + pixels * depth * 2 / kBytesACycle;
-  r.depthwise = std::ceil(rows / tile.warps_m) * (depth / 256 * 30 + 60) * (se ? 1.0 : images);
-  r.finish = tile.split > 1 ? 2 * kClusterBarrier : 0;
+  r.fetch = m.global_latency + pixels * depth * 2 / m.bytes_a_cycle;
+  r.depthwise = std::ceil(rows / tile.warps_m) * (depth / 256 * m.head_depth + m.head_row) * (se ? 1.0 : images);
+  r.finish = tile.split > 1 ? 2 * m.cluster_barrier : 0;
   const double waves = std::ceil(static_cast<double>(r.blocks) / (device.multiprocessors * r.concurrent));
-  r.total = waves * (r.fetch + r.depthwise + r.finish) + rows * depth * 2 / kBytesACycle;
+  r.total = waves * (r.fetch + r.depthwise + r.finish) + rows * depth * 2 / m.bytes_a_cycle;
   return r;
 }
 
@@ -230,54 +214,56 @@ int concurrency(const TileConfig& t, const Geometry& g, const jit::Target& targe
 
 }  // namespace
 
-TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device) {
+TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& m) {
   const ModuleKind kind = kind_of(spec);
-  if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) return rate_head(spec, tile, batch, device);
+  if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) return rate_head(spec, tile, batch, device, m);
   const Shape s = shape_of(spec, tile);
   const Geometry g = geometry::derive(s);
   TileRating r;
   const double works = geometry::work_items(s, g, batch);
   r.blocks = static_cast<int>(works) * s.split * g.n_blocks;
   r.concurrent = concurrency(tile, g, device.target);
-  const double step = matrix_cycles(s.math);
+  const double step = matrix_cycles(s.math, m);
   const double chunks = g.block_chunks;
   const double input_bytes = static_cast<double>(g.core_px) * (s.expand ? g.k1 : g.e_chunk * chunks) * g.el;
   const double weight_bytes = chunks * (g.record_a + g.record_b);
-  const double gather = s.conv ? 4.0 * (s.expand ? g.k1 : g.e_chunk) * std::ceil(static_cast<double>(g.core_px) / g.threads) : 0.0;
-  r.fetch = kGlobalLatency + input_bytes / kBytesACycle + gather;
+  const double gather = s.conv ? m.gather * (s.expand ? g.k1 : g.e_chunk) * std::ceil(static_cast<double>(g.core_px) / g.threads) : 0.0;
+  r.fetch = m.global_latency + input_bytes / m.bytes_a_cycle + gather;
   const double per_unit = static_cast<double>(r.blocks) / device.multiprocessors;
   const double waves = std::ceil(per_unit / r.concurrent), held = std::min<double>(r.concurrent, std::ceil(per_unit));
-  // Warps that share a quarter take turns; fewer than kLoneWarps wait for their own results as long as that many would.
-  const double turns = std::max(held * g.warps / 4.0, kLoneWarps);
+  // Warps that share a quarter take turns; fewer than m.lone_warps wait for their own results as long as that many would.
+  const double turns = std::max(held * g.warps / 4.0, m.lone_warps);
   if (s.warpgroup) {
     const double units = (g.x_rows / 64.0) * (g.e_chunk / 16.0 / s.expand_n), depth = static_cast<double>(g.k1) / g.ks;
-    const double a_unit = depth * 8 * s.expand_n * turns + kUnitWork * s.expand_n * turns + kUnitLatency + kMatrixLatency;
-    r.expand = chunks * (std::ceil(units / (g.warps / 4.0)) * a_unit + kBarrier);
+    const double a_unit =
+        depth * m.warpgroup_step * s.expand_n * turns + m.unit_work * s.expand_n * turns + m.unit_latency + m.matrix_latency;
+    r.expand = chunks * (std::ceil(units / (g.warps / 4.0)) * a_unit + m.barrier);
   } else if (s.expand) {
     const double units = (g.x_rows / 16.0 / s.expand_m) * (g.e_chunk / 16.0 / s.expand_n), tiles = s.expand_m * s.expand_n;
     const double depth = static_cast<double>(g.k1) / g.ks, a_step = tiles * 2 * step + 3.0 * (s.expand_m + s.expand_n);
-    const double a_unit = depth * std::max(kMatrixLatency, a_step * turns) + kUnitWork * tiles * turns + kUnitLatency;
-    r.expand = chunks * (std::ceil(units / g.warps) * a_unit + kBarrier);
+    const double a_unit = depth * std::max(m.matrix_latency, a_step * turns) + m.unit_work * tiles * turns + m.unit_latency;
+    r.expand = chunks * (std::ceil(units / g.warps) * a_unit + m.barrier);
   }
   const double groups = std::ceil(s.chunk / (s.project ? static_cast<double>(g.ks) : 16.0) / s.warps_k);
   const double eights = s.project ? g.ks / 8.0 : 2.0, pairs = geometry::ceil_div(s.dw_window.kh, 2);
-  const double window = g.el == 2 ? s.dw_window.kw * (pairs * (2 + step / 2) + 4) : s.dw_window.kw * s.dw_window.kh * 6.0 + 10;
-  const double operand = s.dw ? g.warp_m * eights * (window + 10) + eights * 14 : g.warp_m * 6.0;
-  const double dense = s.project ? g.warp_n * (4 + g.warp_m * 2 * step) : 60.0 * g.warp_m;
-  r.depthwise = chunks * (groups * ((operand + dense) * turns + kGroupLatency) + (s.stages > 1 && s.expand ? 1 : 2) * kBarrier);
+  const double window = g.el == 2 ? s.dw_window.kw * (pairs * (m.window_pair + step / 2) + m.window_column)
+                                  : s.dw_window.kw * s.dw_window.kh * m.window_f32 + 10;
+  const double operand = s.dw ? g.warp_m * eights * (window + m.operand) + eights * m.operand_group : g.warp_m * m.operand_flat;
+  const double dense = s.project ? g.warp_n * (m.dense + g.warp_m * 2 * step) : m.store * g.warp_m;
+  r.depthwise = chunks * (groups * ((operand + dense) * turns + m.group_latency) + (s.stages > 1 && s.expand ? 1 : 2) * m.barrier);
   if (s.project) {
     const double vectors = std::ceil(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
-    const double pushes = s.split > 1 ? kClusterBarrier + kPush * held * g.warps * g.warp_m * g.warp_n * 2 : 2 * kBarrier;
-    r.finish = 150 + vectors * (60 + 8.0 * s.split * s.warps_k) + pushes;
+    const double pushes = s.split > 1 ? m.cluster_barrier + m.push * held * g.warps * g.warp_m * g.warp_n * 2 : 2 * m.barrier;
+    r.finish = m.finish + vectors * (m.finish_vector + m.finish_part * s.split * s.warps_k) + pushes;
   }
   const double first_weights = s.resident ? weight_bytes : g.weight_stages * static_cast<double>(g.record_a + g.record_b);
   if (2 * held > r.concurrent)
-    r.prologue = kGlobalLatency + held * first_weights / kBytesACycle + static_cast<double>(s.stages * g.e_bytes) / 64;
-  const double reloaded = s.resident && works > device.multiprocessors ? 0.25 : 1.0;
-  const double traffic = held * (input_bytes + (waves > 1 ? reloaded : 0.3) * weight_bytes) / kBytesACycle;
+    r.prologue = m.global_latency + held * first_weights / m.bytes_a_cycle + static_cast<double>(s.stages * g.e_bytes) / 64;
+  const double reloaded = s.resident && works > device.multiprocessors ? m.reloaded : 1.0;
+  const double traffic = held * (input_bytes + (waves > 1 ? reloaded : m.first_weights) * weight_bytes) / m.bytes_a_cycle;
   const double latency = r.prologue / waves + r.fetch + r.expand + r.depthwise + r.finish;
   // Starting blocks takes time; clusters that cannot all be resident at once wait for whole groups of multiprocessors.
-  const double starting = (held - 1) * (s.project && s.split > 1 ? kMoreClusters : kMoreBlocks);
+  const double starting = (held - 1) * (s.project && s.split > 1 ? m.more_clusters : m.more_blocks);
   r.total = waves * std::max(latency, traffic) + starting;
   return r;
 }

@@ -15,6 +15,43 @@ struct TileDevice {
   int multiprocessors = 132;
 };
 
+/// Constants of the rating, cycles of one Hopper multiprocessor unless said. Fitted (tests/calibration/fit.cpp) to measured launches on an
+/// H200. They are effective values of this model (a barrier's cost holds what warps wait for each other), not properties of the hardware
+/// one by one.
+struct TileModel {
+  double global_latency = 430;  ///< first bytes of a dependent load, with address arithmetic
+  double bytes_a_cycle = 54;    ///< L2 to one multiprocessor
+  double barrier = 320;
+  double cluster_barrier = 680;
+  double matrix_f16 = 9;  ///< a 16 x 8 matrix step of depth 16 (FP32: 8) on one of the four quarters
+  double matrix_f32 = 77;
+  double warpgroup_step = 8;  ///< a 64 x 16 step of a warpgroup's matrix product
+  double matrix_latency = 85;
+  double unit_work = 36;      ///< activation and stores of a 16 x 16 tile of the expansion
+  double unit_latency = 90;   ///< of a unit beside its matrix steps
+  double group_latency = 30;  ///< of a group of the depthwise stage beside its work
+  double window_pair = 2;     ///< loads for two taps of a window's column, and a column
+  double window_column = 4;
+  double window_f32 = 6;  ///< a tap of an FP32 window
+  double operand = 10;    ///< of eight channels of a pixel group beside the window, of eight channels of a group, and without a window
+  double operand_group = 14;
+  double operand_flat = 6;
+  double dense = 4;   ///< of an output column tile beside its matrix steps
+  double store = 60;  ///< of a pixel group that leaves without a projection
+  double gather = 4;  ///< of an element of a convolution's patch
+  double finish = 150;
+  double finish_vector = 60;  ///< of 16 bytes of output a thread, and of each partial sum in it
+  double finish_part = 8;
+  double push = 66;            ///< a warp's 512 bytes to other blocks of a cluster
+  double lone_warps = 1.25;    ///< fewer warps a quarter wait for their own results as long as this many would
+  double more_blocks = 70;     ///< start of a second, third, ... block on a multiprocessor
+  double more_clusters = 300;  ///< the same for blocks of clusters
+  double reloaded = 0.25;      ///< share of the weights fetched again for later tiles when they stay
+  double first_weights = 0.3;  ///< share of the first weights' fetch that is not hidden behind the kernel before
+  double head_depth = 30;      ///< 256 channels of an output row of a head, and a row
+  double head_row = 60;
+};
+
 /// Predicted clock cycles of a module's kernel, by term. Launch and the kernels around it are not included.
 struct TileRating {
   double prologue = 0;   ///< weights and tables, where the kernel cannot start beside the one before it
@@ -31,7 +68,7 @@ struct RatedTile {
   TileRating rating;
 };
 
-TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device);
+TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& model = {});
 /// "prologue 0 fetch 812 expand 240 depthwise 410 finish 900, 128 blocks x 2: 2362".
 std::string to_string(const TileRating& rating);
 

@@ -8,7 +8,6 @@
 
 #include "fcm/emit.h"
 #include "fcm/head.h"
-#include "fcm/tiles.h"
 
 namespace fcm {
 namespace {
@@ -162,11 +161,12 @@ double latency_us(const ModuleSpec& spec, const TileRating& r, const DeviceModel
   return r.total * factor / d.clock_mhz;
 }
 
-Cost head_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& d, const Residency& residency) {
+Cost head_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& d, const Residency& residency,
+               const TileModel& model) {
   Cost c;
   c.traffic = head_traffic(spec, tile, images);
   c.elements = module_elements(spec, images);
-  const TileRating r = rate(spec, tile, static_cast<int>(images), {d.target, static_cast<int>(d.sm_count)});
+  const TileRating r = rate(spec, tile, static_cast<int>(images), {d.target, static_cast<int>(d.sm_count)}, model);
   c.blocks = r.blocks;
   c.waves = std::ceil(c.blocks / (d.sm_count * r.concurrent));
   for (const StageSpec& s : spec.stages) {
@@ -288,8 +288,9 @@ double module_elements(const ModuleSpec& spec, int64_t images) {
   return elements;
 }
 
-Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency) {
-  if (is_head(spec)) return head_cost(spec, tile, images, device, residency);
+Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
+                 const TileModel& model) {
+  if (is_head(spec)) return head_cost(spec, tile, images, device, residency, model);
   const ModuleShape s = shape_of(spec, tile);
   const Geometry g = geometry::derive(s);
   const int held = blocks_per_sm(tile, g.threads, g.shared_bytes, device);
@@ -303,7 +304,8 @@ Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images,
   const double dense = dense_rate(spec, device) * device.sm_count * device.clock_mhz,
                core = device.core_f32 * device.sm_count * device.clock_mhz;
   c.compute_us = quantised * std::max(dense > 0 ? c.tensor_macs / dense : 0.0, c.core_macs / core);
-  c.latency_us = latency_us(spec, rate(spec, tile, static_cast<int>(images), {device.target, static_cast<int>(device.sm_count)}), device);
+  c.latency_us =
+      latency_us(spec, rate(spec, tile, static_cast<int>(images), {device.target, static_cast<int>(device.sm_count)}, model), device);
   c.step_us = device.step_us(true);
   set_dram(c, g.blob_bytes, device, residency);
   finish(c, device);

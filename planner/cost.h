@@ -19,6 +19,7 @@
 #include <string>
 
 #include "fcm/spec.h"
+#include "fcm/tiles.h"
 #include "planner/device_model.h"
 #include "runtime/graph/graph.h"
 
@@ -66,7 +67,8 @@ std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const Device
 Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, int64_t resident_blocks);
 /// Elements that any kernel of this module must touch.
 double module_elements(const ModuleSpec& spec, int64_t images);
-Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency);
+Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
+                 const TileModel& model = {});
 
 /// A node run by a library or an operator kernel of its own. Nodes that move nothing cost nothing.
 Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype, const DeviceModel& device, const Residency& residency);

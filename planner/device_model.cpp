@@ -36,6 +36,7 @@ constexpr Field kFields[] = {{"sm_count", &DeviceModel::sm_count},
                              {"tensor_tf32", &DeviceModel::tensor_tf32},
                              {"mma_share", &DeviceModel::mma_share},
                              {"core_f32", &DeviceModel::core_f32},
+                             {"shared_bytes", &DeviceModel::shared_bytes},
                              {"step_plain_us", &DeviceModel::step_plain_us},
                              {"step_graph_us", &DeviceModel::step_graph_us},
                              {"step_pdl_us", &DeviceModel::step_pdl_us},
@@ -125,6 +126,13 @@ DeviceModel parse_device_model(std::string_view json, const std::string& source)
     if (model.origin.count(f.name) == 0) throw fail(fmt::format("\"{}\" is missing", f.name));
   }
   return model;
+}
+
+std::string to_json(const DeviceModel& model) {
+  std::string text = fmt::format("{{\n  \"key\": {},\n  \"name\": {},\n  \"target\": {}", nlohmann::json(model.key).dump(),
+                                 nlohmann::json(model.name).dump(), nlohmann::json(model.target.text()).dump());
+  for (const Field& f : kFields) text += fmt::format(",\n  \"{}\": [{}, \"{}\"]", f.name, model.*(f.member), model.origin.at(f.name));
+  return text + "\n}\n";
 }
 
 std::vector<std::string> known_devices() {

@@ -33,8 +33,9 @@ struct DeviceModel {
 
   double tensor_f16 = 0;  ///< multiply-adds a cycle and multiprocessor, FP16 or BF16 in, FP32 sums; 0: none
   double tensor_tf32 = 0;
-  double mma_share = 1;  ///< what mma.sync, which the modules use, gets of that
-  double core_f32 = 64;  ///< multiply-adds a cycle and multiprocessor on CUDA cores
+  double mma_share = 1;       ///< what mma.sync, which the modules use, gets of that
+  double core_f32 = 64;       ///< multiply-adds a cycle and multiprocessor on CUDA cores
+  double shared_bytes = 128;  ///< of shared memory a cycle and multiprocessor
 
   double step_plain_us = 4;  ///< a dependent trivial kernel after another: stream launch, CUDA graph, graph with programmatic launch
   double step_graph_us = 1.5;
@@ -64,5 +65,7 @@ DeviceModel device_model(std::string_view key);
 DeviceModel device_model_for(const DeviceInfo& device, std::string* note = nullptr);
 /// A model from JSON text. Throws Error(bad_input) naming `source` and the field.
 DeviceModel parse_device_model(std::string_view json, const std::string& source);
+/// The JSON text of a model, as the shipped files are written.
+std::string to_json(const DeviceModel& model);
 
 }  // namespace fcm

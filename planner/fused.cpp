@@ -7,6 +7,7 @@
 #include <map>
 
 #include "planner/steps.h"
+#include "runtime/support/error.h"
 
 namespace fcm {
 namespace {
@@ -38,6 +39,21 @@ bool same_steps(const PlanVariant& a, const PlanVariant& b) {
 }
 
 }  // namespace
+
+std::vector<NodeId> full_precision_nodes(const Graph& graph, const std::map<std::string, NodeOverride>& overrides) {
+  std::vector<NodeId> nodes;
+  for (const auto& [name, what] : overrides) {
+    bool found = false;
+    for (size_t n = 0; n < graph.nodes.size(); ++n) {
+      if (graph.nodes[n].origin.name != name) continue;
+      found = true;
+      if (what.full_precision) nodes.push_back(static_cast<NodeId>(n));
+    }
+    if (!found) throw Error(ErrorCode::command_line, fmt::format("{} has no node \"{}\"", graph.name, name));
+  }
+  std::sort(nodes.begin(), nodes.end());
+  return nodes;
+}
 
 std::vector<BatchRange> batch_ranges(int64_t max_batch) {
   std::vector<BatchRange> ranges;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <set>
 
 #include "fcm/emit.h"
@@ -57,10 +58,10 @@ class Partitioner {
         search_(device, residency_),
         position_(positions()) {
     check_overrides();
-    if (options_.as == nullptr) return;
-    for (const PlanStep& step : options_.as->steps) {
-      if (step.module) given_[step.module->nodes].push_back(step.module->tile);
-    }
+    const auto fixed = options_.fuse.fixed.find(batch_);
+    if (fixed == options_.fuse.fixed.end()) return;
+    is_fixed_ = true;
+    for (const FixedSegment& s : fixed->second) fixed_[s.nodes] = s.tiles;
   }
 
   Partition run() {
@@ -68,6 +69,10 @@ class Partitioner {
     for (const std::vector<NodeId>& chain : find_chains(graph_)) cover(chain);
     std::sort(result_.choices.begin(), result_.choices.end(),
               [](const Choice& a, const Choice& b) { return a.group.nodes.back() < b.group.nodes.back(); });
+    const auto modules = std::count_if(result_.choices.begin(), result_.choices.end(), [](const Choice& c) { return c.group.module; });
+    if (is_fixed_ && static_cast<size_t>(modules) != fixed_.size())
+      throw Error(ErrorCode::internal,
+                  fmt::format("{}: {} of {} fixed segments are segments of this graph", graph_.name, modules, fixed_.size()));
     for (const Choice& c : result_.choices) {
       result_.total += c.group.cost;
       result_.unfused += c.unfused.cost;
@@ -75,16 +80,19 @@ class Partitioner {
     return std::move(result_);
   }
 
-  std::vector<Group> candidates() {
-    std::vector<Group> modules;
+  std::vector<Candidate> candidates() {
+    std::vector<Candidate> list;
     for (const std::vector<NodeId>& chain : find_chains(graph_)) {
-      for (std::vector<Group>& starting : groups_of(chain)) {
-        for (Group& g : starting) {
-          if (g.module) modules.push_back(std::move(g));
+      const Groups groups = groups_of(chain);
+      for (size_t at = 0; at < groups.size(); ++at) {
+        for (const Group& g : groups[at]) {
+          if (!g.module) continue;
+          Candidate& c = list.emplace_back(Candidate{g, 0});
+          for (const Group* best : best_cover(groups, at, at + g.nodes.size(), nullptr)) c.best_us += best->cost.time_us;
         }
       }
     }
-    return modules;
+    return list;
   }
 
  private:
@@ -103,10 +111,11 @@ class Partitioner {
     return options_.fuse.objective == Objective::gma ? Score{c.elements, c.time_us} : Score{c.time_us, c.elements};
   }
   Group node_group(NodeId n) const;
+  std::optional<TileConfig> tile_for(const Group& group, size_t part, const std::string& wanted);
   bool complete(Group& group);
   Groups groups_of(const std::vector<NodeId>& chain);
   std::vector<const Group*> best_cover(const Groups& groups, size_t from, size_t to, const Group* without) const;
-  std::vector<const Group*> given_cover(const Groups& groups) const;
+  std::vector<const Group*> fixed_cover(const Groups& groups) const;
   void cover(const std::vector<NodeId>& chain);
   Alternative alternative(const std::vector<const Group*>& groups, const Group& chosen) const;
 
@@ -117,8 +126,9 @@ class Partitioner {
   Residency residency_;
   SegmentFinder finder_;
   TileSearch search_;
-  std::vector<double> position_;                                  // by node: bytes of outputs written before it
-  std::map<std::vector<NodeId>, std::vector<TileConfig>> given_;  // by nodes of a module that stands: tiles of its parts
+  std::vector<double> position_;  // by node: bytes of outputs written before it
+  bool is_fixed_ = false;
+  std::map<std::vector<NodeId>, std::vector<TileConfig>> fixed_;  // by nodes of a segment that stands: tiles of its parts
   Partition result_;
 };
 
@@ -167,18 +177,41 @@ Group Partitioner::node_group(NodeId n) const {
   Group g;
   g.nodes = {n};
   g.cost = node_cost(graph_, graph_.nodes[static_cast<size_t>(n)], batch_, options_.dtype, device_, residency_);
-  if (const auto measured = options_.fuse.node_us.find(segment_key(graph_, g.nodes, batch_)); measured != options_.fuse.node_us.end())
-    g.cost.time_us = measured->second;
+  if (options_.measured != nullptr) {
+    const auto measured = options_.measured->nodes.find(n);
+    g.cost.time_us = measured == options_.measured->nodes.end() ? 0.0 : measured->second;  // an alias takes no time
+  }
   g.part_costs = {g.cost};
   return g;
 }
 
-/// Tiles and cost for a segment; false when no tile is legal.
+/// The tile of a part: fixed, asked for, the fastest measured, or the best predicted. Nothing when there is none.
+std::optional<TileConfig> Partitioner::tile_for(const Group& group, size_t part, const std::string& wanted) {
+  const ModuleSpec& spec = group.segment.parts[part].spec;
+  const int64_t images = group.segment.images.at(batch_);
+  const auto checked = [&](const TileConfig& tile) {
+    if (const std::string why = refusal(spec, tile, device_); !why.empty())
+      throw Error(ErrorCode::command_line, fmt::format("tile {} for {}: {}", to_string(tile), to_string(spec), why));
+    return tile;
+  };
+  if (const auto fixed = fixed_.find(group.nodes); fixed != fixed_.end())
+    return part < fixed->second.size() ? std::optional(checked(fixed->second[part])) : std::nullopt;
+  if (!wanted.empty()) return checked(parse_tile(wanted));
+  if (options_.measured != nullptr) {
+    const auto known = options_.measured->modules.find(tile_key(spec, images));
+    if (known == options_.measured->modules.end()) return std::nullopt;
+    const auto fastest =
+        std::min_element(known->second.begin(), known->second.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    return parse_tile(fastest->first);
+  }
+  const std::vector<CostedTile>& tiles = search_.tiles(spec, images);
+  return tiles.empty() ? std::nullopt : std::optional(tiles.front().tile);
+}
+
+/// Tiles and cost for a segment; false when it cannot be, or is not wanted.
 bool Partitioner::complete(Group& group) {
   Segment& segment = group.segment;
   const int64_t images = segment.images.at(batch_);
-  const auto given = given_.find(segment.nodes);
-  if (!options_.fuse.rejected.empty() && options_.fuse.rejected.count(segment_key(graph_, segment.nodes, batch_)) > 0) return false;
   std::string wanted;
   for (const NodeId n : segment.nodes) {
     const NodeOverride* o = override_of(n);
@@ -188,28 +221,19 @@ bool Partitioner::complete(Group& group) {
   for (size_t i = 0; i < segment.parts.size(); ++i) {
     group.settle_sums(i);
     const ModulePart& part = segment.parts[i];
+    const std::optional<TileConfig> tile = tile_for(group, i, wanted);
+    if (!tile) return false;
     Residency residency = residency_;
     if (part.residual != kNoValue)
       residency.since_residual =
           position_[static_cast<size_t>(segment.nodes.back())] - position_[static_cast<size_t>(segment.nodes.front())];
-    const auto measured = options_.fuse.tiles.find(tile_key(part.spec, images));
-    TileConfig tile;
-    if (given != given_.end()) {
-      if (given->second.size() != segment.parts.size()) return false;
-      tile = given->second[i];
-    } else if (!wanted.empty() || measured != options_.fuse.tiles.end()) {
-      const std::string& text = wanted.empty() ? measured->second : wanted;
-      tile = parse_tile(text);
-      if (const std::string why = refusal(part.spec, tile, device_); !why.empty())
-        throw Error(ErrorCode::command_line, fmt::format("tile {} for {}: {}", text, to_string(part.spec), why));
-    } else {
-      const std::vector<CostedTile>& tiles = search_.tiles(part.spec, images);
-      if (tiles.empty()) return false;
-      tile = tiles[std::min(static_cast<size_t>(options_.fuse.tile_rank), tiles.size() - 1)].tile;
+    group.tiles.push_back(*tile);
+    Cost cost = module_cost(part.spec, *tile, images, device_, residency);
+    if (options_.measured != nullptr) {
+      if (const auto known = options_.measured->modules.find(tile_key(part.spec, images)); known != options_.measured->modules.end()) {
+        if (const auto us = known->second.find(to_string(*tile)); us != known->second.end()) cost.time_us = us->second;
+      }
     }
-    group.tiles.push_back(tile);
-    Cost cost = module_cost(part.spec, tile, images, device_, residency);
-    if (wanted.empty() && measured != options_.fuse.tiles.end()) cost.time_us = options_.fuse.tile_us.at(measured->first);
     group.part_costs.push_back(cost);
     group.cost += group.part_costs.back();
   }
@@ -228,7 +252,7 @@ Partitioner::Groups Partitioner::groups_of(const std::vector<NodeId>& chain) {
       if (complete(g)) {
         groups[i].push_back(std::move(g));
       } else {
-        result_.refusals.push_back({g.nodes, g.text(), "no tile is legal, a node is kept apart, or it was measured to be slower"});
+        result_.refusals.push_back({g.nodes, g.text(), "no tile is legal, a node is kept apart, or it was not measured"});
       }
     }
   }
@@ -257,13 +281,13 @@ std::vector<const Group*> Partitioner::best_cover(const Groups& groups, size_t f
   return chosen;
 }
 
-/// The cover of a chain by the modules of the given variant, and the nodes between them.
-std::vector<const Group*> Partitioner::given_cover(const Groups& groups) const {
+/// The cover of a chain by the segments that stand, and the nodes between them.
+std::vector<const Group*> Partitioner::fixed_cover(const Groups& groups) const {
   std::vector<const Group*> chosen;
   for (size_t i = 0; i < groups.size(); i += chosen.back()->nodes.size()) {
-    const auto given =
-        std::find_if(groups[i].begin(), groups[i].end(), [&](const Group& g) { return g.module && given_.contains(g.nodes); });
-    chosen.push_back(given == groups[i].end() ? &groups[i].front() : &*given);
+    const auto stands = [&](const Group& g) { return g.module && fixed_.contains(g.nodes); };
+    const auto found = std::find_if(groups[i].begin(), groups[i].end(), stands);
+    chosen.push_back(found == groups[i].end() ? &groups[i].front() : &*found);
   }
   return chosen;
 }
@@ -286,7 +310,7 @@ Alternative Partitioner::alternative(const std::vector<const Group*>& groups, co
 void Partitioner::cover(const std::vector<NodeId>& chain) {
   const Groups groups = groups_of(chain);
   size_t at = 0;
-  for (const Group* g : options_.as != nullptr ? given_cover(groups) : best_cover(groups, 0, chain.size(), nullptr)) {
+  for (const Group* g : is_fixed_ ? fixed_cover(groups) : best_cover(groups, 0, chain.size(), nullptr)) {
     const size_t end = at + g->nodes.size();
     Choice choice;
     choice.group = *g;
@@ -301,6 +325,28 @@ void Partitioner::cover(const std::vector<NodeId>& chain) {
 }
 
 }  // namespace
+
+std::string tile_key(const ModuleSpec& spec, int64_t images) {
+  return fmt::format("{} x {}", images, to_string(spec));
+}
+
+std::vector<FixedSegment> segments_of(const PlanVariant& variant) {
+  std::vector<FixedSegment> segments;
+  for (const PlanStep& step : variant.steps) {
+    if (!step.module) continue;
+    if (segments.empty() || segments.back().nodes != step.module->nodes) segments.push_back({step.module->nodes, {}});
+    segments.back().tiles.push_back(step.module->tile);
+  }
+  return segments;
+}
+
+std::vector<FixedSegment> segments_of(const Partition& partition) {
+  std::vector<FixedSegment> segments;
+  for (const Choice& c : partition.choices) {
+    if (c.group.module) segments.push_back({c.group.nodes, c.group.tiles});
+  }
+  return segments;
+}
 
 void Group::settle_sums(size_t at) {
   ModulePart& part = segment.parts[at];
@@ -319,7 +365,7 @@ Partition partition(const Graph& graph, const DeviceModel& device, const Partiti
   return Partitioner(graph, device, options, batch).run();
 }
 
-std::vector<Group> candidate_groups(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch) {
+std::vector<Candidate> candidates(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch) {
   return Partitioner(graph, device, options, batch).candidates();
 }
 

@@ -6,16 +6,25 @@
 #include <vector>
 
 #include "planner/cost.h"
+#include "planner/fuse_options.h"
 #include "planner/plan.h"
 #include "planner/segments.h"
 
 namespace fcm {
 
+/// Measured times, microseconds, which stand in place of predictions.
+struct MeasuredTimes {
+  std::map<NodeId, double> nodes;                                ///< one by one
+  std::map<std::string, std::map<std::string, double>> modules;  ///< by tile_key, by the tile's text
+};
+/// A module at a number of images, as text.
+std::string tile_key(const ModuleSpec& spec, int64_t images);
+
 struct PartitionOptions {
   DType dtype = DType::f32;
   bool tf32 = false;
   FuseOptions fuse;
-  const PlanVariant* as = nullptr;  ///< not null: the modules and tiles of this variant stand, whatever they cost
+  const MeasuredTimes* measured = nullptr;  ///< not null: modules run their fastest measured tile, and those not measured are left out
 };
 
 /// One execution of some nodes of a chain.
@@ -54,7 +63,16 @@ struct Partition {
 
 /// Deterministic, touches no device, one thread. Throws Error(command_line) for an override that names no node, or a tile that is refused.
 Partition partition(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch);
-/// All modules that the partition chooses from, each with its tiles and cost, chain by chain.
-std::vector<Group> candidate_groups(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch);
+/// The modules of a plan variant, or of a partition, in its order.
+std::vector<FixedSegment> segments_of(const PlanVariant& variant);
+std::vector<FixedSegment> segments_of(const Partition& partition);
+
+/// A module that the partition chooses from, with its tiles and cost, and the time of the best cover of its nodes.
+struct Candidate {
+  Group group;
+  double best_us = 0;
+};
+/// All of them, chain by chain.
+std::vector<Candidate> candidates(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch);
 
 }  // namespace fcm

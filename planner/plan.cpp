@@ -117,31 +117,6 @@ std::string to_string(const Plan& plan) {
   return text;
 }
 
-std::vector<NodeId> full_precision_nodes(const Graph& graph, const std::map<std::string, NodeOverride>& overrides) {
-  std::vector<NodeId> nodes;
-  for (const auto& [name, what] : overrides) {
-    bool found = false;
-    for (size_t n = 0; n < graph.nodes.size(); ++n) {
-      if (graph.nodes[n].origin.name != name) continue;
-      found = true;
-      if (what.full_precision) nodes.push_back(static_cast<NodeId>(n));
-    }
-    if (!found) throw Error(ErrorCode::command_line, fmt::format("{} has no node \"{}\"", graph.name, name));
-  }
-  std::sort(nodes.begin(), nodes.end());
-  return nodes;
-}
-
-std::string tile_key(const ModuleSpec& spec, int64_t images) {
-  return fmt::format("{} x {}", images, to_string(spec));
-}
-
-std::string segment_key(const Graph& graph, const std::vector<NodeId>& nodes, int64_t batch) {
-  std::string text = fmt::format("batch {}:", batch);
-  for (const NodeId n : nodes) text += fmt::format(" {} {}", n, graph.nodes[static_cast<size_t>(n)].origin.name);
-  return text;
-}
-
 std::string text_hash(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a, 64 bits
   for (const char c : text) {

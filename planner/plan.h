@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -106,36 +105,6 @@ struct PlanOptions {
   bool tf32 = false;                     ///< allow TF32 tensor cores for FP32 convolutions and GEMMs
 };
 
-/// What a partition into modules makes small.
-enum class Objective : uint8_t {
-  time,  ///< predicted time
-  gma,   ///< compulsory accesses to global memory, then time
-};
-
-/// What a caller decides for one node.
-struct NodeOverride {
-  bool fuse = true;             ///< false: the node executes alone, by its operator
-  bool full_precision = false;  ///< the node executes alone, in FP32 whatever the plan's precision
-  std::string tile;             ///< canonical text: the tile of the module that the node is in; a refused tile is an error
-};
-
-struct FuseOptions {
-  Objective objective = Objective::time;
-  std::map<std::string, NodeOverride> overrides;  ///< by node name
-  int64_t max_batch = 0;                          ///< largest batch that matters; 0: any
-  // What measurement adds (planner/tuning.h).
-  int tile_rank = 0;                         ///< which of the best predicted tiles modules run with, where `tiles` names none
-  std::map<std::string, std::string> tiles;  ///< by tile_key: the fastest measured tile
-  std::map<std::string, double> tile_us;     ///< its time, which then stands in place of the prediction
-  std::set<std::string> rejected;            ///< by segment_key: segments that lose to their nodes one by one
-  std::map<std::string, double> node_us;     ///< by segment_key of one node: its measured time, in place of the prediction
-};
-
-/// A module at a number of images, as text.
-std::string tile_key(const ModuleSpec& spec, int64_t images);
-/// A run of nodes at a batch, as text.
-std::string segment_key(const Graph& graph, const std::vector<NodeId>& nodes, int64_t batch);
-
 struct Plan {
   PlanOptions options;
   std::string device_model;  ///< name and fingerprint of the device it was made for
@@ -177,13 +146,10 @@ int64_t channel_pitch(int64_t channels, DType dtype);
 /// convolutions in modules alone, and
 /// graph outputs are written by a conversion unless the step that makes them can store them in rows of the model's dtype itself.
 /// A Reshape that moves no byte is an alias. `graph` is normalised, with every shape known.
-/// `overrides`: which nodes compute in FP32 (what they say of fusion does not matter here).
-/// Throws Error(unsupported) listing every node that the backend refuses, Error(command_line) for an override that names no node.
+/// `full_precision`: nodes that compute in FP32 in a plan of lower precision, ascending (conversions stand around them).
+/// Throws Error(unsupported) listing every node that the backend refuses.
 Plan plan_unfused(const Graph& graph, const PlanOptions& options, const PlanBackend& backend,
-                  const std::map<std::string, NodeOverride>& overrides = {});
-
-/// The nodes that overrides set to FP32, ascending. Throws Error(command_line) for an override that names no node of the graph.
-std::vector<NodeId> full_precision_nodes(const Graph& graph, const std::map<std::string, NodeOverride>& overrides);
+                  const std::vector<NodeId>& full_precision = {});
 
 /// "f32", ...: the dtype that float values have under `precision` (never automatic).
 DType compute_dtype(Precision precision);

@@ -373,12 +373,11 @@ PlanVariant plan_steps(const Graph& graph, const PlanOptions& options, const Pla
   return StepPlanner(graph, options, backend, groups, full_precision).run();
 }
 
-Plan plan_unfused(const Graph& graph, const PlanOptions& options, const PlanBackend& backend,
-                  const std::map<std::string, NodeOverride>& overrides) {
+Plan plan_unfused(const Graph& graph, const PlanOptions& options, const PlanBackend& backend, const std::vector<NodeId>& full_precision) {
   Plan plan;
   plan.options = options;
   plan.device_model = backend.device_model;
-  plan.variants.push_back(plan_steps(graph, options, backend, {}, full_precision_nodes(graph, overrides)));
+  plan.variants.push_back(plan_steps(graph, options, backend, {}, full_precision));
   return plan;
 }
 

@@ -18,31 +18,29 @@ void CommonOptions::declare(CLI::App& app) {
       ->type_name("NAME=DIMS")
       ->allow_extra_args(false);
   app.add_flag("--tf32", tf32, "Let FP32 convolutions and matrix products use TF32 tensor cores");
-  app.add_flag("--tune", tune, "Measure library algorithms on the device and keep the fastest (cached)");
+  app.add_flag("--tune", tune, "Measure fused modules and library algorithms on the device and keep the fastest (cached)");
   app.add_flag("--no-fuse", no_fuse, "Do not fuse layers into modules");
   app.add_flag("-v,--verbose", verbose, "Log more; twice for debugging (FCM_LOG=trace..off sets the level, too)");
   app.add_flag("-q,--quiet", quiet, "Log errors only");
   app.add_option("--objective", objective, "What fusion makes small: time, or gma (accesses to global memory)")
       ->type_name("NAME")
       ->capture_default_str();
-  app.add_option("--set", set, "NODE=nofuse keeps a node out of modules, NODE=tile:TEXT sets the tile of its module; repeatable")
+  app.add_option(
+         "--set", set,
+         "NODE=nofuse keeps a node out of modules, NODE=fp32 computes it alone in FP32, NODE=tile:TEXT sets the tile of its module; "
+         "repeatable")
       ->type_name("TEXT")
       ->allow_extra_args(false);
-  const std::string later = "Not available yet";
-  app.add_option("--plan", plan, "Run a saved plan")->type_name("FILE")->group(later);
+  app.add_option("--plan", plan, "Run a saved plan (fcm-plan --save)")->type_name("FILE");
 }
 
 void not_available(const std::string& option) {
   throw Failure(kUnsupported, option + " is not available yet");
 }
 
-void CommonOptions::refuse_unavailable() const {
+void CommonOptions::check() const {
   if (objective != "time" && objective != "gma")
     throw Failure(kCommandLine, fmt::format("--objective: '{}' is not time or gma", objective));
-  if (!plan.empty()) not_available("--plan");
-  for (const std::string& text : set) {
-    if (text.ends_with("=fp32")) not_available("--set NODE=fp32");
-  }
 }
 
 api::Options CommonOptions::to_api() const {
@@ -53,9 +51,10 @@ api::Options CommonOptions::to_api() const {
     // Names of nodes may hold '=', what is set never does before its last one.
     const size_t equals = text.rfind('=');
     if (equals == std::string::npos || equals == 0)
-      throw Failure(kCommandLine, fmt::format("--set: '{}' is not NODE=nofuse or NODE=tile:TEXT", text));
+      throw Failure(kCommandLine, fmt::format("--set: '{}' is not NODE=nofuse, NODE=fp32 or NODE=tile:TEXT", text));
     options.set("node." + text.substr(0, equals), text.substr(equals + 1));
   }
+  if (!plan.empty()) options.set("plan", plan);
   if (quiet) options.set("log_level", "error");
   if (verbose > 0 && !quiet) options.set("log_level", verbose == 1 ? "info" : "debug");
   for (const std::string& shape : shapes) {

@@ -23,15 +23,14 @@ struct CommonOptions {
   int verbose = 0;
   bool quiet = false;
 
-  // Parsed, so that they are refused with a reason; see refuse_unavailable.
   std::string objective = "time";
   std::string plan;
   std::vector<std::string> set;
 
   /// Declares --device, --precision, --shape, --tf32, --tune, --no-fuse, -v, -q, --version and the planning options.
   void declare(CLI::App& app);
-  /// Failure(kUnsupported) for an option that this version parses but cannot serve.
-  void refuse_unavailable() const;
+  /// Failure(kCommandLine) for a value that is none of an option's.
+  void check() const;
   api::Options to_api() const;
 };
 

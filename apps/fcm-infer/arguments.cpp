@@ -16,28 +16,21 @@ Examples:
   fcm-infer model.onnx input=batch.npy --save out     tensors in, tensors out
   fcm-infer model.onnx batch.npy --check expected     compare with expected/NAME.npy; exit code 6 when they differ
   fcm-infer model.onnx photo.jpg --json               one JSON document
+  fcm-infer model.onnx photo.jpg --check-steps        which step of the plan differs from the CPU reference
+  fcm-infer model.onnx photo.jpg --set conv7=fp32     one layer in FP32
 
 Exit codes: 0 ok, 1 bad command line, 2 bad input, 3 unsupported, 4 device or memory, 5 internal, 6 a check failed.)";
 
 /// Options that this version parses, so that it can say why it does not serve them.
 struct Later {
-  std::string save_engine, check_steps;
-  bool find_nonfinite = false;
+  std::string save_engine;
 
   void declare(CLI::App& app) {
     const std::string group = "Not available yet";
     app.add_option("--save-engine", save_engine, "Save the engine to a file")->type_name("FILE")->group(group);
-    app.add_option("--check-steps", check_steps, "Compare every step with the CPU reference")
-        ->type_name("A..B")
-        ->expected(0, 1)
-        ->default_str("all")
-        ->group(group);
-    app.add_flag("--find-nonfinite", find_nonfinite, "Name the first step that makes an infinity or NaN")->group(group);
   }
-  void refuse(const CLI::App& app, const Arguments& arguments) const {
+  void refuse(const Arguments& arguments) const {
     if (!save_engine.empty()) not_available("--save-engine");
-    if (app.count("--check-steps") > 0) not_available("--check-steps");
-    if (find_nonfinite) not_available("--find-nonfinite");
     if (arguments.model.ends_with(".fcm")) not_available("running a saved engine ('" + arguments.model + "')");
     if (arguments.common.precision == "int8") not_available("--precision int8");
   }
@@ -70,7 +63,7 @@ struct PreprocessOptions {
   }
 };
 
-void declare(CLI::App& app, Arguments& out) {
+void declare(CLI::App& app, Arguments& out, std::string& steps) {
   constexpr int64_t kMaxBatch = 1 << 16;
   constexpr int64_t kMany = std::numeric_limits<int32_t>::max();
   app.add_option("MODEL", out.model, "The model: an .onnx file")->required()->option_text("FILE");
@@ -92,8 +85,23 @@ void declare(CLI::App& app, Arguments& out) {
       ->type_name("N")
       ->check(CLI::Range(int64_t{1}, kMany))
       ->capture_default_str();
+  app.add_option("--check-steps", steps, "Before the first run: each step of the plan, or steps A to B, against the CPU reference")
+      ->type_name("A..B")
+      ->expected(0, 1);
+  app.add_flag("--find-nonfinite", out.find_nonfinite, "Before the first run: name the first step that makes an infinity or NaN");
   app.add_flag("--memory", out.memory, "Show the bytes taken, by kind; needs no INPUT");
   app.add_flag("--json", out.json, "Print one JSON document and nothing else");
+}
+
+/// "3..7", "3" or nothing (all steps).
+std::pair<size_t, size_t> parse_steps(const std::string& text) {
+  if (text.empty()) return {0, std::numeric_limits<size_t>::max()};
+  const size_t dots = text.find("..");
+  const std::string from = text.substr(0, dots), to = dots == std::string::npos ? from : text.substr(dots + 2);
+  std::pair<size_t, size_t> range;
+  if (!CLI::detail::lexical_cast(from, range.first) || !CLI::detail::lexical_cast(to, range.second) || range.second < range.first)
+    throw Failure(kCommandLine, "--check-steps: '" + text + "' is no range A..B of steps");
+  return range;
 }
 
 }  // namespace
@@ -101,7 +109,8 @@ void declare(CLI::App& app, Arguments& out) {
 bool parse_infer_arguments(int argc, const char* const* argv, Arguments& out) {
   CLI::App app("Runs a compact CNN on images or tensors.", "fcm-infer");
   app.footer(kFooter);
-  declare(app, out);
+  std::string steps;
+  declare(app, out, steps);
   PreprocessOptions preprocess;
   preprocess.declare(app);
   out.common.declare(app);
@@ -109,8 +118,9 @@ bool parse_infer_arguments(int argc, const char* const* argv, Arguments& out) {
   later.declare(app);
   if (!parse_arguments(app, argc, argv)) return false;
   preprocess.collect(app, out);
-  later.refuse(app, out);
-  out.common.refuse_unavailable();
+  if (app.count("--check-steps") > 0) out.check_steps = parse_steps(steps);
+  later.refuse(out);
+  out.common.check();
   if (out.inputs.empty() && !out.memory)
     throw Failure(kCommandLine, "an INPUT is required: an image, a folder, or [name=]file.npy (see --help)");
   return true;

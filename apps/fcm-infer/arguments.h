@@ -23,6 +23,8 @@ struct Arguments {
   std::string check;
   std::optional<double> atol, rtol;
   int64_t repeat = 1;
+  std::optional<std::pair<size_t, size_t>> check_steps;  ///< first and last
+  bool find_nonfinite = false;
   bool memory = false;
   bool json = false;
   std::vector<std::pair<std::string, std::string>> preprocess;  ///< settings for fcm_preprocess_set

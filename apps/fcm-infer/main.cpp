@@ -123,7 +123,9 @@ class Infer {
     const auto flush = [&] {
       if (names.empty()) return;
       const size_t count = session_.batch_free() ? names.size() : static_cast<size_t>(per_run);
-      take(session_.run(std::move(names), {port.input(pixels.data(), port.bytes_per_image() * count)}, arguments_.repeat), timing);
+      const std::vector<fcm_input> buffers = {port.input(pixels.data(), port.bytes_per_image() * count)};
+      diagnose(static_cast<int64_t>(count), buffers);
+      take(session_.run(std::move(names), buffers, arguments_.repeat), timing);
       names.clear();
       timing = {};
     };
@@ -178,8 +180,25 @@ class Infer {
         copy_items(layout, whole.data(), inputs.items, at, parts[i].data(), count, 0, count);
         buffers.push_back(api::host_input(parts[i].data(), parts[i].bytes()));
       }
+      diagnose(count, buffers);
       take(session_.run(std::move(names), buffers, arguments_.repeat), {});
     }
+  }
+
+  /// --check-steps and --find-nonfinite, on the first group.
+  void diagnose(int64_t items, const std::vector<fcm_input>& buffers) {
+    if (diagnosed_) return;
+    diagnosed_ = true;
+    if (arguments_.check_steps) {
+      session_.check_steps(items, buffers, arguments_.check_steps->first, arguments_.check_steps->second, [&](const fcm_step_check& check) {
+        report_->step(check);
+        faulty_ = faulty_ || check.differs != 0;
+      });
+    }
+    if (!arguments_.find_nonfinite) return;
+    const bool found = session_.find_nonfinite(items, buffers, [&](const fcm_step_check& check) { report_->nonfinite(&check); });
+    if (!found) report_->nonfinite(nullptr);
+    faulty_ = faulty_ || found;
   }
 
   /// Reports a group and keeps what is needed later.
@@ -221,6 +240,7 @@ class Infer {
       if (!arguments_.save.empty()) save(outputs);
       if (!arguments_.check.empty() && !check(outputs)) code = kCheckFailed;
     }
+    if (faulty_) code = kCheckFailed;
     report_->finish(inputs_, failed_, code);
     return code;
   }
@@ -253,6 +273,8 @@ class Infer {
   std::vector<double> total_us_;
   size_t inputs_ = 0;
   size_t failed_ = 0;
+  bool diagnosed_ = false;
+  bool faulty_ = false;  ///< a step differs from the reference, or makes infinities
 };
 
 }  // namespace

@@ -61,6 +61,26 @@ class TextReporter : public Reporter {
                                                   milliseconds(t.upload), milliseconds(t.compute), milliseconds(t.download))));
   }
 
+  void step(const fcm_step_check& c) override {
+    const double share = c.scale > 0 ? c.max_abs / c.scale : c.max_abs;
+    const std::string verdict = c.differs == 0 ? style_.good("ok") : style_.bad(differing_ ? "differs" : "the first that differs");
+    fmt::print("step {:>3} of {}  {:<8} error {:.2e} of {:.3g} ({:.1e}, accepted {:.1e}){}  {}: {}\n", c.step, c.steps, verdict, c.max_abs,
+               c.scale, share, c.tolerance, c.nonfinite > 0 ? fmt::format(", {} not finite", c.nonfinite) : "", nodes_text(c), c.what);
+    std::fflush(stdout);
+    differing_ = differing_ || c.differs != 0;
+  }
+
+  void nonfinite(const fcm_step_check* c) override {
+    if (c == nullptr) {
+      fmt::print("every step writes finite values\n");
+      return;
+    }
+    fmt::print("{}\n", style_.bad(fmt::format("step {} of {} is the first that writes infinities or NaN ({} of {} values){}", c->step,
+                                              c->steps, c->nonfinite, c->count, nonfinite_ ? ", without fusion" : "")));
+    fmt::print("  {}: {}\n", nodes_text(*c), c->what);
+    nonfinite_ = true;
+  }
+
   void unreadable(const std::string& input, const std::string& message) override {
     std::fflush(stdout);
     const bool named = message.find(input) != std::string::npos;
@@ -96,6 +116,12 @@ class TextReporter : public Reporter {
   }
 
  private:
+  /// "block3/expand .. block3/project", or the step's own name.
+  static std::string nodes_text(const fcm_step_check& c) {
+    if (c.node_count < 2) return c.name;
+    return fmt::format("{} .. {}", c.nodes[0], c.nodes[c.node_count - 1]);
+  }
+
   void print_classes(const Classification& item) const {
     Table table({">", ">", ""});
     for (const NamedClass& c : item.classes) {
@@ -117,6 +143,7 @@ class TextReporter : public Reporter {
 
   Style style_{stdout};
   RunInfo info_;
+  bool differing_ = false, nonfinite_ = false;
 };
 
 }  // namespace

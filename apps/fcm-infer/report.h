@@ -52,6 +52,10 @@ class Reporter {
   virtual ~Reporter() = default;
   virtual void start(const RunInfo& info) = 0;
   virtual void memory(const fcm_memory& use, int64_t max_batch) = 0;
+  /// A step of the plan that was compared with the CPU reference.
+  virtual void step(const fcm_step_check& check) = 0;
+  /// The first step (then, of a fused one, the first layer without fusion) that makes an infinity or NaN; null: there is none.
+  virtual void nonfinite(const fcm_step_check* check) = 0;
   virtual void group(const GroupReport& group) = 0;
   virtual void unreadable(const std::string& input, const std::string& message) = 0;
   virtual void repeats(const Spread& compute_us, const Spread& total_us, size_t runs) = 0;

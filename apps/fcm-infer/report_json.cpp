@@ -30,6 +30,14 @@ json to_json(const OutputSummary& o) {
           {"mean", o.mean}, {"max", o.max},     {"nonfinite", o.nonfinite}};
 }
 
+json to_json(const fcm_step_check& c) {
+  json nodes = json::array();
+  for (size_t i = 0; i < c.node_count; ++i) nodes.push_back(c.nodes[i]);
+  return {{"step", c.step},   {"steps", c.steps},         {"name", c.name},           {"what", c.what},
+          {"nodes", nodes},   {"count", c.count},         {"nonfinite", c.nonfinite}, {"max_abs", c.max_abs},
+          {"scale", c.scale}, {"tolerance", c.tolerance}, {"differs", c.differs != 0}};
+}
+
 class JsonReporter : public Reporter {
  public:
   void start(const RunInfo& info) override {
@@ -65,6 +73,14 @@ class JsonReporter : public Reporter {
     entry["us"] = {{"decode", t.decode},   {"preprocess", t.preprocess}, {"upload", t.upload},
                    {"compute", t.compute}, {"download", t.download},     {"total", t.total}};
     document_["groups"].push_back(std::move(entry));
+  }
+
+  void step(const fcm_step_check& check) override { document_["steps"].push_back(to_json(check)); }
+
+  void nonfinite(const fcm_step_check* check) override {
+    json& list = document_["nonfinite"];
+    if (list.is_null()) list = json::array();
+    if (check != nullptr) list.push_back(to_json(*check));
   }
 
   void unreadable(const std::string& input, const std::string& message) override {

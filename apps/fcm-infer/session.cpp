@@ -11,9 +11,10 @@
 namespace fcm::apps {
 namespace {
 
-api::Engine make_engine(const api::Model& model, const Arguments& arguments) {
+api::Engine make_engine(const api::Model& model, const Arguments& arguments, bool unfused = false) {
   Progress progress(!arguments.common.quiet);
   api::Options options = arguments.common.to_api();
+  if (unfused) options.set("fuse", "0").set("tune", "0");
   if (arguments.batch > 0) options.set("tune_batches", fmt::format("{}", arguments.batch));
   // Images run one by one unless told otherwise; tensors bring batches of their own, so that every range is planned for.
   const bool tensors =
@@ -37,7 +38,8 @@ bool has_batch_dim(const fcm_port& port) {
 }  // namespace
 
 Session::Session(const Arguments& arguments)
-    : model_(arguments.model, model_options(arguments)),
+    : arguments_(arguments),
+      model_(arguments.model, model_options(arguments)),
       engine_(make_engine(model_, arguments)),
       inputs_(engine_.inputs()),
       outputs_(engine_.outputs()) {
@@ -95,6 +97,46 @@ Group Session::run(std::vector<std::string> names, const std::vector<fcm_input>&
     group.outputs.push_back(std::move(kept));
   }
   return group;
+}
+
+namespace {
+
+using StepReport = std::function<void(const fcm_step_check&)>;
+
+int call_report(void* user, const fcm_step_check* check) {
+  (*static_cast<const StepReport*>(user))(*check);
+  return 1;
+}
+
+/// The nodes of the first step that is not finite: 0 when there is none.
+size_t first_nonfinite(const api::Context& context, int64_t batch, const std::vector<fcm_input>& inputs, const StepReport& report) {
+  size_t nodes = 0;
+  const StepReport counted = [&](const fcm_step_check& check) {
+    nodes = std::max<size_t>(check.node_count, 1);
+    report(check);
+  };
+  api::check(
+      fcm_context_find_nonfinite(context.get(), batch, inputs.data(), inputs.size(), call_report, const_cast<StepReport*>(&counted)));
+  return nodes;
+}
+
+}  // namespace
+
+void Session::check_steps(int64_t items, const std::vector<fcm_input>& inputs, size_t first, size_t last, const StepReport& report) {
+  const int64_t batch = batch_free_ ? items : 1;
+  api::check(fcm_context_check_steps(context_->get(), batch, inputs.data(), inputs.size(), first, last, call_report,
+                                     const_cast<StepReport*>(&report)));
+}
+
+bool Session::find_nonfinite(int64_t items, const std::vector<fcm_input>& inputs, const StepReport& report) {
+  const int64_t batch = batch_free_ ? items : 1;
+  const size_t nodes = first_nonfinite(*context_, batch, inputs, report);
+  if (nodes > 1) {
+    const api::Engine layers = make_engine(model_, arguments_, true);
+    const api::Context context(layers, batch);
+    first_nonfinite(context, batch, inputs, report);
+  }
+  return nodes > 0;
 }
 
 }  // namespace fcm::apps

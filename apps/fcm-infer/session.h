@@ -56,7 +56,15 @@ class Session {
   /// outputs of the first names.size() are kept.
   Group run(std::vector<std::string> names, const std::vector<fcm_input>& inputs, int64_t repeat);
 
+  /// Steps [first, last] of the plan against the CPU reference, on `items` items.
+  void check_steps(int64_t items, const std::vector<fcm_input>& inputs, size_t first, size_t last,
+                   const std::function<void(const fcm_step_check&)>& report);
+  /// Calls `report` for the first step that makes an infinity or NaN; where that is a fused module, once more for the first such layer of
+  /// the network without fusion. False when there is none.
+  bool find_nonfinite(int64_t items, const std::vector<fcm_input>& inputs, const std::function<void(const fcm_step_check&)>& report);
+
  private:
+  const Arguments& arguments_;
   api::Model model_;
   api::Engine engine_;
   std::vector<fcm_port> inputs_;

@@ -5,11 +5,18 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <optional>
 
 #include "apps/common/options.h"
 #include "apps/common/program.h"
 #include "apps/fcm-plan/views.h"
 #include "planner/fused.h"
+#include "planner/plan_file.h"
+#include "runtime/engine/cuda_rules.h"
+#include "runtime/engine/engine.h"
 #include "runtime/onnx/import.h"
 #include "runtime/passes/passes.h"
 #include "runtime/support/error.h"
@@ -18,17 +25,17 @@ namespace fcm::apps {
 namespace {
 
 struct Arguments {
-  std::string model, gpu, precision = "auto", objective = "time", explain, html, dot;
+  std::string model, gpu, precision = "auto", objective = "time", explain, html, dot, save, load;
   std::vector<std::string> shapes, set;
   int64_t batch = 1;
-  bool json = false, tiles = false, text = false, tf32 = false;
+  bool json = false, tiles = false, text = false, tf32 = false, measure = false, tune = false, trace = false, device_model = false;
 };
 
 void declare(CLI::App& app, Arguments& a) {
   std::string known;
   for (const std::string& key : known_devices()) known += (known.empty() ? "" : ", ") + key;
   app.set_version_flag("--version", version_text, "Show the versions of library, CUDA, cuDNN and driver, and the devices");
-  app.add_option("MODEL", a.model, "An .onnx file")->required();
+  app.add_option("MODEL", a.model, "An .onnx file");
   app.add_option("--gpu", a.gpu, "Plan for this GPU, which need not be present: " + known + "; else the one that is")->type_name("NAME");
   app.add_option("--precision", a.precision, "auto, fp32, fp16 or bf16; auto is fp16 on a GPU with tensor cores, else fp32")
       ->check(CLI::IsMember({"auto", "fp32", "fp16", "bf16"}))
@@ -38,10 +45,18 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_option("--objective", a.objective, "time, or gma: the fewest accesses to global memory")
       ->check(CLI::IsMember({"time", "gma"}))
       ->capture_default_str();
-  app.add_option("--set", a.set, "NODE=nofuse or NODE=tile:TEXT; repeatable")->type_name("TEXT")->allow_extra_args(false);
+  app.add_option("--set", a.set, "NODE=nofuse, NODE=fp32 or NODE=tile:TEXT; repeatable")->type_name("TEXT")->allow_extra_args(false);
   app.add_option("--shape", a.shapes, "Fix the free dimensions of an input, for example input=1x3x224x224; repeatable")
       ->type_name("NAME=DIMS")
       ->allow_extra_args(false);
+  app.add_flag("--measure", a.measure, "Also build the plan and time its steps on the GPU that is here, beside the network without fusion");
+  app.add_flag("--tune", a.tune,
+               "Measure the best few candidates of each segment on the GPU that is here (cached) and plan with the results");
+  app.add_flag("--device-model", a.device_model,
+               "Print what the planner knows of the GPU of --gpu, or measures of the one that is here, as a file of planner/devices");
+  app.add_flag("--trace", a.trace, "Also run the steps once between profiler marks, after warm runs (see tests/gpu/predicted_traffic.sh)");
+  app.add_option("--save", a.save, "Write the plan for fcm-infer --plan")->type_name("FILE");
+  app.add_option("--load", a.load, "Show a saved plan in place of making one")->type_name("FILE");
   app.add_option("--explain", a.explain, "Everything about the step that holds this node")->type_name("NODE");
   app.add_flag("--tiles", a.tiles, "Show the tiles in the table");
   app.add_flag("--steps", a.text, "The plan's steps and buffers, as they are hashed");
@@ -53,7 +68,8 @@ void declare(CLI::App& app, Arguments& a) {
       "  fcm-plan --gpu h200 mobilenetv2.onnx\n"
       "  fcm-plan --gpu rtx-a4000 --batch 8 --html plan.html mobilenetv2.onnx\n"
       "  fcm-plan --gpu h200 --explain features/3/conv/1 mobilenetv2.onnx\n"
-      "Times are predictions of the cost model, not measurements.");
+      "  fcm-plan --tune --measure --batch 8 --save plan.json mobilenetv2.onnx\n"
+      "Times are predictions of the cost model, except in the columns that say measured.");
 }
 
 std::pair<std::string, std::string> split_last(const std::string& option, const std::string& text) {
@@ -84,7 +100,7 @@ DeviceModel find_device(const Arguments& a) {
   std::string reason;
   if (device_count(&reason) > 0) {
     std::string note;
-    DeviceModel model = device_model_for(device_info(0), &note);
+    DeviceModel model = model_of_device(0, &note);
     if (!note.empty()) fmt::print(stderr, "fcm-plan: {}\n", note);
     return model;
   }
@@ -113,25 +129,15 @@ FuseOptions fuse_options(const Arguments& a) {
     const auto [node, what] = split_last("--set", text);
     if (what == "nofuse") {
       options.overrides[node].fuse = false;
+    } else if (what == "fp32") {
+      options.overrides[node].full_precision = true;
     } else if (what.starts_with("tile:")) {
       options.overrides[node].tile = what.substr(5);
     } else {
-      throw Failure(kCommandLine, fmt::format("--set: '{}' is not NODE=nofuse or NODE=tile:TEXT", text));
+      throw Failure(kCommandLine, fmt::format("--set: '{}' is not NODE=nofuse, NODE=fp32 or NODE=tile:TEXT", text));
     }
   }
   return options;
-}
-
-/// Operators of the CUDA backend as far as a plan without a device needs them.
-PlanBackend any_backend(const DeviceModel& device) {
-  PlanBackend backend;
-  backend.device_model = device.name;
-  backend.order = [](const Graph&, const Node& node) {
-    if (std::holds_alternative<Conv>(node.op)) return OrderNeed::nhwc;
-    if (std::holds_alternative<Gemm>(node.op) || std::holds_alternative<MatMul>(node.op)) return OrderNeed::rows;
-    return OrderNeed::any;
-  };
-  return backend;
 }
 
 void write_file(const std::string& file, const std::string& text) {
@@ -141,18 +147,132 @@ void write_file(const std::string& file, const std::string& text) {
   if (!out) throw Failure(kBadInput, fmt::format("'{}' cannot be written", file));
 }
 
+std::string read_file(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  if (!in) throw Failure(kBadInput, fmt::format("'{}' cannot be read", file));
+  return text;
+}
+
+/// Host memory for the inputs (zeros) and outputs of an engine.
+struct Buffers {
+  std::vector<std::vector<std::byte>> memory;
+  std::vector<InputBuffer> inputs;
+  std::vector<OutputBuffer> outputs;
+
+  Buffers(const Engine& engine, int64_t batch) {
+    const auto room = [&](const Port& p) {
+      return memory.emplace_back(static_cast<size_t>(element_count(at_batch(p.shape, batch))) * dtype_size(p.dtype)).data();
+    };
+    for (const Port& p : engine.inputs()) inputs.push_back({room(p), MemorySpace::host, InputFormat::as_model});
+    for (const Port& p : engine.outputs()) outputs.push_back({room(p), MemorySpace::host});
+  }
+};
+
+/// What --tune, --measure and --trace need beyond a plan: the GPU that is here.
+class Device {
+ public:
+  Device(const Arguments& a, std::shared_ptr<const Graph> graph) : batch_(a.batch), graph_(std::move(graph)) {
+    std::string reason;
+    if (device_count(&reason) == 0) throw Failure(kDevice, fmt::format("--measure, --tune and --trace need a GPU: {}", reason));
+    if (!a.gpu.empty()) throw Failure(kCommandLine, "--measure, --tune and --trace use the GPU that is here; leave --gpu out");
+    options_.device.kind = DeviceChoice::Kind::cuda;
+  }
+
+  std::shared_ptr<const Engine> engine(const PlanOptions& how, const FuseOptions& fuse, bool fused, bool tune,
+                                       const std::string& plan) const {
+    EngineOptions options = options_;
+    options.precision = how.precision;
+    options.tf32 = how.tf32;
+    options.fuse = fused;
+    options.fusion = fuse;
+    options.tune = tune;
+    options.tune_batches = {batch_};
+    if (!plan.empty()) options.plan_file = plan, options.plan_source = "to measure", options.fusion = {};
+    return Engine::create(graph_, options);
+  }
+
+  /// The steps once, one by one, for a profiler, after runs that warm the caches.
+  void trace(const Engine& engine) const {
+    constexpr int kWarm = 3;
+    const std::unique_ptr<Context> context = engine.create_context(batch_);
+    Buffers buffers(engine, batch_);
+    const auto run = [&](bool marked) {
+      context->trace(batch_, buffers.inputs, buffers.outputs, [&](size_t step) {
+        if (marked && (step == 0 || step == engine.plan()->variant_for(batch_).steps.size())) mark_profile(step == 0);
+      });
+    };
+    for (int i = 0; i < kWarm; ++i) run(false);
+    run(true);
+  }
+
+  MeasuredPlan measure(const Engine& fused, const Engine& unfused) const {
+    MeasuredPlan measured;
+    each_step(fused, [&](const PlanStep& step, double us) {
+      if (step.module) measured.group_us[step.module->nodes] += us;
+      if (step.node != kNoNode) measured.group_us[{step.node}] += us;
+    });
+    each_step(unfused, [&](const PlanStep& step, double us) {
+      if (step.node != kNoNode) measured.node_us[step.node] += us;
+    });
+    measured.replay_us = replay_us(fused);
+    measured.unfused_replay_us = replay_us(unfused);
+    return measured;
+  }
+
+ private:
+  void each_step(const Engine& engine, const std::function<void(const PlanStep&, double)>& visit) const {
+    const std::vector<double> us = engine.create_context(batch_)->step_times(batch_);
+    const std::vector<PlanStep>& steps = engine.plan()->variant_for(batch_).steps;
+    for (size_t i = 0; i < us.size(); ++i) visit(steps[i], us[i]);
+  }
+
+  /// Median of synchronised runs on zeros.
+  double replay_us(const Engine& engine) const {
+    constexpr int kWarm = 20, kRuns = 200;
+    const std::unique_ptr<Context> context = engine.create_context(batch_);
+    context->enable_timing(true);
+    Buffers buffers(engine, batch_);
+    std::vector<double> runs;
+    for (int i = -kWarm; i < kRuns; ++i) {
+      context->run(batch_, buffers.inputs, buffers.outputs);
+      if (i >= 0) runs.push_back(context->times().compute_us);
+    }
+    std::sort(runs.begin(), runs.end());
+    return runs[runs.size() / 2];
+  }
+
+  int64_t batch_;
+  std::shared_ptr<const Graph> graph_;
+  EngineOptions options_;
+};
+
 int run(const Arguments& a) {
-  const Graph graph = load(a);
+  if (a.device_model) {
+    std::string reason;
+    if (a.gpu.empty() && device_count(&reason) == 0) throw Failure(kDevice, fmt::format("no GPU to measure: {}", reason));
+    fmt::print("{}", to_json(a.gpu.empty() ? measured_model(0) : device_model(a.gpu)));
+    return kOk;
+  }
+  if (a.model.empty()) throw Failure(kCommandLine, "MODEL is required: an .onnx file (see --help)");
+  const auto graph = std::make_shared<const Graph>(load(a));
   const DeviceModel device = find_device(a);
-  const PlanOptions options = plan_options(a, device);
+  PlanOptions options = plan_options(a, device);
   const FuseOptions fuse = fuse_options(a);
+  const PlanBackend backend = a.gpu.empty() ? cuda_backend(device_info(0)) : cuda_backend(device.name);
+  std::optional<Device> gpu;
+  if (a.measure || a.tune || a.trace) gpu.emplace(a, graph);
   const auto start = std::chrono::steady_clock::now();
-  const PartitionOptions how{compute_dtype(options.precision), options.tf32, fuse};
-  const Partition parts = partition(graph, device, how, a.batch);
+  Plan plan = !a.load.empty() ? read_plan_file(read_file(a.load), a.load, *graph, backend, device)
+              : a.tune        ? *gpu->engine(options, fuse, true, true, "")->plan()
+                              : plan_fused(*graph, options, backend, device, fuse);
+  if (!a.load.empty()) options = plan.options;
+  PartitionOptions how{compute_dtype(options.precision), options.tf32, fuse, nullptr};
+  if (!a.load.empty() || a.tune) how.fuse.fixed[a.batch] = segments_of(plan.variant_for(a.batch));
+  const Partition parts = partition(*graph, device, how, a.batch);
   const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  const Plan plan = plan_fused(graph, options, any_backend(device), device, fuse);
   PlanView view;
-  view.graph = &graph;
+  view.graph = graph.get();
   view.device = &device;
   view.partition = &parts;
   view.model = std::filesystem::path(a.model).filename().string();
@@ -163,6 +283,14 @@ int run(const Arguments& a) {
   view.plan_hash = plan.hash();
   view.objective = fuse.objective;
   view.planning_ms = ms;
+  MeasuredPlan measured;
+  if (a.measure) {
+    const auto fused = gpu->engine(options, {}, true, false, plan_file_text(*graph, plan));
+    measured = gpu->measure(*fused, *gpu->engine(options, fuse, false, false, ""));
+    view.measured = &measured;
+  }
+  if (a.trace) gpu->trace(*gpu->engine(options, {}, true, false, plan_file_text(*graph, plan)));
+  if (!a.save.empty()) write_file(a.save, plan_file_text(*graph, plan));
   if (!a.html.empty()) write_file(a.html, html_text(view));
   if (!a.dot.empty()) write_file(a.dot, dot_text(view));
   fmt::print("{}", a.json               ? json_text(view)

@@ -24,9 +24,10 @@ std::string step_html(const PlanView& view, const Choice& c, double scale) {
   std::string text = fmt::format(
       "<div class=\"step{}\"><span class=\"kind\">{}</span><span class=\"name\">{}</span><span class=\"bars\"><div class=\"bar\" "
       "style=\"width:{:.1f}%\"></div><div class=\"before\" style=\"width:{:.1f}%\"></div></span><span class=\"time\">{:.2f} "
-      "us{}</span></div>\n",
+      "us{}{}</span></div>\n",
       g.module ? " module" : "", html_escaped(kind_text(*view.graph, g)), html_escaped(span_text(*view.graph, g)), g.cost.time_us * scale,
       c.unfused.cost.time_us * scale, g.cost.time_us,
+      measured_us(view, g) < 0 ? "" : fmt::format(", measured {:.2f}", measured_us(view, g)),
       g.module && saved > 0 ? ", saves " + bytes_text(static_cast<size_t>(saved)) : std::string());
   text += "<details><summary>details</summary>";
   for (size_t i = 0; i < g.part_costs.size(); ++i) {
@@ -49,8 +50,11 @@ std::string html_text(const PlanView& view) {
   std::string text = fmt::format(
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Plan of "
       "{0}</title><style>{1}</style></head><body>\n<h1>{0}</h1>"
-      "<p>{2}, batch {3}, {4} (predicted), plan {5}</p>\n",
-      html_escaped(view.model), kStyle, html_escaped(view.precision), p.batch, html_escaped(view.device->name), view.plan_hash);
+      "<p>{2}, batch {3}, {4} (predicted{6}), plan {5}</p>\n",
+      html_escaped(view.model), kStyle, html_escaped(view.precision), p.batch, html_escaped(view.device->name), view.plan_hash,
+      view.measured == nullptr ? ""
+                               : fmt::format("; measured: one replay {:.1f} us, without fusion {:.1f} us", view.measured->replay_us,
+                                             view.measured->unfused_replay_us));
   const auto row = [&](const char* name, const Cost& c) {
     return fmt::format("<tr><td>{}</td><td>{:.1f} us</td><td>{}</td><td>{}</td><td>{:.2f} M</td></tr>\n", name, c.time_us,
                        bytes_text(static_cast<size_t>(c.l2_bytes())), bytes_text(static_cast<size_t>(c.dram_bytes)), c.elements / 1e6);

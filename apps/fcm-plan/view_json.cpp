@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/fcm-plan/views.h"
+#include "fcm/emit.h"
 
 namespace fcm::apps {
 namespace {
@@ -30,15 +31,19 @@ json choice_json(const PlanView& view, const Choice& c) {
   for (size_t i = 0; i < c.group.tiles.size(); ++i) {
     parts.push_back({{"spec", to_string(c.group.segment.parts[i].spec)},
                      {"tile", to_string(c.group.tiles[i])},
+                     {"kernel", emit(c.group.segment.parts[i].spec, c.group.tiles[i], view.device->target).launch.kernel},
                      {"cost", cost_json(c.group.part_costs[i])}});
   }
-  return {{"nodes", names_json(*view.graph, c.group.nodes)},
-          {"kind", kind_text(*view.graph, c.group)},
-          {"module", c.group.module},
-          {"parts", parts},
-          {"cost", cost_json(c.group.cost)},
-          {"unfused", alternative_json(c.unfused)},
-          {"runner_up", alternative_json(c.runner_up)}};
+  json step = {{"nodes", names_json(*view.graph, c.group.nodes)},
+               {"kind", kind_text(*view.graph, c.group)},
+               {"module", c.group.module},
+               {"parts", parts},
+               {"cost", cost_json(c.group.cost)},
+               {"unfused", alternative_json(c.unfused)},
+               {"runner_up", alternative_json(c.runner_up)}};
+  if (view.measured != nullptr)
+    step["measured_us"] = measured_us(view, c.group), step["measured_alone_us"] = measured_alone_us(view, c.group);
+  return step;
 }
 
 }  // namespace
@@ -48,18 +53,20 @@ std::string json_text(const PlanView& view) {
   for (const Choice& c : view.partition->choices) steps.push_back(choice_json(view, c));
   for (const Refusal& r : view.partition->refusals)
     refusals.push_back({{"nodes", names_json(*view.graph, r.nodes)}, {"pattern", r.pattern}, {"reason", r.reason}});
-  const json document = {{"model", view.model},
-                         {"device", view.device->name},
-                         {"device_model", view.device->fingerprint()},
-                         {"precision", view.precision},
-                         {"batch", view.partition->batch},
-                         {"objective", view.objective == Objective::gma ? "gma" : "time"},
-                         {"plan_hash", view.plan_hash},
-                         {"planning_ms", view.planning_ms},
-                         {"steps", steps},
-                         {"refusals", refusals},
-                         {"total", cost_json(view.partition->total)},
-                         {"unfused", cost_json(view.partition->unfused)}};
+  json document = {{"model", view.model},
+                   {"device", view.device->name},
+                   {"device_model", view.device->fingerprint()},
+                   {"precision", view.precision},
+                   {"batch", view.partition->batch},
+                   {"objective", view.objective == Objective::gma ? "gma" : "time"},
+                   {"plan_hash", view.plan_hash},
+                   {"planning_ms", view.planning_ms},
+                   {"steps", steps},
+                   {"refusals", refusals},
+                   {"total", cost_json(view.partition->total)},
+                   {"unfused", cost_json(view.partition->unfused)}};
+  if (view.measured != nullptr)
+    document["measured"] = {{"replay_us", view.measured->replay_us}, {"unfused_replay_us", view.measured->unfused_replay_us}};
   return document.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 

@@ -38,13 +38,28 @@ std::string totals_text(const PlanView& view) {
       alone += std::holds_alternative<Reshape>(op) || std::holds_alternative<Identity>(op) ? 0 : 1;
     }
   }
-  Table table({"", ">steps", ">kernels", ">us", ">L2", ">DRAM", ">M accesses"});
-  const auto row = [&](const char* name, long count, int launches, const Cost& c) {
-    table.add({name, fmt::to_string(count), fmt::to_string(launches), fmt::format("{:.1f}", c.time_us), bytes_cell(c.l2_bytes()),
-               bytes_cell(c.dram_bytes), fmt::format("{:.2f}", c.elements / 1e6)});
+  const bool both = view.measured != nullptr;
+  std::vector<std::string> titles = {"", ">steps", ">kernels", ">us", ">L2", ">DRAM", ">M accesses"};
+  if (both) titles.insert(titles.end(), {">measured, sum", ">one replay"});
+  Table table(titles);
+  const auto row = [&](const char* name, long count, int launches, const Cost& c, double sum_us, double replay_us) {
+    std::vector<std::string> cells = {name,
+                                      fmt::to_string(count),
+                                      fmt::to_string(launches),
+                                      fmt::format("{:.1f}", c.time_us),
+                                      bytes_cell(c.l2_bytes()),
+                                      bytes_cell(c.dram_bytes),
+                                      fmt::format("{:.2f}", c.elements / 1e6)};
+    if (both) cells.insert(cells.end(), {fmt::format("{:.1f}", sum_us), fmt::format("{:.1f}", replay_us)});
+    table.add(cells);
   };
-  row("plan", static_cast<long>(steps), kernels, p.total);
-  row("unfused", alone, alone, p.unfused);
+  double sum = 0, sum_alone = 0;
+  for (const Choice& c : p.choices) {
+    sum += std::max(0.0, measured_us(view, c.group));
+    sum_alone += std::max(0.0, measured_alone_us(view, c.group));
+  }
+  row("plan", static_cast<long>(steps), kernels, p.total, sum, both ? view.measured->replay_us : 0);
+  row("unfused", alone, alone, p.unfused, sum_alone, both ? view.measured->unfused_replay_us : 0);
   return table.text();
 }
 
@@ -60,20 +75,53 @@ std::string kind_text(const Graph& graph, const Group& group) {
   return group.module ? group.text() : std::string(op_kind(node_of(graph, group.nodes.front()).op));
 }
 
+double measured_us(const PlanView& view, const Group& group) {
+  if (view.measured == nullptr) return -1;
+  const auto found = view.measured->group_us.find(group.nodes);
+  return found == view.measured->group_us.end() ? -1 : found->second;
+}
+
+double measured_alone_us(const PlanView& view, const Group& group) {
+  if (view.measured == nullptr) return -1;
+  double us = 0;
+  for (const NodeId n : group.nodes) {
+    const auto found = view.measured->node_us.find(n);
+    us += found == view.measured->node_us.end() ? 0 : found->second;  // a Reshape has no step
+  }
+  return us;
+}
+
 std::string table_text(const PlanView& view, bool details) {
-  std::string text = fmt::format("{}: {}, batch {}, on {} (predicted), plan {}, planned in {:.1f} ms\n\n", view.model, view.precision,
-                                 view.partition->batch, view.device->name, view.plan_hash, view.planning_ms);
-  Table table({">", "step", "kind", ">us", ">L2", ">DRAM", ">unfused us", "runner-up", ">us", details ? "tile" : ""});
+  const bool both = view.measured != nullptr;
+  std::string text =
+      fmt::format("{}: {}, batch {}, on {} ({}), plan {}, planned in {:.1f} ms\n\n", view.model, view.precision, view.partition->batch,
+                  view.device->name, both ? "predicted and measured" : "predicted", view.plan_hash, view.planning_ms);
+  std::vector<std::string> titles = {">", "step", "kind", ">us", ">L2", ">DRAM", ">unfused us", "runner-up", ">us"};
+  if (both) titles.insert(titles.begin() + 4, ">measured"), titles.insert(titles.begin() + 8, ">measured");
+  if (details) titles.emplace_back("tile");
+  Table table(titles);
   int number = 0;
   for (const Choice& c : view.partition->choices) {
     if (moves_nothing(c.group)) continue;
     std::string tiles;
     for (const TileConfig& t : c.group.tiles) tiles += (tiles.empty() ? "" : " + ") + to_string(t);
     const bool second = !c.runner_up.text.empty();
-    table.add({fmt::to_string(number++), span_text(*view.graph, c.group), kind_text(*view.graph, c.group),
-               fmt::format("{:.2f}", c.group.cost.time_us), bytes_cell(c.group.cost.l2_bytes()), bytes_cell(c.group.cost.dram_bytes),
-               c.group.module ? fmt::format("{:.2f}", c.unfused.cost.time_us) : "", c.runner_up.text,
-               second ? fmt::format("{:.2f}", c.runner_up.cost.time_us) : "", details ? tiles : ""});
+    const auto us_cell = [](double us) { return us < 0 ? std::string() : fmt::format("{:.2f}", us); };
+    std::vector<std::string> cells = {fmt::to_string(number++),
+                                      span_text(*view.graph, c.group),
+                                      kind_text(*view.graph, c.group),
+                                      us_cell(c.group.cost.time_us),
+                                      bytes_cell(c.group.cost.l2_bytes()),
+                                      bytes_cell(c.group.cost.dram_bytes),
+                                      us_cell(c.group.module ? c.unfused.cost.time_us : -1),
+                                      c.runner_up.text,
+                                      us_cell(second ? c.runner_up.cost.time_us : -1)};
+    if (both) {
+      cells.insert(cells.begin() + 4, us_cell(measured_us(view, c.group)));
+      cells.insert(cells.begin() + 8, us_cell(c.group.module ? measured_alone_us(view, c.group) : -1));
+    }
+    if (details) cells.push_back(tiles);
+    table.add(cells);
   }
   text += table.text() + "\n" + totals_text(view);
   return text;
@@ -102,6 +150,9 @@ std::string explain_text(const PlanView& view, const std::string& name) {
       text += fmt::format("  work       {:.0f} blocks, {:.1f} M multiply-adds on tensor cores, {:.1f} M on CUDA cores\n", cost.blocks,
                           cost.tensor_macs / 1e6, cost.core_macs / 1e6);
     }
+    if (measured_us(view, c.group) >= 0)
+      text += fmt::format("  measured   {:.2f} us, its nodes one by one {:.2f} us\n", measured_us(view, c.group),
+                          measured_alone_us(view, c.group));
     if (c.group.module) text += alternative_line("unfused", c.unfused) + alternative_line("runner-up", c.runner_up);
   }
   for (const Refusal& r : view.partition->refusals) {

@@ -1,11 +1,21 @@
 // A partition as text, JSON, Graphviz and HTML.
 #pragma once
 
+#include <map>
 #include <string>
+#include <vector>
 
 #include "planner/partition.h"
 
 namespace fcm::apps {
+
+/// What was measured of a plan on the device, microseconds.
+struct MeasuredPlan {
+  std::map<std::vector<NodeId>, double> group_us;  ///< by a group's nodes: all its kernels
+  std::map<NodeId, double> node_us;                ///< every node by its operator, in the plan without fusion
+  double replay_us = 0;                            ///< one synchronised replay of the whole plan, median
+  double unfused_replay_us = 0;
+};
 
 /// What is shown: a model's partition for one device, precision and batch.
 struct PlanView {
@@ -17,7 +27,12 @@ struct PlanView {
   std::string plan_hash;
   Objective objective = Objective::time;
   double planning_ms = 0;
+  const MeasuredPlan* measured = nullptr;  ///< null: predictions alone
 };
+
+/// Measured time of a group, or of its nodes one by one; negative when it was not measured.
+double measured_us(const PlanView& view, const Group& group);
+double measured_alone_us(const PlanView& view, const Group& group);
 
 /// "block3/expand .. block3/project": the first and last node of a group.
 std::string span_text(const Graph& graph, const Group& group);

@@ -139,17 +139,22 @@ std::vector<fcm::OutputBuffer> convert_outputs(const fcm::Engine& engine, int64_
   return buffers;
 }
 
+/// Throws Error(command_line) for a batch that the context or the model does not have.
+void check_batch_argument(const fcm_context& context, int64_t batch) {
+  if (batch < 1 || batch > context.max_batch)
+    throw Error(ErrorCode::command_line, fmt::format("batch {} is outside 1..{}, the range of this context", batch, context.max_batch));
+  if (batch > 1 && !batch_is_free(*context.engine))
+    throw Error(ErrorCode::command_line,
+                fmt::format("batch {}: the model's batch is fixed, so that only batch 1 (one run) is accepted", batch));
+}
+
 // Checked buffers of a run.
 std::pair<std::vector<fcm::InputBuffer>, std::vector<fcm::OutputBuffer>> convert_buffers(const fcm_context* context, int64_t batch,
                                                                                          const fcm_input* inputs, size_t input_count,
                                                                                          const fcm_output* outputs, size_t output_count) {
   fcm::capi::require(context != nullptr, "context is NULL");
   fcm::capi::require((inputs != nullptr || input_count == 0) && (outputs != nullptr || output_count == 0), "inputs or outputs is NULL");
-  if (batch < 1 || batch > context->max_batch)
-    throw Error(ErrorCode::command_line, fmt::format("batch {} is outside 1..{}, the range of this context", batch, context->max_batch));
-  if (batch > 1 && !batch_is_free(*context->engine))
-    throw Error(ErrorCode::command_line,
-                fmt::format("batch {}: the model's batch is fixed, so that only batch 1 (one run) is accepted", batch));
+  check_batch_argument(*context, batch);
   return {convert_inputs(*context->engine, batch, inputs, input_count), convert_outputs(*context->engine, batch, outputs, output_count)};
 }
 
@@ -172,6 +177,7 @@ fcm_status* fcm_engine_create(const fcm_model* model, const fcm_options* options
                         {"precision", made->engine->precision_name()},
                         {"plan_hash", made->engine->plan_hash()},
                         {"plan", made->engine->plan_text()},
+                        {"plan_file", made->engine->plan_file()},
                         {"steps", std::to_string(made->engine->step_count())},
                         {"softmax", ends_in_softmax(*model->graph) ? "1" : "0"}};
     *out = made.release();
@@ -236,6 +242,48 @@ fcm_status* fcm_context_prepare(fcm_context* context, int64_t batch) {
   return fcm::capi::guard(context == nullptr ? nullptr : context->log, [&] {
     fcm::capi::require(context != nullptr, "context is NULL");
     context->context->prepare(batch);
+  });
+}
+
+namespace {
+
+std::vector<fcm::InputBuffer> host_inputs(const fcm_context& context, int64_t batch, const fcm_input* inputs, size_t count) {
+  const std::vector<fcm::InputBuffer> buffers = convert_inputs(*context.engine, batch, inputs, count);
+  for (const fcm::InputBuffer& b : buffers) {
+    if (b.space != fcm::MemorySpace::host) throw Error(ErrorCode::command_line, "steps are looked at with inputs in host memory");
+  }
+  return buffers;
+}
+
+bool report_step(const fcm::StepCheck& check, fcm_step_check_callback callback, void* user) {
+  std::vector<const char*> nodes;
+  for (const std::string& n : check.nodes) nodes.push_back(n.c_str());
+  const fcm_step_check out{check.step,  check.steps,     check.name.c_str(), check.what.c_str(), nodes.data(),    nodes.size(),
+                           check.count, check.nonfinite, check.max_abs,      check.scale,        check.tolerance, check.differs ? 1 : 0};
+  return callback(user, &out) != 0;
+}
+
+}  // namespace
+
+fcm_status* fcm_context_check_steps(fcm_context* context, int64_t batch, const fcm_input* inputs, size_t input_count, size_t first,
+                                    size_t last, fcm_step_check_callback callback, void* user) {
+  return fcm::capi::guard(context == nullptr ? nullptr : context->log, [&] {
+    fcm::capi::require(context != nullptr && callback != nullptr, "NULL given to fcm_context_check_steps");
+    fcm::capi::require(inputs != nullptr || input_count == 0, "inputs is NULL");
+    check_batch_argument(*context, batch);
+    const auto in = host_inputs(*context, batch, inputs, input_count);
+    context->context->check_steps(batch, in, first, last, [&](const fcm::StepCheck& c) { return report_step(c, callback, user); });
+  });
+}
+
+fcm_status* fcm_context_find_nonfinite(fcm_context* context, int64_t batch, const fcm_input* inputs, size_t input_count,
+                                       fcm_step_check_callback callback, void* user) {
+  return fcm::capi::guard(context == nullptr ? nullptr : context->log, [&] {
+    fcm::capi::require(context != nullptr && callback != nullptr, "NULL given to fcm_context_find_nonfinite");
+    fcm::capi::require(inputs != nullptr || input_count == 0, "inputs is NULL");
+    check_batch_argument(*context, batch);
+    const auto found = context->context->find_nonfinite(batch, host_inputs(*context, batch, inputs, input_count));
+    if (found) report_step(*found, callback, user);
   });
 }
 

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <fstream>
+#include <iterator>
 #include <string_view>
 
 #include "runtime/api/handles.h"
@@ -102,9 +104,18 @@ void set_node(fcm::NodeOverride& node, std::string_view key, std::string_view va
     node.fuse = false;
   } else if (value.starts_with(kTile)) {
     node.tile = value.substr(kTile.size());
+  } else if (value == "fp32") {
+    node.full_precision = true;
   } else {
-    reject(key, value, "nofuse or tile:TEXT");
+    reject(key, value, "nofuse, fp32 or tile:TEXT");
   }
+}
+
+std::string read_text_file(std::string_view path) {
+  std::ifstream file(std::string(path), std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file || text.empty()) throw Error(ErrorCode::bad_input, fmt::format("plan '{}' cannot be read, or is empty", path));
+  return text;
 }
 
 void set_option(fcm_options& options, std::string_view key, std::string_view value) {
@@ -127,6 +138,9 @@ void set_option(fcm_options& options, std::string_view key, std::string_view val
     options.engine.programmatic_launch = parse_switch(key, value);
   } else if (key == "objective") {
     options.engine.fusion.objective = parse_objective(value);
+  } else if (key == "plan") {
+    options.engine.plan_file = read_text_file(value);
+    options.engine.plan_source = std::string(value);
   } else if (key == "max_batch") {
     options.engine.fusion.max_batch = parse_integer<int64_t>(key, value, "the largest batch size, or 0");
     if (options.engine.fusion.max_batch < 0) reject(key, value, "the largest batch size, or 0");
@@ -142,10 +156,11 @@ void set_option(fcm_options& options, std::string_view key, std::string_view val
   } else if (key.starts_with(kShape) && key.size() > kShape.size()) {
     options.import.shapes[std::string(key.substr(kShape.size()))] = parse_dims(key, value);
   } else {
-    throw Error(ErrorCode::command_line,
-                fmt::format("unknown option \"{}\"; known are device, precision, tf32, tune, tune_batches, fuse, objective, max_batch, "
-                            "kernel_cache, programmatic_launch, memory_limit, log_level, batch, shape.NAME, node.NAME",
-                            key));
+    throw Error(
+        ErrorCode::command_line,
+        fmt::format("unknown option \"{}\"; known are device, precision, tf32, tune, tune_batches, fuse, plan, objective, max_batch, "
+                    "kernel_cache, programmatic_launch, memory_limit, log_level, batch, shape.NAME, node.NAME",
+                    key));
   }
 }
 

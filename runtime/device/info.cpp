@@ -1,5 +1,6 @@
 #include "runtime/device/info.h"
 
+#include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -66,6 +67,10 @@ DeviceInfo device_info(int ordinal) {
   cuda_check(cudaDriverGetVersion(&info.driver_version), "cudaDriverGetVersion");
   cuda_check(cudaRuntimeGetVersion(&info.runtime_version), "cudaRuntimeGetVersion");
   return info;
+}
+
+void mark_profile(bool begin) {
+  cuda_check(begin ? cudaProfilerStart() : cudaProfilerStop(), "profiler");
 }
 
 }  // namespace fcm

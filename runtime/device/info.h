@@ -31,4 +31,7 @@ int device_count(std::string* reason = nullptr);
 /// Throws Error(device) when there is no such device.
 DeviceInfo device_info(int ordinal);
 
+/// Begins or ends what a profiler that was told to wait looks at (cudaProfilerStart, cudaProfilerStop). Throws Error(device).
+void mark_profile(bool begin);
+
 }  // namespace fcm

@@ -13,4 +13,8 @@ DeviceInfo device_info(int /*ordinal*/) {
   throw Error(ErrorCode::device, "no CUDA device: this library was built without CUDA");
 }
 
+void mark_profile(bool /*begin*/) {
+  throw Error(ErrorCode::device, "no CUDA device: this library was built without CUDA");
+}
+
 }  // namespace fcm

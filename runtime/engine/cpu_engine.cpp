@@ -20,6 +20,7 @@
 #include "ops/op.h"
 #include "runtime/engine/arena/arena.h"
 #include "runtime/engine/ports.h"
+#include "runtime/engine/step_check.h"
 #include "runtime/support/error.h"
 
 namespace fcm {
@@ -214,6 +215,18 @@ class CpuContext final : public Context {
   }
   RunTimes times() const override { return times_; }
 
+  std::vector<double> step_times(int64_t /*batch*/) override {
+    throw Error(ErrorCode::unsupported, "the CPU runs no plan whose steps could be timed");
+  }
+  void check_steps(int64_t /*batch*/, std::span<const InputBuffer> /*inputs*/, size_t /*first*/, size_t /*last*/,
+                   const std::function<bool(const StepCheck&)>& /*report*/) override {
+    throw Error(ErrorCode::unsupported, "steps are checked against the CPU: choose a CUDA device");
+  }
+  std::optional<StepCheck> find_nonfinite(int64_t batch, std::span<const InputBuffer> inputs) override {
+    check_batch(batch, max_batch_);
+    return fcm::find_nonfinite(engine_->wide(), reference_values(engine_->wide(), batch, inputs));
+  }
+
  private:
   // One node's operands, ready to be given to the operator.
   struct Call {
@@ -284,6 +297,8 @@ std::shared_ptr<const Engine> create_cpu_engine(std::shared_ptr<const Graph> gra
                 fmt::format("precision {} is not available on the CPU; accepted: fp32, or auto (which is fp32 there)",
                             options.precision == Precision::f16 ? "fp16" : "bf16"));
   }
+  if (!options.plan_file.empty())
+    throw Error(ErrorCode::unsupported, fmt::format("plan {}: the CPU runs no plans; choose a CUDA device", options.plan_source));
   return std::make_shared<CpuEngine>(std::move(graph), options);
 }
 

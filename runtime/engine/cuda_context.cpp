@@ -10,6 +10,7 @@
 
 #include "runtime/device/cuda_check.h"
 #include "runtime/engine/ports.h"
+#include "runtime/engine/step_check.h"
 #include "runtime/support/error.h"
 #include "runtime/support/log.h"
 
@@ -133,10 +134,11 @@ void CudaContext::prepare_graph(int64_t batch) {
   prepared_.emplace(batch, capture(batch, calls));
 }
 
-std::vector<CudaContext::Call> CudaContext::make_calls(int64_t batch) const {
+// By buffer, where it lies on the device; null for those that a batch does not place.
+std::vector<std::byte*> CudaContext::addresses(int64_t batch) const {
   const PlanVariant& variant = engine_->variant(batch);
   const BufferPlaces places = place_within(variant, batch, sizes_.arenas[engine_->variant_of(batch)]);
-  std::vector<std::byte*> at(variant.buffers.size(), nullptr);  // by root
+  std::vector<std::byte*> at(variant.buffers.size(), nullptr);
   for (size_t b = 0; b < at.size(); ++b) {
     if (places.offsets[b] != BufferPlaces::kOutside) at[b] = memory_.bytes() + places.offsets[b];
   }
@@ -147,7 +149,14 @@ std::vector<CudaContext::Call> CudaContext::make_calls(int64_t batch) const {
   };
   place_ports(variant.inputs, sizes_.border.inputs);
   place_ports(variant.outputs, sizes_.border.outputs);
-  const auto address = [&](BufferId b) { return b == kNoBuffer ? nullptr : at[static_cast<size_t>(variant.root(b))]; };
+  for (size_t b = 0; b < at.size(); ++b) at[b] = at[static_cast<size_t>(variant.root(static_cast<BufferId>(b)))];
+  return at;
+}
+
+std::vector<CudaContext::Call> CudaContext::make_calls(int64_t batch) const {
+  const PlanVariant& variant = engine_->variant(batch);
+  const std::vector<std::byte*> at = addresses(batch);
+  const auto address = [&](BufferId b) { return b == kNoBuffer ? nullptr : at[static_cast<size_t>(b)]; };
   std::vector<Call> calls;
   calls.reserve(variant.steps.size());
   for (const PlanStep& step : variant.steps) {
@@ -461,6 +470,63 @@ std::vector<double> CudaContext::step_times(int64_t batch) {
     }
   });
   return times;
+}
+
+/// One batch of a context for the step checks.
+class CudaContext::Runner final : public StepRunner {
+ public:
+  Runner(CudaContext& context, int64_t batch)
+      : context_(context), batch_(batch), at_(context.addresses(batch)), calls_(context.make_calls(batch)) {
+    fill_async(context_.memory_.data(), 0, context_.memory_.size(), stream());
+  }
+
+  const Graph& graph() const override { return context_.engine_->graph(); }
+  const PlanVariant& variant() const override { return context_.engine_->variant(batch_); }
+  const PlanOptions& options() const override { return context_.engine_->plan()->options; }
+  void write(BufferId buffer, const std::vector<std::byte>& bytes) override {
+    copy_async(at_[static_cast<size_t>(buffer)], bytes.data(), bytes.size(), cudaMemcpyHostToDevice, stream());
+    synchronize(stream());
+  }
+  std::vector<std::byte> read(BufferId buffer) override {
+    const PlanBuffer& b = variant().buffer(buffer);
+    std::vector<std::byte> bytes(layout_bytes(b.layout, at_batch(b.shape, batch_)));
+    copy_async(bytes.data(), at_[static_cast<size_t>(buffer)], bytes.size(), cudaMemcpyDeviceToHost, stream());
+    synchronize(stream());
+    return bytes;
+  }
+  void run(size_t step) override {
+    context_.enqueue_step(step, batch_, calls_[step], context_.engine_->choice(step, batch_), false);
+    synchronize(stream());
+  }
+
+ private:
+  cudaStream_t stream() const { return context_.stream_->get(); }
+
+  CudaContext& context_;
+  int64_t batch_;
+  std::vector<std::byte*> at_;
+  std::vector<Call> calls_;
+};
+
+void CudaContext::check_steps(int64_t batch, std::span<const InputBuffer> inputs, size_t first, size_t last,
+                              const std::function<bool(const StepCheck&)>& report) {
+  check_batch(batch, max_batch_);
+  const std::map<ValueId, Tensor> reference = reference_values(engine_->graph(), batch, inputs);
+  guarded([&] {
+    Runner runner(*this, batch);
+    fcm::check_steps(runner, batch, reference, first, last, report);
+  });
+}
+
+std::optional<StepCheck> CudaContext::find_nonfinite(int64_t batch, std::span<const InputBuffer> inputs) {
+  check_batch(batch, max_batch_);
+  const std::map<ValueId, Tensor> tensors = input_tensors(engine_->graph(), batch, inputs);
+  std::optional<StepCheck> found;
+  guarded([&] {
+    Runner runner(*this, batch);
+    found = fcm::find_nonfinite(runner, batch, tensors);
+  });
+  return found;
 }
 
 std::vector<int> CudaContext::fastest_choices(int64_t batch) {

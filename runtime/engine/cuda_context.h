@@ -30,15 +30,19 @@ class CudaContext final : public Context {
   void enable_timing(bool on) override;
   RunTimes times() const override;
 
-  /// By step, microseconds of one execution among repetitions of itself in a graph (modules overlapping as they do in plans); 0 for
-  /// borders. Contents of the context's buffers are lost.
-  std::vector<double> step_times(int64_t batch);
+  // The next three lose the contents of the context's buffers.
+  std::vector<double> step_times(int64_t batch) override;
+  void check_steps(int64_t batch, std::span<const InputBuffer> inputs, size_t first, size_t last,
+                   const std::function<bool(const StepCheck&)>& report) override;
+  std::optional<StepCheck> find_nonfinite(int64_t batch, std::span<const InputBuffer> inputs) override;
   /// By step, the index of the candidate that runs fastest at this batch (median of a few timed runs each).
   std::vector<int> fastest_choices(int64_t batch);
   /// `choices` if each is one of its step's candidates at this batch, else nothing.
   std::vector<int> valid_choices(int64_t batch, const std::vector<int>& choices);
 
  private:
+  class Runner;
+
   /// A kernel of the graph that reads or writes a caller's buffer, and what it is bound to now.
   struct BorderNode {
     size_t step = 0;
@@ -63,6 +67,7 @@ class CudaContext final : public Context {
   template <class Body>
   void guarded(Body&& body);
   void prepare_graph(int64_t batch);
+  std::vector<std::byte*> addresses(int64_t batch) const;
   std::vector<Call> make_calls(int64_t batch) const;
   ops::cuda::Border::Args own_border(int64_t batch, const Call& call) const;
   void enqueue_all(int64_t batch, const std::vector<Call>& calls);

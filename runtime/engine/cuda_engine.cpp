@@ -10,8 +10,10 @@
 #include <tuple>
 
 #include "planner/fused.h"
+#include "planner/plan_file.h"
 #include "runtime/device/stream.h"
 #include "runtime/engine/cuda_context.h"
+#include "runtime/engine/device_rates.h"
 #include "runtime/engine/fusion_tuner.h"
 #include "runtime/engine/ports.h"
 #include "runtime/support/env.h"
@@ -89,14 +91,33 @@ CudaEngine::~CudaEngine() {
 }
 
 void CudaEngine::make_plan(const PlanOptions& how, const EngineOptions& options) {
-  if (!options.fuse) {
-    plan_ = plan_unfused(*graph_, how, cuda_backend(device_));
+  if (!options.fuse && options.plan_file.empty()) {
+    plan_ = plan_unfused(*graph_, how, cuda_backend(device_), full_precision_nodes(*graph_, options.fusion.overrides));
     return;
   }
   std::string note;
-  const DeviceModel model = device_model_for(device_, &note);
+  const DeviceModel model = model_of_device(device_, &note);
   if (!note.empty()) log(LogLevel::info, "{}", note);
+  if (!options.plan_file.empty()) {
+    plan_ = saved_plan(how, options, model);
+    return;
+  }
   plan_ = plan_fused(*graph_, how, cuda_backend(device_), model, options.fusion);
+}
+
+// A saved plan brings its own decisions; options that would make others contradict it.
+Plan CudaEngine::saved_plan(const PlanOptions& how, const EngineOptions& options, const DeviceModel& model) const {
+  const auto contradicted = [&](const char* what) {
+    return Error(ErrorCode::command_line,
+                 fmt::format("plan {}: a saved plan runs as it is; it cannot be combined with {}", options.plan_source, what));
+  };
+  if (!options.fuse) throw contradicted("running without fusion");
+  if (options.tune) throw contradicted("tuning");
+  if (!options.fusion.overrides.empty()) throw contradicted("settings of single nodes");
+  Plan plan = read_plan_file(options.plan_file, options.plan_source, *graph_, cuda_backend(device_), model);
+  if (options.precision != Precision::automatic && plan.options.precision != how.precision) throw contradicted("another precision");
+  resolve(plan.options.precision, plan.options.tf32, device_);
+  return plan;
 }
 
 void CudaEngine::build(const EngineOptions& options) {
@@ -152,10 +173,8 @@ std::string CudaEngine::plan_text() const {
   return text;
 }
 
-size_t CudaEngine::variant_of(int64_t batch) const {
-  size_t v = 0;
-  while (plan_.variants[v].max_batch != 0 && plan_.variants[v].max_batch < batch) ++v;  // the last one is open
-  return v;
+std::string CudaEngine::plan_file() const {
+  return plan_file_text(*graph_, plan_);
 }
 
 ContextSizes CudaEngine::sizes(int64_t max_batch) const {
@@ -251,7 +270,11 @@ void CudaEngine::tune(const std::vector<int64_t>& batches) {
 std::shared_ptr<const Engine> create_cuda_engine(std::shared_ptr<const Graph> graph, const EngineOptions& options) {
   if (!options.tune) return std::make_shared<CudaEngine>(std::move(graph), options);
   EngineOptions tuned = options;
-  if (options.fuse) tuned.fusion = tune_fusion(graph, options);
+  if (options.fuse && options.plan_file.empty()) {
+    const DeviceInfo device = device_info(options.device.ordinal);
+    const Precision precision = resolve(options.precision, options.tf32, device);
+    tuned.fusion = tune_fusion(graph, options, {precision, options.tf32 && precision == Precision::f32});
+  }
   auto engine = std::make_shared<CudaEngine>(std::move(graph), tuned);
   engine->tune(options.tune_batches);
   return engine;

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "ops/cuda/step.h"
+#include "planner/device_model.h"
 #include "runtime/device/memory.h"
 #include "runtime/engine/cuda_steps.h"
 #include "runtime/engine/engine.h"
@@ -38,6 +39,8 @@ class CudaEngine final : public Engine {
   std::string plan_hash() const override { return hash_; }
   std::string plan_text() const override;
   size_t step_count() const override { return variant(1).steps.size(); }
+  const Plan* plan() const override { return &plan_; }
+  std::string plan_file() const override;
   MemoryUse memory(int64_t max_batch) const override;
   std::vector<StepInfo> step_infos(int64_t batch) const override;
   std::unique_ptr<Context> create_context(int64_t max_batch) const override;
@@ -46,11 +49,10 @@ class CudaEngine final : public Engine {
   void tune(const std::vector<int64_t>& batches);
 
   // For contexts and tuning.
-  const Plan& plan() const { return plan_; }
   const Graph& graph() const { return *graph_; }
   const DeviceInfo& device() const { return device_; }
   /// Position of the variant that runs a batch.
-  size_t variant_of(int64_t batch) const;
+  size_t variant_of(int64_t batch) const { return plan_.index_for(batch); }
   const PlanVariant& variant(int64_t batch) const { return plan_.variants[variant_of(batch)]; }
   const std::vector<CudaStep>& steps(int64_t batch) const { return steps_[variant_of(batch)]; }
   bool programmatic_launch() const { return programmatic_launch_; }
@@ -64,6 +66,7 @@ class CudaEngine final : public Engine {
 
  private:
   void make_plan(const PlanOptions& how, const EngineOptions& options);
+  Plan saved_plan(const PlanOptions& how, const EngineOptions& options, const DeviceModel& model) const;
   void build(const EngineOptions& options);
 
   std::shared_ptr<const Graph> graph_;

@@ -11,30 +11,7 @@ namespace fcm {
 namespace {
 
 using ops::cuda::DeviceTensor;
-using ops::cuda::OrderRule;
 using ops::cuda::StepBuild;
-
-// What distinguishes devices whose plans may differ.
-std::string model_text(const DeviceInfo& d) {
-  return fmt::format("{} sm_{} {} SMs {} MHz {} MiB L2", d.name, d.target.text(), d.sm_count, d.clock_khz / 1000, d.l2_bytes >> 20);
-}
-
-OrderNeed order_need(const Graph& graph, const Node& node) {
-  switch (ops::cuda::order_rule(graph, node)) {
-    case OrderRule::rows:
-      return OrderNeed::rows;
-    case OrderRule::nhwc:
-      return OrderNeed::nhwc;
-    case OrderRule::any:
-      break;
-  }
-  return OrderNeed::any;
-}
-
-// Every operator's output type is its layout's, apart from its operands': all can store f32 from 16-bit operands.
-bool stores_as(const Node& /*node*/, DType compute, DType stored) {
-  return stored == DType::f32 && (compute == DType::f16 || compute == DType::bf16);
-}
 
 DeviceTensor tensor(const PlanVariant& variant, BufferId id) {
   const PlanBuffer& b = variant.buffer(id);
@@ -101,19 +78,6 @@ CudaStep build_convert(const PlanVariant& variant, const std::vector<Port>& port
 }
 
 }  // namespace
-
-PlanBackend cuda_backend(const DeviceInfo& device) {
-  PlanBackend backend;
-  backend.device_model = model_text(device);
-  backend.refusal = [](const Graph& graph, const Node& node) {
-    std::string reason;
-    if (ops::cuda::supported(graph, node, &reason)) return std::string();
-    return reason.empty() ? std::string("not supported") : reason;
-  };
-  backend.order = order_need;
-  backend.stores_as = stores_as;
-  return backend;
-}
 
 std::vector<CudaStep> build_steps(const Graph& graph, const PlanVariant& variant, StepBuild& build, ModuleSet* modules) {
   const std::vector<Port> ports = ports_of(graph, graph.inputs);

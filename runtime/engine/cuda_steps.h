@@ -1,4 +1,4 @@
-// Between plan and device operators: what the CUDA backend tells the planner, and the executable steps of a plan. Needs no device.
+// Between plan and device operators: the executable steps of a plan. Needs no device.
 #pragma once
 
 #include <memory>
@@ -6,12 +6,10 @@
 
 #include "ops/cuda/step.h"
 #include "planner/plan.h"
+#include "runtime/engine/cuda_rules.h"
 #include "runtime/engine/module_steps.h"
 
 namespace fcm {
-
-/// The rules of the CUDA operators, for plans that run on `device`.
-PlanBackend cuda_backend(const DeviceInfo& device);
 
 /// One step of the plan as it runs: an operator, a fused module, or a border that reads or writes a caller's buffer; the others are null,
 /// but a module that reads a caller's buffer is a border too.

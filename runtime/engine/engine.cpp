@@ -10,6 +10,7 @@
 #include "runtime/support/log.h"
 #if FCM_HAS_CUDA
 #include "runtime/engine/cuda_engine.h"
+#include "runtime/engine/device_rates.h"
 #endif
 
 namespace fcm {
@@ -44,6 +45,23 @@ std::shared_ptr<const Engine> Engine::create(std::shared_ptr<const Graph> graph,
   if (cuda_device_count(&reason) > 0) return create_on_gpu(std::move(graph), options);
   log(LogLevel::info, "no GPU is used ({}): running on the CPU", reason);
   return create_cpu_engine(std::move(graph), options);
+}
+
+DeviceModel model_of_device(int ordinal, std::string* note) {
+#if FCM_HAS_CUDA
+  return model_of_device(device_info(ordinal), note);
+#else
+  static_cast<void>(note);
+  throw Error(ErrorCode::device, fmt::format("no CUDA device {}: this build has no CUDA support", ordinal));
+#endif
+}
+
+DeviceModel measured_model(int ordinal) {
+#if FCM_HAS_CUDA
+  return measured_model(device_info(ordinal));
+#else
+  throw Error(ErrorCode::device, fmt::format("no CUDA device {}: this build has no CUDA support", ordinal));
+#endif
 }
 
 int cuda_device_count(std::string* reason) {

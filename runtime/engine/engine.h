@@ -5,10 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "planner/device_model.h"
+#include "planner/fuse_options.h"
 #include "planner/plan.h"
 #include "runtime/graph/graph.h"
 
@@ -31,9 +34,12 @@ struct EngineOptions {
   DeviceChoice device;
   Precision precision = Precision::automatic;  ///< automatic: f16 on a GPU with tensor cores (f32 when `tf32`), else f32
   bool tf32 = false;
-  bool tune = false;                        ///< measure cuDNN and cuBLASLt algorithms (cached, hashed into the plan)
+  bool tune = false;                        ///< measure modules, cuDNN and cuBLASLt algorithms (cached, hashed into the plan)
+  bool tune_everything = false;             ///< measure every legal segment, not only those that may win: for proofs, slow
   std::vector<int64_t> tune_batches = {1};  ///< the batch sizes that `tune` measures; others run the default algorithms
   bool fuse = true;                         ///< CUDA: run fused modules where the planner expects them to be faster
+  std::string plan_file;                    ///< CUDA: text of a saved plan to run in place of planning; empty: none
+  std::string plan_source;                  ///< where that text came from, for messages
   FuseOptions fusion;                       ///< how; read when `fuse`
   bool kernel_cache = true;                 ///< CUDA: false compiles every kernel anew and stores none
   bool programmatic_launch = true;          ///< CUDA: modules may start before the module ahead has ended (where the device can)
@@ -90,6 +96,21 @@ struct StepInfo {
   Prediction predicted;  ///< zeros where no cost model chose the step
 };
 
+/// One step of a plan, looked at from the host.
+struct StepCheck {
+  size_t step = 0;   ///< position in the plan
+  size_t steps = 0;  ///< of the plan
+  std::string name;
+  std::string what;                ///< the operator, or the module with its tile
+  std::vector<std::string> nodes;  ///< that it covers
+  size_t count = 0;                ///< elements written
+  size_t nonfinite = 0;            ///< of them, infinities and NaN
+  double max_abs = 0;              ///< largest error
+  double scale = 0;                ///< largest reference value
+  double tolerance = 0;            ///< largest error accepted, as a share of `scale`
+  bool differs = false;
+};
+
 class Context;
 
 /// Immutable after creation; every method is safe from any number of threads.
@@ -106,6 +127,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   virtual std::string plan_hash() const = 0;       ///< 16 hex digits
   virtual std::string plan_text() const = 0;
   virtual size_t step_count() const = 0;  ///< of one run at batch 1: kernels, copies and conversions that the plan lists
+  /// The plan that runs; null on the CPU, which has none.
+  virtual const Plan* plan() const { return nullptr; }
+  /// The plan as a file (planner/plan_file.h); empty on the CPU.
+  virtual std::string plan_file() const { return {}; }
   /// Exact bytes a context for batches up to `max_batch` will take, before anything is allocated.
   virtual MemoryUse memory(int64_t max_batch) const = 0;
   /// What a run of `batch` items executes, in order.
@@ -132,7 +157,23 @@ class Context {
   /// Times of the last completed run, measured when `enable_timing(true)`.
   virtual void enable_timing(bool on) = 0;
   virtual RunTimes times() const = 0;
+
+  /// By step of the plan's variant for this batch, microseconds of one execution among repetitions of itself in a CUDA graph (modules
+  /// overlap as they do in plans); 0 for borders. Throws Error(unsupported) on the CPU.
+  virtual std::vector<double> step_times(int64_t batch) = 0;
+  /// Steps [first, last] of the plan against the CPU reference, each on the reference's inputs; see runtime/engine/step_check.h.
+  /// `report` receives them in order and returns whether to go on. Inputs in host memory. Throws Error(unsupported) on the CPU.
+  virtual void check_steps(int64_t batch, std::span<const InputBuffer> inputs, size_t first, size_t last,
+                           const std::function<bool(const StepCheck&)>& report) = 0;
+  /// The first step that makes a value that is not finite from these inputs (in host memory), or nothing.
+  virtual std::optional<StepCheck> find_nonfinite(int64_t batch, std::span<const InputBuffer> inputs) = 0;
 };
+
+/// What the planner knows of a CUDA device: the shipped model of the card, or one measured here (runtime/engine/device_rates.h). `note`
+/// (may be null) says what was done for a card without a model of its own. Throws Error(device).
+DeviceModel model_of_device(int ordinal, std::string* note = nullptr);
+/// The measured one, also of a card that has a shipped model.
+DeviceModel measured_model(int ordinal);
 
 /// CUDA devices usable by this build; 0 without CUDA support, driver or device. `reason` says why there is none.
 int cuda_device_count(std::string* reason = nullptr);

@@ -1,22 +1,26 @@
-// Rounds of planning and measuring; see fusion_tuner.h.
+// Measuring for planner/tuning.h; see fusion_tuner.h.
 #include "runtime/engine/fusion_tuner.h"
 
 #include <fmt/format.h>
 
+#include <chrono>
+#include <limits>
+#include <map>
 #include <set>
 
+#include "fcm/emit.h"
 #include "planner/fused.h"
+#include "planner/plan_file.h"
 #include "planner/tuning.h"
 #include "runtime/engine/cuda_context.h"
+#include "runtime/engine/device_rates.h"
+#include "runtime/engine/module_timer.h"
 #include "runtime/support/env.h"
 #include "runtime/support/error.h"
 #include "runtime/support/log.h"
 
 namespace fcm {
 namespace {
-
-constexpr int kTileRanks = 4;   // tiles measured a module
-constexpr int kMostRounds = 3;  // what is rejected in one round gives way to segments that the next one measures
 
 /// Batches at which the ranges that hold the tuned ones are planned.
 std::set<int64_t> planned_batches(const EngineOptions& options) {
@@ -31,22 +35,69 @@ std::set<int64_t> planned_batches(const EngineOptions& options) {
   return planned;
 }
 
-/// An engine with its step times at some batches.
-struct Measured {
-  std::shared_ptr<CudaEngine> engine;
-  std::map<int64_t, std::vector<double>> us;
-
-  Measured(const std::shared_ptr<const Graph>& graph, const EngineOptions& options, const std::set<int64_t>& batches)
-      : engine(std::make_shared<CudaEngine>(graph, options)) {
-    for (const int64_t batch : batches) us[batch] = CudaContext(engine, batch).step_times(batch);
+class DeviceMeasure final : public Measure {
+ public:
+  DeviceMeasure(const std::shared_ptr<const Graph>& graph, const EngineOptions& options, const DeviceInfo& device)
+      : graph_(graph), options_(options), device_(device) {
+    options_.fuse = false;
+    options_.tune = false;
   }
-  MeasuredVariant at(int64_t batch) const { return {&engine->variant(batch), us.at(batch)}; }
+
+  std::vector<double> modules(const std::vector<TuneJob>& jobs) override {
+    std::vector<double> us(jobs.size(), std::numeric_limits<double>::infinity());
+    const DeviceGuard guard(device_.ordinal);
+    const ModuleOperands operands(jobs, device_.target);
+    const Stream stream;
+    size_t done = 0;
+    const jit::DiskCache cache = options_.kernel_cache ? jit::DiskCache::standard() : jit::DiskCache::none();
+    compile_jobs(jobs, device_.target, cache, [&](const CompiledJob& compiled) {
+      const TuneJob& job = jobs[compiled.job];
+      if (options_.progress) options_.progress("tune", static_cast<double>(++done) / static_cast<double>(jobs.size()));
+      if (!compiled.error.empty()) throw Error(ErrorCode::device, fmt::format("{}: {}", graph_->name, compiled.error));
+      auto kernel = std::make_unique<ModuleKernel>(compiled.binary, emit(job.spec, job.tile, device_.target).launch);
+      us[compiled.job] = try_module(*kernel, operands.args(job.spec, job.images), stream);
+      kernels_[key_of(job)] = std::move(kernel);
+    });
+    return us;
+  }
+
+  double chain(const std::vector<TuneJob>& steps) override {
+    const DeviceGuard guard(device_.ordinal);
+    std::vector<const ModuleKernel*> kernels;
+    for (const TuneJob& step : steps) kernels.push_back(kernels_.at(key_of(step)).get());
+    return time_chain(steps, kernels, device_.target);
+  }
+
+  std::map<NodeId, double> nodes(int64_t batch) override {
+    const auto engine = std::make_shared<CudaEngine>(graph_, options_);
+    engine->tune({batch});  // with the algorithms that the plan will run
+    const std::vector<double> us = CudaContext(engine, batch).step_times(batch);
+    std::map<NodeId, double> nodes;
+    for (size_t i = 0; i < us.size(); ++i) {
+      const PlanStep& step = engine->variant(batch).steps[i];
+      if (step.kind == PlanStep::Kind::node) nodes[step.node] += us[i];
+    }
+    return nodes;
+  }
+
+ private:
+  static std::string key_of(const TuneJob& job) { return to_string(job.spec) + " " + to_string(job.tile); }
+
+  std::shared_ptr<const Graph> graph_;
+  EngineOptions options_;
+  DeviceInfo device_;
+  std::map<std::string, std::unique_ptr<ModuleKernel>> kernels_;
 };
 
-/// What the lessons depend on: the plan before them, the driver, and the batches.
-std::string cache_key(const CudaEngine& analytic, const std::set<int64_t>& batches) {
-  std::string text = fmt::format("fusion 1 driver {} runtime {} plan {} batches", analytic.device().driver_version,
-                                 analytic.device().runtime_version, analytic.plan_hash());
+/// All that the measurements depend on: graph, device and its model, driver, precision, kernels, batches.
+std::string cache_key(const Graph& graph, const DeviceInfo& device, const DeviceModel& model, const PartitionOptions& how,
+                      const std::set<int64_t>& batches, const TuneEffort& effort) {
+  std::string text = fmt::format("fusion 3 graph {} {} driver {} runtime {} precision {} tf32 {} max {} effort {} {}", graph_digest(graph),
+                                 model.fingerprint(), device.driver_version, device.runtime_version, dtype_name(how.dtype),
+                                 how.tf32 ? 1 : 0, how.fuse.max_batch, effort.tiles, effort.keep);
+  for (const auto& [name, what] : how.fuse.overrides)
+    text += fmt::format(" {}={}{}{}", name, what.fuse ? 1 : 0, what.full_precision ? 1 : 0, what.tile);
+  for (const auto& [name, source] : device_sources()) text += text_hash(source);
   for (const int64_t b : batches) text += fmt::format(" {}", b);
   return "fusion-" + text_hash(text);
 }
@@ -54,51 +105,43 @@ std::string cache_key(const CudaEngine& analytic, const std::set<int64_t>& batch
 bool recall(const jit::DiskCache& cache, const std::string& key, FuseOptions& fuse) {
   const auto stored = cache.load(key);
   if (!stored) return false;
-  FuseOptions known = fuse;
   try {
-    read_lessons(*stored, known);
+    fuse.fixed = read_lessons(*stored);
   } catch (const Error& e) {
     log(LogLevel::warning, "measured again: {}", e.what());
     return false;
   }
-  fuse = std::move(known);
   return true;
 }
 
 }  // namespace
 
-FuseOptions tune_fusion(const std::shared_ptr<const Graph>& graph, const EngineOptions& options) {
+FuseOptions tune_fusion(const std::shared_ptr<const Graph>& graph, const EngineOptions& options, const PlanOptions& plan) {
+  const auto start = std::chrono::steady_clock::now();
+  const DeviceInfo device = device_info(options.device.ordinal);
+  const DeviceModel model = model_of_device(device);
   const std::set<int64_t> batches = planned_batches(options);
+  const TuneEffort effort = options.tune_everything ? TuneEffort{4, 0} : TuneEffort{};
+  PartitionOptions how{compute_dtype(plan.precision), plan.tf32, options.fusion, nullptr};
   const jit::DiskCache cache = env().jit_cache ? jit::DiskCache::standard() : jit::DiskCache::none();
-  EngineOptions trial = options;
-  trial.tune = false;
-  const std::string key = cache_key(CudaEngine(graph, trial), batches);
-  FuseOptions fuse = options.fusion;
-  if (recall(cache, key, fuse)) return fuse;
-  EngineOptions plain = trial;
-  plain.fuse = false;
-  const Measured unfused(graph, plain, batches);
-  for (int round = 0; round < kMostRounds; ++round) {
-    std::vector<Measured> fused;
-    for (int rank = 0; rank < kTileRanks; ++rank) {
-      trial.fusion = fuse;
-      trial.fusion.tile_rank = rank;
-      fused.emplace_back(graph, trial, batches);
-    }
-    for (const int64_t batch : batches) {
-      std::vector<MeasuredVariant> variants;
-      for (const Measured& m : fused) variants.push_back(m.at(batch));
-      learn(*graph, batch, variants, unfused.at(batch), fuse);
-    }
-    trial.fusion = fuse;
-    const CudaEngine next(graph, trial);
-    bool known = true;
-    for (const int64_t batch : batches) known = known && all_learnt(next.variant(batch), batch, fuse);
-    if (known) break;
+  const std::string key = cache_key(*graph, device, model, how, batches, effort);
+  const auto ms = [&] { return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count(); };
+  if (recall(cache, key, how.fuse)) {
+    log(LogLevel::info, "{}: measurements of an earlier run, {:.0f} ms", graph->name, ms());
+    return how.fuse;
   }
-  log(LogLevel::info, "{}: {} modules measured, {} segments rejected", graph->name, fuse.tiles.size(), fuse.rejected.size());
-  cache.store(key, lessons_text(fuse));
-  return fuse;
+  DeviceMeasure measure(graph, options, device);
+  for (const int64_t batch : batches) {
+    const TuneReport report = tune(*graph, model, how, batch, measure, effort);
+    log(LogLevel::info,
+        "{}: batch {}: {} of {} segments measured, {} kernels, {:.0f} ms; us: one by one {:.1f}, predicted best {:.1f}, best of those "
+        "measured alone "
+        "{:.1f}, settled in place {:.1f}",
+        graph->name, batch, report.measured, report.segments, report.kernels, ms(), report.unfused_us, report.analytic_us, report.alone_us,
+        report.tuned_us);
+  }
+  cache.store(key, lessons_text(how.fuse.fixed));
+  return how.fuse;
 }
 
 }  // namespace fcm

@@ -1,5 +1,5 @@
-// Measured fusion: plans with the best few tiles of each module and the plan without fusion run on the device, and what is learnt from
-// their step times makes the final plan.
+// Measured fusion: the best few tiles of every segment worth a look, and the nodes one by one, are timed on the device; see
+// planner/tuning.h.
 #pragma once
 
 #include <memory>
@@ -8,8 +8,8 @@
 
 namespace fcm {
 
-/// `options.fusion` with measured tiles and rejected segments for `options.tune_batches`. Taken from the cache where the same plan was
-/// tuned on the same device before. Builds engines, so that it takes seconds the first time. Throws as create_cuda_engine does.
-FuseOptions tune_fusion(const std::shared_ptr<const Graph>& graph, const EngineOptions& options);
+/// `options.fusion` with measurements for `options.tune_batches`, from the cache where the same graph was tuned on the same device before.
+/// Compiles and times some hundred kernels otherwise. Throws as create_cuda_engine does.
+FuseOptions tune_fusion(const std::shared_ptr<const Graph>& graph, const EngineOptions& options, const PlanOptions& plan);
 
 }  // namespace fcm

@@ -89,18 +89,23 @@ TEST(InferRefuses, WhatIsNotAvailableYet) {
   const Folder folder;
   const std::string model = folder.colour_model();
   const std::string image = folder.image("a.bmp", 4, 4, 1, 2, 3);
-  for (const Arguments& option : std::vector<Arguments>{{"--save-engine", "e.fcm"},
-                                                        {"--plan", "p"},
-                                                        {"--set", "n=fp32"},
-                                                        {"--find-nonfinite"},
-                                                        {"--check-steps"},
-                                                        {"--check-steps", "1..2"},
-                                                        {"--precision", "int8"}}) {
+  for (const Arguments& option : std::vector<Arguments>{{"--save-engine", "e.fcm"}, {"--precision", "int8"}}) {
     Arguments arguments = {model, image};
     arguments.insert(arguments.end(), option.begin(), option.end());
     refused(3, {option[0], "not available yet"}, arguments);
   }
   refused(3, {"saved engine", "not available yet"}, {folder.write("e.fcm", "x"), image});
+}
+
+TEST(InferRefuses, WhatNeedsAPlanOnTheCpu) {
+  const Folder folder;
+  const std::string model = folder.colour_model();
+  const std::string image = folder.image("a.bmp", 4, 4, 1, 2, 3);
+  refused(3, {"choose a CUDA device"}, {model, image, "--device", "cpu", "--check-steps"});
+  refused(1, {"--check-steps", "7..3"}, {model, image, "--device", "cpu", "--check-steps", "7..3"});
+  refused(2, {"plan", "cannot be read"}, {model, image, "--device", "cpu", "--plan", "/no/such/plan"});
+  refused(3, {"plan"}, {model, image, "--device", "cpu", "--plan", folder.write("p.json", "{}")});
+  refused(1, {"--set"}, {model, image, "--device", "cpu", "--set", "nofuse"});
 }
 
 TEST(InferRefuses, ADeviceThatIsNotThere) {

@@ -56,8 +56,8 @@ void Specs::add_segments(const std::string& file, const DeviceModel& device, DTy
   PartitionOptions how;
   how.dtype = dtype;
   for (const int batch : batches) {
-    for (const Group& group : candidate_groups(graph, device, how, batch)) {
-      for (const ModulePart& part : group.segment.parts) add(part.spec);
+    for (const Candidate& c : candidates(graph, device, how, batch)) {
+      for (const ModulePart& part : c.group.segment.parts) add(part.spec);
     }
   }
 }

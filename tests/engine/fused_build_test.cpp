@@ -3,6 +3,7 @@
 
 #include "planner/fused.h"
 #include "runtime/engine/cuda_steps.h"
+#include "runtime/engine/device_rates.h"
 #include "tests/planner/networks.h"
 
 namespace fcm {
@@ -72,6 +73,37 @@ TEST(FusedBuild, KernelsCompileWithoutADevice) {
   built.modules.compile(jit::DiskCache::standard(), 0);
   for (size_t i = 0; i < built.modules.size(); ++i) {
     for (const auto& [name, figures] : built.modules.binary(i).kernels) EXPECT_EQ(figures.spill_store_bytes, 0) << name;
+  }
+}
+
+// A fault of one node's precision would show here: layouts of operands that no operator takes.
+TEST(FusedBuild, NodesInFullPrecisionCanBeBuilt) {
+  const Graph graph = test::efficient_net({0.5, 64, 16});
+  const DeviceInfo device = hopper();
+  for (const char* name : {"stem", "block2/depthwise", "block3/project", "block3/squeeze", "block3/scale", "classifier"}) {
+    for (const bool fuse : {true, false}) {
+      FuseOptions how;
+      how.max_batch = 1;
+      how.overrides[name].full_precision = true;
+      const PlanOptions options{Precision::f16, false};
+      const Plan plan = fuse ? plan_fused(graph, options, cuda_backend(device), device_model("h200"), how)
+                             : plan_unfused(graph, options, cuda_backend(device), full_precision_nodes(graph, how.overrides));
+      ops::cuda::WeightStore weights;
+      ops::cuda::KernelSet kernels;
+      ModuleSet modules{device.target, false};
+      ops::cuda::StepBuild build{device, weights, kernels, false};
+      EXPECT_NO_THROW(build_steps(graph, plan.variants[0], build, &modules)) << name;
+    }
+  }
+}
+
+TEST(DeviceRates, KernelsCompileForEveryTarget) {
+  std::string reason;
+  if (!jit::compiler_available(&reason)) GTEST_SKIP() << reason;
+  for (const char* target : {"75", "80", "86", "87", "89", "90a", "100", "120"}) {
+    const jit::Binary binary = jit::compile(rate_program(), jit::Target::parse(target), jit::DiskCache::standard());
+    EXPECT_EQ(binary.kernels.size(), 6u) << target;
+    for (const auto& [name, figures] : binary.kernels) EXPECT_EQ(figures.spill_store_bytes, 0) << name << " sm_" << target;
   }
 }
 

@@ -137,7 +137,8 @@ TEST(FusedPlan, ANodeInFullPrecisionStandsBetweenConversions) {
   how.overrides["block5/depthwise"].full_precision = true;
   for (const bool fuse : {true, false}) {
     const PlanOptions options{Precision::f16, false};
-    const Plan plan = fuse ? fused(graph, Precision::f16, how) : plan_unfused(graph, options, test::backend(), how.overrides);
+    const Plan plan = fuse ? fused(graph, Precision::f16, how)
+                           : plan_unfused(graph, options, test::backend(), full_precision_nodes(graph, how.overrides));
     const PlanVariant& v = plan.variants.front();
     expect_ordered(v);
     const auto at = std::find_if(v.steps.begin(), v.steps.end(), [](const PlanStep& s) { return s.name == "block5/depthwise"; });
@@ -151,44 +152,107 @@ TEST(FusedPlan, ANodeInFullPrecisionStandsBetweenConversions) {
     EXPECT_EQ((at + 1)->kind, PlanStep::Kind::convert);
     EXPECT_EQ(v.full_precision.size(), 1u);
   }
-  EXPECT_THROW(plan_unfused(graph, {}, test::backend(), {{"nobody", {true, true, ""}}}), std::exception);
+  EXPECT_THROW(full_precision_nodes(graph, {{"nobody", {true, true, ""}}}), std::exception);
 }
 
-// Made-up times: rank 1 is faster everywhere, and the last block (whose modules no other has) is slower than its nodes.
-TEST(Tuning, FasterTilesStayAndSlowSegmentsGo) {
-  const Graph graph = test::mobilenet_v2({0.5, 96, 16});
-  FuseOptions how;
-  how.max_batch = 1;
-  const Plan first = fused(graph, Precision::f16, how);
-  FuseOptions second_rank = how;
-  second_rank.tile_rank = 1;
-  const Plan second = fused(graph, Precision::f16, second_rank);
-  const Plan alone = plan_unfused(graph, PlanOptions{Precision::f16, false}, test::backend());
-  const auto times = [](const PlanVariant& v, double module_us) {
+/// Times that a test makes up: predictions, distorted; in a chain a module takes a little more or less than alone.
+class PretendedMeasure final : public Measure {
+ public:
+  PretendedMeasure(const Graph& graph, const DeviceModel& device) : graph_(graph), device_(device) {}
+  std::vector<double> modules(const std::vector<TuneJob>& jobs) override {
     std::vector<double> us;
-    for (const PlanStep& s : v.steps) us.push_back(!s.module ? 1.0 : s.name == "block16/project" ? 100.0 : module_us);
-    return MeasuredVariant{&v, us};
-  };
-  const MeasuredVariant fused_times[] = {times(first.variants[0], 0.9), times(second.variants[0], 0.5)};
-  FuseOptions learnt = how;
-  learn(graph, 1, fused_times, times(alone.variants[0], 0), learnt);
-  EXPECT_FALSE(learnt.rejected.empty());
-  EXPECT_TRUE(all_learnt(second.variants[0], 1, learnt));
-  FuseOptions read = how;
-  read_lessons(lessons_text(learnt), read);
-  EXPECT_EQ(read.tiles, learnt.tiles);
-  EXPECT_EQ(read.tile_us, learnt.tile_us);
-  EXPECT_EQ(read.rejected, learnt.rejected);
-  EXPECT_THROW(read_lessons("nonsense", read), std::exception);
-  const Plan tuned = fused(graph, Precision::f16, learnt);
-  for (const PlanStep& s : tuned.variants[0].steps) {
-    if (!s.module) continue;
-    EXPECT_EQ(learnt.rejected.count(segment_key(graph, s.module->nodes, 1)), 0u);
-    const auto tile = learnt.tiles.find(tile_key(s.module->spec, 1));
-    if (tile != learnt.tiles.end()) {
-      EXPECT_EQ(to_string(s.module->tile), tile->second);
-    }
+    for (const TuneJob& j : jobs) us.push_back(module_us(j));
+    return us;
   }
+  double chain(const std::vector<TuneJob>& steps) override {
+    double us = 0;
+    for (const TuneJob& j : steps) us += in_place_us(j);
+    return us;
+  }
+  std::map<NodeId, double> nodes(int64_t batch) override {
+    std::map<NodeId, double> us;
+    for (size_t n = 0; n < graph_.nodes.size(); ++n)
+      us[static_cast<NodeId>(n)] = node_cost(graph_, graph_.nodes[n], batch, DType::f16, device_, {}).time_us;
+    return us;
+  }
+  /// Deterministic noise of up to 60 %, and long chains of deep layers are slow.
+  double module_us(const TuneJob& j) const {
+    const bool slow = j.spec.stages.size() == 3 && j.spec.stages[0].in_channels >= 48;
+    return module_cost(j.spec, j.tile, j.images, device_, {}).time_us * (1 + 0.6 * noise(j, "alone")) * (slow ? 50 : 1);
+  }
+  double in_place_us(const TuneJob& j) const { return module_us(j) * (1 + 0.2 * noise(j, "in place")); }
+
+ private:
+  static double noise(const TuneJob& j, const char* salt) {
+    return static_cast<double>(std::stoull(text_hash(to_string(j.spec) + to_string(j.tile) + salt).substr(0, 8), nullptr, 16)) /
+           4294967296.0;
+  }
+
+  const Graph& graph_;
+  const DeviceModel& device_;
+};
+
+struct Tuned {
+  DeviceModel device = device_model("h200");
+  Graph graph = test::mobilenet_v2({0.5, 96, 16});
+  PretendedMeasure measure{graph, device};
+  PartitionOptions how;
+  MeasuredTimes times;
+  TuneReport report;
+
+  explicit Tuned(const TuneEffort& effort) {
+    how.dtype = DType::f16;
+    how.fuse.max_batch = 1;
+    report = tune(graph, device, how, 1, measure, effort, &times);
+  }
+};
+
+TEST(Tuning, ThePlanIsTheBestOfWhatWasMeasured) {
+  const Tuned all({4, 0}), some({4, 1.1});
+  EXPECT_EQ(all.report.measured, all.report.segments);
+  EXPECT_LT(some.report.kernels, all.report.kernels);
+  EXPECT_LE(some.report.tuned_us, all.report.tuned_us * 1.05) << "what is left out would not have won";
+  for (const Tuned* t : {&all, &some}) {
+    EXPECT_LE(t->report.tuned_us, t->report.alone_us);
+    EXPECT_LT(t->report.tuned_us, t->report.analytic_us);
+    EXPECT_LT(t->report.tuned_us, t->report.unfused_us);
+    const Partition p = partition(t->graph, t->device, t->how, 1);
+    EXPECT_EQ(segments_of(p), t->how.fuse.fixed.at(1)) << "what was found is what is planned";
+    double us = 0;
+    for (const Choice& c : p.choices) {
+      if (!c.group.module) us += t->times.nodes.at(c.group.nodes[0]);
+      for (size_t i = 0; i < c.group.tiles.size(); ++i) us += t->measure.in_place_us({c.group.segment.parts[i].spec, c.group.tiles[i], 1});
+      EXPECT_FALSE(c.group.module && c.group.segment.parts[0].spec.stages.size() == 3 &&
+                   c.group.segment.parts[0].spec.stages[0].in_channels >= 48)
+          << "slow ones give way";
+    }
+    EXPECT_NEAR(us, t->report.tuned_us, 1e-6);
+  }
+}
+
+TEST(Tuning, LessonsAreTextAndGiveTheSamePlan) {
+  const Tuned tuned({2, 1.4});
+  FuseOptions read;
+  read.max_batch = 1;
+  read.fixed = read_lessons(lessons_text(tuned.how.fuse.fixed));
+  EXPECT_EQ(read.fixed, tuned.how.fuse.fixed);
+  const std::string text = lessons_text(read.fixed);
+  EXPECT_THROW(read_lessons("nonsense"), std::exception);
+  EXPECT_THROW(read_lessons(text.substr(0, text.size() - 10)), std::exception);
+  EXPECT_EQ(fused(tuned.graph, Precision::f16, read).hash(), fused(tuned.graph, Precision::f16, tuned.how.fuse).hash());
+  EXPECT_NE(fused(tuned.graph, Precision::f16, read).hash(), fused(tuned.graph).hash());
+}
+
+TEST(Tuning, SumsAreMeasuredForEveryTileThatMayWriteThem) {
+  const Graph graph = test::efficient_net({1.0, 64, 16});
+  const DeviceModel device = device_model("h200");
+  PretendedMeasure measure(graph, device);
+  PartitionOptions how;
+  how.dtype = DType::f16;
+  tune(graph, device, how, 1, measure);
+  int gated = 0;
+  for (const FixedSegment& s : how.fuse.fixed.at(1)) gated += s.tiles.size() > 1 ? 1 : 0;
+  EXPECT_GE(gated, 4);
 }
 
 }  // namespace

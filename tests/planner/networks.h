@@ -134,4 +134,93 @@ inline Graph efficient_net(const Widths& w = {}) {
   return b.finish({b.classifier(x, w.classes)});
 }
 
+/// Expansion, depthwise, projection, and the sum where shapes allow it.
+inline ValueId inverted_residual(NetBuilder& b, const std::string& name, ValueId x, int64_t inner, int64_t out, int64_t kernel,
+                                 int64_t stride, Unary act, int64_t reduced = 0, Unary gate_act = {UnaryFn::sigmoid, 0, 0}) {
+  const int64_t in = b.channels(x);
+  ValueId h = inner == in ? x : b.layer(name + "/expand", x, inner, 1, 1, act);
+  h = b.layer(name + "/depthwise", h, inner, kernel, stride, act, true);
+  if (reduced > 0) {
+    ValueId gate = b.layer(name + "/reduce", b.global_pool(name + "/squeeze", h), reduced, 1, 1, {UnaryFn::relu, 0, 0});
+    gate = b.layer(name + "/excite", gate, inner, 1, 1, gate_act);
+    Binary mul;
+    mul.fn = BinaryFn::mul;
+    h = b.node(name + "/scale", mul, {h, gate}, *b.graph.value(h).shape);
+  }
+  return b.layer(name + "/project", h, out, 1, 1, Unary{}, false, stride == 1 && in == out ? x : kNoValue);
+}
+
+/// ProxylessNAS-GPU with every depthwise kernel at 3x3, as the FCM paper has it.
+inline Graph proxyless_nas(int64_t side = 224) {
+  struct Block {
+    int64_t expand, channels, stride;
+  };
+  const Block blocks[] = {{1, 24, 1},  {3, 32, 2},  {3, 56, 2},  {3, 56, 1},  {6, 112, 2}, {3, 112, 1}, {6, 128, 1},
+                          {3, 128, 1}, {3, 128, 1}, {6, 256, 2}, {6, 256, 1}, {6, 256, 1}, {6, 256, 1}, {6, 432, 1}};
+  NetBuilder b;
+  ValueId x = b.layer("stem", b.input("image", Shape{Dim(1, true), 3, side, side}), 40, 3, 2, kRelu6);
+  int index = 0;
+  for (const Block& k : blocks)
+    x = inverted_residual(b, "block" + std::to_string(index++), x, b.channels(x) * k.expand, k.channels, 3, k.stride, kRelu6);
+  return b.finish({b.classifier(b.layer("head", x, 1280, 1, 1, kRelu6), 1000)});
+}
+
+inline Graph mobilenet_v3_large(int64_t side = 224) {
+  struct Block {
+    int64_t kernel, inner, channels, reduced;
+    bool swish;
+    int64_t stride;
+  };
+  const Block blocks[] = {{3, 16, 16, 0, false, 1},    {3, 64, 24, 0, false, 2},    {3, 72, 24, 0, false, 1},
+                          {5, 72, 40, 24, false, 2},   {5, 120, 40, 32, false, 1},  {5, 120, 40, 32, false, 1},
+                          {3, 240, 80, 0, true, 2},    {3, 200, 80, 0, true, 1},    {3, 184, 80, 0, true, 1},
+                          {3, 184, 80, 0, true, 1},    {3, 480, 112, 120, true, 1}, {3, 672, 112, 168, true, 1},
+                          {5, 672, 160, 168, true, 2}, {5, 960, 160, 240, true, 1}, {5, 960, 160, 240, true, 1}};
+  const Unary relu{UnaryFn::relu, 0, 0}, swish{UnaryFn::hard_swish, 0, 0}, hard{UnaryFn::hard_sigmoid, 1.0f / 6, 0.5f};
+  NetBuilder b;
+  ValueId x = b.layer("stem", b.input("image", Shape{Dim(1, true), 3, side, side}), 16, 3, 2, swish);
+  int index = 0;
+  for (const Block& k : blocks)
+    x = inverted_residual(b, "block" + std::to_string(index++), x, k.inner, k.channels, k.kernel, k.stride, k.swish ? swish : relu,
+                          k.reduced, hard);
+  x = b.global_pool("pool", b.layer("head", x, 960, 1, 1, swish));
+  x = b.layer("hidden", x, 1280, 1, 1, swish);
+  return b.finish({b.gemm("classifier", b.reshape("flatten", x, Shape{Dim(1, true), 1280}), 1000)});
+}
+
+/// Xception in normal form: batch norms folded, a sum is the epilogue of the convolution or stands alone behind a pooling.
+inline Graph xception(int64_t side = 224) {
+  const Unary relu{UnaryFn::relu, 0, 0};
+  NetBuilder b;
+  int sums = 0;
+  const auto separable = [&](const std::string& name, ValueId x, int64_t out, Unary act, ValueId residual = kNoValue) {
+    return b.layer(name + "/pointwise", b.layer(name + "/depthwise", x, b.channels(x), 3, 1, Unary{}, true), out, 1, 1, act, false,
+                   residual);
+  };
+  const auto down = [&](const std::string& name, ValueId h, ValueId x, int64_t out) {  // max pooling, and the projected shortcut
+    const Shape in = *b.graph.value(h).shape;
+    Pool pool;
+    pool.window = Window{{3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, AutoPad::explicit_pads};
+    const auto half = [](const Dim& d) { return (d.factor - 1) / 2 + 1; };
+    h = b.node(name + "/pool", pool, {h}, Shape{in[0], in[1], half(in[2]), half(in[3])});
+    return b.layer(name + "/shortcut" + std::to_string(sums++), x, out, 1, 2, Unary{}, false, h);
+  };
+  ValueId x = b.layer("stem1", b.input("image", Shape{Dim(1, true), 3, side, side}), 32, 3, 2, relu);
+  x = b.layer("stem2", x, 64, 3, 1, relu);
+  for (const int64_t out : {128, 256, 728}) {
+    const std::string name = "entry" + std::to_string(out);
+    const ValueId first = out == 128 ? x : b.unary(name + "/relu", x, relu);
+    x = down(name, separable(name + "/second", separable(name + "/first", first, out, relu), out, Unary{}), x, out);
+  }
+  for (int i = 0; i < 8; ++i) {
+    const std::string name = "middle" + std::to_string(i);
+    ValueId h = b.unary(name + "/relu", x, relu);
+    h = separable(name + "/second", separable(name + "/first", h, 728, relu), 728, relu);
+    x = separable(name + "/third", h, 728, Unary{}, x);
+  }
+  ValueId h = separable("exit/second", separable("exit/first", b.unary("exit/relu", x, relu), 728, relu), 1024, Unary{});
+  x = down("exit", h, x, 1024);
+  return b.finish({b.classifier(separable("exit/fourth", separable("exit/third", x, 1536, relu), 2048, relu), 1000)});
+}
+
 }  // namespace fcm::test

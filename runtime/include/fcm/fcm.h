@@ -77,12 +77,14 @@ FCM_API void fcm_options_release(fcm_options* options);
  *   "device"        auto | cpu | cuda | cuda:N
  *   "precision"     auto | fp32 | fp16 | bf16          auto: FP16 on a GPU with tensor cores, else FP32
  *   "tf32"          0 | 1                              FP32 convolutions and GEMMs may use TF32 tensor cores
- *   "tune"          0 | 1                              measure library algorithms on the device; results are cached
+ *   "tune"          0 | 1                              measure modules and library algorithms on the device; cached
  *   "tune_batches"  1 | 1,8,64                        the batches that tuning measures; others run the default algorithms
  *   "fuse"          1 | 0                              CUDA: run fused modules where the planner expects them to be faster
  *   "objective"     time | gma                         what fusion makes small: predicted time, or accesses to global memory
  *   "max_batch"     0 | N                              the largest batch that fused plans are made for; 0: any
- *   "node.NAME"     nofuse | tile:TEXT                 keeps a node out of modules, or sets the tile of the module it is in
+ *   "node.NAME"     nofuse | fp32 | tile:TEXT          keeps a node out of modules, computes it alone in FP32, or sets the tile of the
+ *                                                      module it is in
+ *   "plan"          FILE                               CUDA: run this saved plan; it must be one of the model and fit the device
  *   "kernel_cache"  1 | 0                              CUDA: 0 compiles every kernel anew and stores none
  *   "programmatic_launch"  1 | 0                       modules may start before the module ahead has ended
  *   "memory_limit"  0 | bytes                          device memory an engine, and each context, may take; 0: no limit
@@ -160,8 +162,8 @@ FCM_API size_t fcm_engine_input_count(const fcm_engine* engine);
 FCM_API size_t fcm_engine_output_count(const fcm_engine* engine);
 FCM_API fcm_status* fcm_engine_input(const fcm_engine* engine, size_t index, fcm_port* out);
 FCM_API fcm_status* fcm_engine_output(const fcm_engine* engine, size_t index, fcm_port* out);
-/* "device", "precision", "plan_hash", "plan", "steps" (how many a run of batch 1 takes), "softmax" ("1" when output 0 is already a
- * softmax); NULL for an unknown key. */
+/* "device", "precision", "plan_hash", "plan" (text, a line a step), "plan_file" (the contents of a file for the option "plan"; empty on the
+ * CPU), "steps" (how many a run of batch 1 takes), "softmax" ("1" when output 0 is already a softmax); NULL for an unknown key. */
 FCM_API const char* fcm_engine_property(const fcm_engine* engine, const char* key);
 
 /* Exact bytes of what the library allocates itself; the driver's own share is not included. */
@@ -237,6 +239,32 @@ typedef void (*fcm_step_callback)(void* user, const fcm_step* step);
  * after the last. Buffers are as in fcm_context_run; returns after completion. */
 FCM_API fcm_status* fcm_context_trace(fcm_context* context, int64_t batch, const fcm_input* inputs, size_t input_count,
                                       const fcm_output* outputs, size_t output_count, fcm_step_callback before, void* user);
+
+/* One step of the plan, looked at on its own. Pointers are valid during the callback. */
+typedef struct fcm_step_check {
+  size_t step;  /* position */
+  size_t steps; /* of the plan */
+  const char* name;
+  const char* what; /* the operator, or the fused module and its tile */
+  const char* const* nodes;
+  size_t node_count; /* nodes of the model that it covers */
+  size_t count;      /* elements that it writes */
+  size_t nonfinite;  /* of them, infinities and NaN */
+  double max_abs;    /* largest error against the CPU reference */
+  double scale;      /* largest value of the reference */
+  double tolerance;  /* largest error accepted, as a share of scale */
+  int differs;
+} fcm_step_check;
+/* Returns 0 to stop. */
+typedef int (*fcm_step_check_callback)(void* user, const fcm_step_check* check);
+
+/* Runs steps first..last of the plan (clipped to it) one by one, each on inputs that the CPU reference computed, and compares what each
+ * writes with the reference. `inputs` in host memory. Slow, and takes host memory for every value of the model. CUDA engines only. */
+FCM_API fcm_status* fcm_context_check_steps(fcm_context* context, int64_t batch, const fcm_input* inputs, size_t input_count, size_t first,
+                                            size_t last, fcm_step_check_callback callback, void* user);
+/* Runs the steps one by one on `inputs` (host memory) and calls back for the first that writes an infinity or NaN, if there is one. */
+FCM_API fcm_status* fcm_context_find_nonfinite(fcm_context* context, int64_t batch, const fcm_input* inputs, size_t input_count,
+                                               fcm_step_check_callback callback, void* user);
 
 /* ------------------------------------------------------------------------------------------------ images */
 

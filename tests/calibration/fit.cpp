@@ -1,0 +1,230 @@
+// fcm-tile-fit: fits the constants of the tile model (fcm/tiles.h) to surveys and says how well it chooses.
+//
+//   fcm-tile-fit TABLE... [--device h200] [--evaluations 3000] [--report-only]
+//
+// Each constant is changed in turn by a factor that shrinks when nothing helps any more; a change stays when the loss falls. The loss is
+// the mean squared logarithm of predicted over measured time, in which tiles near the best measured of their module count most: the model
+// is asked which tile is best, not how bad a bad one is. Printed: the constants, and before and after: error, rank correlation (of all
+// rows, and the mean within a module and batch), and regret: how much slower the tile that the model likes best is than the best measured
+// one.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <thread>
+
+#include "planner/cost.h"
+#include "runtime/support/error.h"
+#include "tests/calibration/table.h"
+
+namespace fcm::calibration {
+namespace {
+
+struct Constant {
+  const char* name;
+  double TileModel::*member;
+};
+constexpr Constant kConstants[] = {{"global_latency", &TileModel::global_latency},
+                                   {"bytes_a_cycle", &TileModel::bytes_a_cycle},
+                                   {"barrier", &TileModel::barrier},
+                                   {"cluster_barrier", &TileModel::cluster_barrier},
+                                   {"matrix_f16", &TileModel::matrix_f16},
+                                   {"matrix_latency", &TileModel::matrix_latency},
+                                   {"unit_work", &TileModel::unit_work},
+                                   {"unit_latency", &TileModel::unit_latency},
+                                   {"group_latency", &TileModel::group_latency},
+                                   {"window_pair", &TileModel::window_pair},
+                                   {"window_column", &TileModel::window_column},
+                                   {"operand", &TileModel::operand},
+                                   {"operand_group", &TileModel::operand_group},
+                                   {"operand_flat", &TileModel::operand_flat},
+                                   {"dense", &TileModel::dense},
+                                   {"store", &TileModel::store},
+                                   {"gather", &TileModel::gather},
+                                   {"finish", &TileModel::finish},
+                                   {"finish_vector", &TileModel::finish_vector},
+                                   {"finish_part", &TileModel::finish_part},
+                                   {"push", &TileModel::push},
+                                   {"lone_warps", &TileModel::lone_warps},
+                                   {"more_blocks", &TileModel::more_blocks},
+                                   {"more_clusters", &TileModel::more_clusters},
+                                   {"reloaded", &TileModel::reloaded},
+                                   {"first_weights", &TileModel::first_weights},
+                                   {"head_depth", &TileModel::head_depth},
+                                   {"head_row", &TileModel::head_row}};
+
+struct Sample {
+  Row row;
+  size_t group = 0;  ///< module and batch
+  double weight = 1;
+};
+
+std::vector<Sample> samples_of(const std::vector<Row>& rows, std::vector<std::string>& groups) {
+  std::map<std::string, size_t> index;
+  std::vector<Sample> samples;
+  std::vector<double> best;
+  for (const Row& r : rows) {
+    const std::string key = fmt::format("{} {}", r.batch, fcm::to_string(r.spec));
+    const auto [entry, fresh] = index.emplace(key, groups.size());
+    if (fresh) groups.push_back(key), best.push_back(r.us);
+    best[entry->second] = std::min(best[entry->second], r.us);
+    samples.push_back({r, entry->second, 1});
+  }
+  for (Sample& s : samples) s.weight = 1 / (1 + 4 * std::pow(std::log(s.row.us / best[s.group]), 2) / 0.1);
+  return samples;
+}
+
+std::vector<double> predict(const std::vector<Sample>& samples, const DeviceModel& device, const TileModel& model) {
+  std::vector<double> us(samples.size());
+  const size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::vector<std::jthread> workers;
+  for (size_t t = 0; t < threads; ++t) {
+    workers.emplace_back([&, t] {
+      for (size_t i = t; i < samples.size(); i += threads)
+        us[i] = module_cost(samples[i].row.spec, samples[i].row.tile, samples[i].row.batch, device, {}, model).time_us;
+    });
+  }
+  workers.clear();
+  return us;
+}
+
+double loss(const std::vector<Sample>& samples, const std::vector<double>& us) {
+  double sum = 0, weights = 0;
+  for (size_t i = 0; i < us.size(); ++i) {
+    sum += samples[i].weight * std::pow(std::log(us[i] / samples[i].row.us), 2);
+    weights += samples[i].weight;
+  }
+  return sum / weights;
+}
+
+std::vector<double> ranks(const std::vector<double>& values) {
+  std::vector<size_t> order(values.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
+  std::vector<double> rank(values.size());
+  for (size_t i = 0; i < order.size(); ++i) rank[order[i]] = static_cast<double>(i);
+  return rank;
+}
+
+double spearman(const std::vector<double>& a, const std::vector<double>& b) {
+  if (a.size() < 3) return 1;
+  const std::vector<double> x = ranks(a), y = ranks(b);
+  const double n = static_cast<double>(a.size()), mean = (n - 1) / 2;
+  double top = 0, bottom = 0;
+  for (size_t i = 0; i < x.size(); ++i) top += (x[i] - mean) * (y[i] - mean), bottom += (x[i] - mean) * (x[i] - mean);
+  return top / bottom;
+}
+
+void report(const char* what, const std::vector<Sample>& samples, const std::vector<std::string>& groups, const std::vector<double>& us) {
+  std::vector<double> measured;
+  for (const Sample& s : samples) measured.push_back(s.row.us);
+  fmt::print("{}: loss {:.4f}, rank correlation of all {:.3f}\n", what, loss(samples, us), spearman(us, measured));
+  std::map<int, std::vector<size_t>> by_batch;  // groups
+  std::vector<std::vector<size_t>> members(groups.size());
+  for (size_t i = 0; i < samples.size(); ++i) members[samples[i].group].push_back(i);
+  for (size_t g = 0; g < groups.size(); ++g) by_batch[samples[members[g][0]].row.batch].push_back(g);
+  for (const auto& [batch, list] : by_batch) {
+    double rho = 0, regret = 0, worst = 0, chosen_sum = 0, best_sum = 0;
+    std::vector<std::pair<double, size_t>> regrets;
+    for (const size_t g : list) {
+      std::vector<double> p, m;
+      for (const size_t i : members[g]) p.push_back(us[i]), m.push_back(measured[i]);
+      const double best = *std::min_element(m.begin(), m.end());
+      const double chosen = m[static_cast<size_t>(std::min_element(p.begin(), p.end()) - p.begin())];
+      rho += spearman(p, m);
+      regret += chosen / best - 1;
+      worst = std::max(worst, chosen / best - 1);
+      chosen_sum += chosen, best_sum += best;
+      regrets.emplace_back(chosen / best - 1, g);
+    }
+    const double n = static_cast<double>(list.size());
+    fmt::print("  batch {:3}: {} modules, rank correlation within {:.3f}, regret mean {:.1f} %, worst {:.0f} %, of sums {:.1f} %\n", batch,
+               list.size(), rho / n, 100 * regret / n, 100 * worst, 100 * (chosen_sum / best_sum - 1));
+    std::sort(regrets.rbegin(), regrets.rend());
+    for (size_t i = 0; i < std::min<size_t>(3, regrets.size()); ++i)
+      fmt::print("     {:.0f} % {}\n", 100 * regrets[i].first, groups[regrets[i].second]);
+  }
+}
+
+TileModel fit(const std::vector<Sample>& samples, const DeviceModel& device, int evaluations) {
+  TileModel model;
+  double best = loss(samples, predict(samples, device, model));
+  int used = 0;
+  for (double factor = 1.4; factor > 1.01 && used < evaluations; factor = std::sqrt(factor)) {
+    for (bool improved = true; improved && used < evaluations;) {
+      improved = false;
+      for (const Constant& c : kConstants) {
+        for (const double f : {factor, 1 / factor}) {
+          TileModel other = model;
+          other.*(c.member) *= f;
+          const double now = loss(samples, predict(samples, device, other));
+          ++used;
+          if (now >= best * 0.9999) continue;
+          best = now;
+          model = other;
+          improved = true;
+          break;
+        }
+      }
+    }
+  }
+  return model;
+}
+
+int run(const std::vector<std::string>& tables, const std::string& key, int evaluations, bool report_only) {
+  std::vector<Row> rows;
+  for (const std::string& t : tables) {
+    const std::vector<Row> more = read_rows(t);
+    if (more.empty()) throw Error(ErrorCode::bad_input, fmt::format("table '{}' holds no rows", t));
+    rows.insert(rows.end(), more.begin(), more.end());
+  }
+  std::vector<std::string> groups;
+  const std::vector<Sample> samples = samples_of(rows, groups);
+  const DeviceModel device = device_model(key);
+  fmt::print("{} rows, {} modules and batches\n", samples.size(), groups.size());
+  report("before", samples, groups, predict(samples, device, {}));
+  if (report_only) return 0;
+  // Half of the modules are fitted and the other half judged, so that what is learnt by heart shows.
+  std::vector<Sample> half;
+  for (const Sample& s : samples) {
+    if (std::hash<std::string>{}(fcm::to_string(s.row.spec)) % 2 == 0) half.push_back(s);
+  }
+  const TileModel of_half = fit(half, device, evaluations / 2);
+  std::vector<Sample> others;
+  std::vector<Row> other_rows;
+  std::vector<std::string> other_groups;
+  for (const Sample& s : samples) {
+    if (std::hash<std::string>{}(fcm::to_string(s.row.spec)) % 2 != 0) other_rows.push_back(s.row);
+  }
+  others = samples_of(other_rows, other_groups);
+  report("fitted to the other half", others, other_groups, predict(others, device, of_half));
+  const TileModel model = fit(samples, device, evaluations);
+  report("after", samples, groups, predict(samples, device, model));
+  for (const Constant& c : kConstants) fmt::print("  double {} = {:.3g};\n", c.name, model.*(c.member));
+  return 0;
+}
+
+}  // namespace
+}  // namespace fcm::calibration
+
+int main(int argc, char** argv) {
+  std::vector<std::string> tables;
+  std::string device = "h200";
+  int evaluations = 3000;
+  bool report_only = false;
+  CLI::App app("Fits the constants of the tile model to surveys.", "fcm-tile-fit");
+  app.add_option("TABLE", tables, "What fcm-tile-survey wrote")->required();
+  app.add_option("--device", device, "The shipped model of the card that was surveyed")->capture_default_str();
+  app.add_option("--evaluations", evaluations, "How often the model is evaluated")->capture_default_str();
+  app.add_flag("--report-only", report_only, "Judge the model as it is");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return fcm::calibration::run(tables, device, evaluations, report_only);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "fcm-tile-fit: {}\n", e.what());
+    return 2;
+  }
+}
