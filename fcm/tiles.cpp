@@ -212,6 +212,29 @@ int concurrency(const TileConfig& t, const Geometry& g, const jit::Target& targe
   return std::clamp(std::min({by_shared, 65536 / (registers * g.threads), 2048 / g.threads}), 1, 8);
 }
 
+/// Wavefronts of shared memory of one block in all its chunks: 128 bytes each, so that a load of sixteen bytes a lane takes four.
+double wavefronts(const Shape& s, const Geometry& g) {
+  double count = 0;
+  if (s.expand) {
+    const double stores = 4.0 * (g.x_rows / 16.0) * (g.e_chunk / 16.0);
+    const double units = (g.x_rows / 16.0 / s.expand_m) * (g.e_chunk / 16.0 / s.expand_n);
+    const double loads = s.warpgroup ? 0.0 : units * (static_cast<double>(g.k1) / g.ks) * 4 * (s.expand_m + s.expand_n);
+    count += stores + loads;
+  }
+  const double steps = s.chunk / 16.0;
+  if (s.dw) {
+    const int length = geometry::run_length(s, g);
+    const double runs = static_cast<double>(s.warps_m) * geometry::ceil_div(g.warp_m, g.runs ? length : 1);
+    const double rows = (g.runs ? length - 1 : 0) * 2.0 * s.dw_window.sh + g.dw_rows;
+    const double words = s.dw_window.kw * geometry::ceil_div(s.dw_window.kh, 2);
+    count += s.warps_n * steps * runs * 2 * (s.dw_window.kw * rows + 4 * std::ceil(words / 4) + 2);
+  } else if (s.project) {
+    count += s.warps_n * steps * g.m_tiles * 4;  // rows of E are the operand
+  }
+  if (s.project) count += steps * (s.n_tile / 16.0) * 4 * s.warps_m;
+  return count * g.block_chunks;
+}
+
 }  // namespace
 
 TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& m) {
@@ -262,15 +285,16 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
   const double reloaded = s.resident && works > device.multiprocessors ? m.reloaded : 1.0;
   const double traffic = held * (input_bytes + (waves > 1 ? reloaded : m.first_weights) * weight_bytes) / m.bytes_a_cycle;
   const double latency = r.prologue / waves + r.fetch + r.expand + r.depthwise + r.finish;
+  r.shared = held * m.wavefront * wavefronts(s, g) * (g.el / 2.0) + r.fetch;
   // Starting blocks takes time; clusters that cannot all be resident at once wait for whole groups of multiprocessors.
   const double starting = (held - 1) * (s.project && s.split > 1 ? m.more_clusters : m.more_blocks);
-  r.total = waves * std::max(latency, traffic) + starting;
+  r.total = waves * std::max({latency, traffic, r.shared}) + starting;
   return r;
 }
 
 std::string to_string(const TileRating& r) {
-  return fmt::format("prologue {:.0f} fetch {:.0f} expand {:.0f} depthwise {:.0f} finish {:.0f}, {} blocks x {}: {:.0f}", r.prologue,
-                     r.fetch, r.expand, r.depthwise, r.finish, r.blocks, r.concurrent, r.total);
+  return fmt::format("prologue {:.0f} fetch {:.0f} expand {:.0f} depthwise {:.0f} finish {:.0f} shared {:.0f}, {} blocks x {}: {:.0f}",
+                     r.prologue, r.fetch, r.expand, r.depthwise, r.finish, r.shared, r.blocks, r.concurrent, r.total);
 }
 
 std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const TileDevice& device, size_t most) {

@@ -48,6 +48,7 @@ struct TileModel {
   double more_clusters = 300;  ///< the same for blocks of clusters
   double reloaded = 0.25;      ///< share of the weights fetched again for later tiles when they stay
   double first_weights = 0.3;  ///< share of the first weights' fetch that is not hidden behind the kernel before
+  double wavefront = 1.4;      ///< of shared memory: one a cycle at best
   double head_depth = 30;      ///< 256 channels of an output row of a head, and a row
   double head_row = 60;
 };
@@ -59,9 +60,10 @@ struct TileRating {
   double expand = 0;     ///< expansion of all chunks of a block
   double depthwise = 0;  ///< depthwise stage and projection of all chunks of a block
   double finish = 0;     ///< sums over warps and cluster, stores
+  double shared = 0;     ///< what the blocks of a multiprocessor take of its shared memory's data path
   int blocks = 1;        ///< of the grid
   int concurrent = 1;    ///< blocks that a multiprocessor holds
-  double total = 0;      ///< waves x the slower of one block's latency and what a full multiprocessor can do
+  double total = 0;      ///< waves x the slowest of one block's latency and what a full multiprocessor can fetch and read
 };
 struct RatedTile {
   TileConfig tile;

@@ -234,6 +234,7 @@ class Cuts {
 
   /// The expansion's unit: as many columns as leave every warp some work, two rows of tiles when there is plenty.
   void choose_expansion(TileConfig& t) const {
+    t.warpgroup = false;
     t.expand_m = t.expand_n = 1;
     if (!base_.expand) return;
     const Geometry g = geometry::derive(shape_of(spec_, t));
@@ -249,6 +250,25 @@ class Cuts {
 
   void consider(TileConfig t) {
     choose_expansion(t);
+    consider_residency(t);
+    if (!base_.expand || !device_.target.arch_specific || device_.target.major != 9) return;
+    choose_warpgroup_expansion(t);
+    consider_residency(t);
+  }
+
+  /// The same by warpgroups: 64 rows, as many columns as divide the chunk.
+  void choose_warpgroup_expansion(TileConfig& t) const {
+    t.warpgroup = true;
+    t.expand_m = t.expand_n = 1;
+    const int columns = geometry::derive(shape_of(spec_, t)).e_chunk / 16;
+    for (const int n : {4, 3, 2}) {
+      if (columns % n != 0) continue;
+      t.expand_n = n;
+      return;
+    }
+  }
+
+  void consider_residency(TileConfig t) {
     const int mine = ceil_div(ceil_div(base_.dw_c, t.chunk), t.split);
     for (const bool resident : {true, false}) {
       if (!resident && mine == 1) continue;  // one chunk stays either way
@@ -262,8 +282,8 @@ class Cuts {
   /// The fields that tiles of one module differ in, packed.
   static uint64_t to_key(const TileConfig& t) {
     uint64_t key = 0;
-    for (const int field :
-         {t.tile_h, t.tile_w, t.chunk, t.n_tile, t.split, t.warps_m, t.warps_k, t.warps_n, t.min_blocks, t.resident ? 1 : 0})
+    for (const int field : {t.tile_h, t.tile_w, t.chunk, t.n_tile, t.split, t.warps_m, t.warps_k, t.warps_n, t.min_blocks,
+                            t.resident ? 1 : 0, t.warpgroup ? 1 : 0})
       key = (key ^ static_cast<uint64_t>(field)) * 0x9e3779b97f4a7c15ULL + (key >> 29);
     return key;
   }

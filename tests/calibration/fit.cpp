@@ -53,6 +53,8 @@ constexpr Constant kConstants[] = {{"global_latency", &TileModel::global_latency
                                    {"more_clusters", &TileModel::more_clusters},
                                    {"reloaded", &TileModel::reloaded},
                                    {"first_weights", &TileModel::first_weights},
+                                   {"wavefront", &TileModel::wavefront},
+                                   {"warpgroup_step", &TileModel::warpgroup_step},
                                    {"head_depth", &TileModel::head_depth},
                                    {"head_row", &TileModel::head_row}};
 
