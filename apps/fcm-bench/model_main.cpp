@@ -116,7 +116,7 @@ int run(const Arguments& a) {
     throw Failure(apps::kCommandLine,
                   a.from.empty() ? "a MODEL is missing (see --help)" : "--from shows a recorded file and takes no MODEL");
   if (a.json.ends_with(".onnx")) throw Failure(apps::kCommandLine, fmt::format("--json: '{}' would be overwritten with JSON", a.json));
-  a.common.refuse_unavailable();
+  a.common.check();
   // Files that are read are read before anything is measured, so that a mistake costs no time.
   const json before = a.compare.empty() ? json() : read_document(a.compare, kSchema);
   json peers = json::array();
