@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "ops/attention/attention.h"
 #include "ops/conv/conv.h"
 #include "ops/elementwise/elementwise.h"
 #include "ops/gemm/gemm.h"
@@ -57,6 +58,7 @@ struct ArityOf {
   Arity operator()(const GatherND&) const { return {2, 2}; }
   Arity operator()(const ScatterND&) const { return {3, 3}; }
   Arity operator()(const Trilu&) const { return {1, 2}; }
+  Arity operator()(const Attention&) const { return {1, 5}; }
 };
 
 void check_arity(const Node& node) {

@@ -27,6 +27,7 @@ struct Maker {
   std::unique_ptr<Step> operator()(const ConvTranspose& op) const { return make_conv_transpose(r, op); }
   std::unique_ptr<Step> operator()(const Normalize& op) const { return make_normalize(r, op); }
   std::unique_ptr<Step> operator()(const Resize& op) const { return make_resize(r, op); }
+  std::unique_ptr<Step> operator()(const Attention& op) const { return make_attention(r, op); }
   std::unique_ptr<Step> operator()(const ArgReduce& op) const { return make_index(r, op); }
   std::unique_ptr<Step> operator()(const TopK& op) const { return make_index(r, op); }
   std::unique_ptr<Step> operator()(const CumSum& op) const { return make_index(r, op); }

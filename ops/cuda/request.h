@@ -57,6 +57,7 @@ std::unique_ptr<Step> make_reduce(const Request& r, const Softmax& op);
 std::unique_ptr<Step> make_conv(const Request& r, const Conv& op);
 std::unique_ptr<Step> make_conv_transpose(const Request& r, const ConvTranspose& op);
 std::unique_ptr<Step> make_normalize(const Request& r, const Normalize& op);
+std::unique_ptr<Step> make_attention(const Request& r, const Attention& op);
 std::unique_ptr<Step> make_resize(const Request& r, const Resize& op);
 
 std::unique_ptr<Step> make_index(const Request& r, const ArgReduce& op);

@@ -81,6 +81,7 @@ struct Refusal {
     return has_batch(in(1)) ? "weights whose shape holds the batch; accepted are static ones" : need_float("ConvTranspose");
   }
   std::string operator()(const Normalize& op) const;
+  std::string operator()(const Attention& op) const;
   std::string operator()(const Resize& op) const {
     if (op.mode != ResizeMode::nearest && op.axes && op.axes->size() > 3) return "Resize of more than three axes; accepted are up to three";
     return op.bound ? std::string() : unbound();
@@ -132,6 +133,14 @@ std::string Refusal::operator()(const Normalize& op) const {
   return need_float("normalisation");
 }
 
+std::string Refusal::operator()(const Attention& op) const {
+  const int64_t most = op.fn == AttentionFn::relu ? 64 : 128;
+  if (op.qk_size > most || op.v_size > most)
+    return fmt::format("heads of {} and {} channels; accepted are up to {}", op.qk_size, op.v_size, most);
+  if (node.input(4) != kNoValue && !graph.is_constant(node.input(4))) return "rows that are computed at run time; accepted are constants";
+  return need_float("Attention");
+}
+
 std::string Refusal::operator()(const Reduce& op) const {
   const auto rank = static_cast<int64_t>(in(0).size());
   for (int64_t axis = 0; axis < rank; ++axis) {
@@ -150,7 +159,7 @@ std::string Refusal::operator()(const Reduce& op) const {
 bool walks_rows(const Op& op) {
   return std::holds_alternative<ConvTranspose>(op) || std::holds_alternative<Normalize>(op) || std::holds_alternative<ArgReduce>(op) ||
          std::holds_alternative<TopK>(op) || std::holds_alternative<CumSum>(op) || std::holds_alternative<GatherND>(op) ||
-         std::holds_alternative<ScatterND>(op);
+         std::holds_alternative<ScatterND>(op) || std::holds_alternative<Attention>(op);
 }
 
 }  // namespace

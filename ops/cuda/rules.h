@@ -17,7 +17,7 @@ enum class OrderRule : uint8_t {
 };
 
 /// Conv over two spatial axes with constant weights: nhwc. Any other Conv, Gemm, MatMul, Reshape, Tile, the old 2-D Softmax,
-/// ConvTranspose, Normalize, ArgReduce, TopK, CumSum, GatherND and ScatterND: rows.
+/// ConvTranspose, Normalize, ArgReduce, TopK, CumSum, GatherND, ScatterND and Attention: rows.
 /// All else: any.
 /// A node of rule `any` is faster when its rank 4 activations are all nhwc and its other ones rows.
 OrderRule order_rule(const Graph& graph, const Node& node);

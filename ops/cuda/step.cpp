@@ -16,6 +16,7 @@ namespace fcm::ops::cuda {
 namespace {
 
 constexpr size_t kAlignment = 256;
+constexpr size_t kSharedByDefault = 48 * 1024;  // more must be asked for
 
 uint64_t fnv1a(const std::vector<std::byte>& bytes) {
   uint64_t hash = 0xcbf29ce484222325ULL;
@@ -84,7 +85,7 @@ void* Kernel::function() const {
   return function_;
 }
 
-std::shared_ptr<const Kernel> KernelSet::add(const jit::Program& program, const std::string& kernel) {
+std::shared_ptr<const Kernel> KernelSet::add(const jit::Program& program, const std::string& kernel, size_t dynamic_shared) {
   const auto [place, is_new] = index_.emplace(program_text(program), programs_.size());
   if (is_new) {
     programs_.push_back(program);
@@ -95,6 +96,7 @@ std::shared_ptr<const Kernel> KernelSet::add(const jit::Program& program, const 
     slot = std::make_shared<Kernel>();
     slot->name_ = kernel;
   }
+  slot->dynamic_shared_ = std::max(slot->dynamic_shared_, dynamic_shared);
   return slot;
 }
 
@@ -117,6 +119,10 @@ void KernelSet::load() {
     for (auto& [name, kernel] : kernels_[i]) {
       kernel->module_ = modules_.back();
       kernel->function_ = modules_.back()->kernel(name);
+      if (kernel->dynamic_shared_ > kSharedByDefault)
+        cuda_check(
+            cudaFuncSetAttribute(kernel->function_, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kernel->dynamic_shared_)),
+            name.c_str());
     }
   }
 }

@@ -90,6 +90,7 @@ class Kernel {
   std::string name_;
   std::shared_ptr<const jit::Module> module_;  // keeps the code loaded
   void* function_ = nullptr;
+  size_t dynamic_shared_ = 0;  // the most that launches take
 };
 
 /// The kernels that an engine's steps need. Equal programs are compiled once.
@@ -97,8 +98,9 @@ class KernelSet {
  public:
   using Progress = std::function<void(double fraction)>;
 
-  /// `program` defines the extern "C" kernel `kernel`. The result lives as long as any of its holders.
-  std::shared_ptr<const Kernel> add(const jit::Program& program, const std::string& kernel);
+  /// `program` defines the extern "C" kernel `kernel`, whose launches take up to `dynamic_shared` bytes. The result lives as long as any of
+  /// its holders.
+  std::shared_ptr<const Kernel> add(const jit::Program& program, const std::string& kernel, size_t dynamic_shared = 0);
   /// Compiles what is not compiled yet; needs NVRTC, no device.
   void compile(const jit::Target& target, const jit::DiskCache& cache, int threads = 0, const Progress& progress = {});
   /// Loads everything compiled; from then on the kernels can be launched.

@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "runtime/graph/shape.h"
 #include "runtime/graph/tensor.h"
 #include "runtime/support/unary.h"
 
@@ -277,9 +278,45 @@ struct Softmax {
   bool flatten_from_axis = false;
 };
 
+/// Where the elements of an operand of Attention lie in its dense tensor: channel c of token t of head h of item n is element
+/// offset + n * item + h * head + t * token + c. So q, k and v may be parts of one row of a Gemm, in any order, or tensors of their own.
+struct HeadView {
+  int64_t offset = 0;
+  int64_t item = 0;
+  int64_t head = 0;
+  int64_t token = 0;
+  friend bool operator==(const HeadView&, const HeadView&) = default;
+};
+enum class AttentionFn : uint8_t {
+  softmax,  ///< y = softmax(scale * q k' + bias) v (Vaswani et al., 2017)
+  relu,     ///< y = (relu(q) relu(k)' v) / (relu(q) relu(k)' 1 + epsilon) (Cai et al., EfficientViT, 2022)
+};
+/// Multi-head attention. Inputs: Q; K or none (in Q's tensor); V or none (in K's tensor); bias or none; rows or none. Any shape holds the
+/// operands: `q`, `k` and `v` say where.
+///
+/// An item's tokens fall into `windows` of `queries` queries and `keys` keys each, which see one another alone. Window w holds the tokens
+/// from w * queries (w * keys) on or, with `rows` (integers [windows * queries], a permutation; queries and keys are then as many), those
+/// that rows[w * queries ...] names.
+/// Bias [A, 1 or heads, 1 or queries, keys] is added to the scores of window w of item n at index (n * windows + w) mod A; A is 1, a
+/// divisor of items * windows for every batch, or as many. Output: [items, windows * queries, heads * v_size], rows in the order of Q's
+/// tokens.
+struct Attention {
+  AttentionFn fn = AttentionFn::softmax;
+  Dim items;
+  int64_t heads = 1;
+  int64_t windows = 1;
+  int64_t queries = 1;
+  int64_t keys = 1;
+  int64_t qk_size = 1;  ///< channels of a head in Q and K
+  int64_t v_size = 1;   ///< in V and the output
+  HeadView q, k, v;
+  float scale = 1.0f;
+  float epsilon = 0.0f;  ///< relu
+};
+
 using Op = std::variant<Conv, Pool, GlobalPool, Gemm, MatMul, BatchNorm, UnaryOp, Binary, Select, Cast, Identity, ShapeOf, SizeOf,
                         ConstantOfShape, Range, Reshape, Transpose, Concat, Slice, Split, Gather, Expand, Tile, Pad, Reduce, Softmax,
-                        ConvTranspose, Normalize, Resize, ArgReduce, TopK, CumSum, GatherElements, GatherND, ScatterND, Trilu>;
+                        ConvTranspose, Normalize, Resize, ArgReduce, TopK, CumSum, GatherElements, GatherND, ScatterND, Trilu, Attention>;
 
 /// "Conv", "UnaryOp", ... ; the name of the struct.
 std::string_view op_kind(const Op& op);

@@ -151,6 +151,13 @@ struct Attributes {
   std::string operator()(const GatherElements& g) const { return fmt::format(" axis={}", g.axis); }
   std::string operator()(const GatherND& g) const { return fmt::format(" batch_dims={}", g.batch_dims); }
   std::string operator()(const ScatterND&) const { return ""; }
+  std::string operator()(const Attention& a) const {
+    const auto view = [](const HeadView& h) { return fmt::format("{}+{},{},{}", h.offset, h.item, h.head, h.token); };
+    std::string text = fmt::format(" {} items={} heads={}", a.fn == AttentionFn::softmax ? "softmax" : "relu", to_string(a.items), a.heads);
+    if (a.windows != 1) text += fmt::format(" windows={}", a.windows);
+    text += fmt::format(" tokens={}x{} size={}x{} q={} k={} v={}", a.queries, a.keys, a.qk_size, a.v_size, view(a.q), view(a.k), view(a.v));
+    return text + (a.fn == AttentionFn::softmax ? fmt::format(" scale={}", a.scale) : fmt::format(" epsilon={}", a.epsilon));
+  }
   std::string operator()(const Trilu& t) const { return (t.upper ? " upper" : " lower") + (t.k ? fmt::format(" k={}", *t.k) : ""); }
 };
 

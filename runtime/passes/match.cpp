@@ -37,6 +37,12 @@ Tensor tensor_of(const std::vector<double>& values, DType dtype, const Dims& dim
   return wide.cast(dtype);
 }
 
+Reshape reshape_to(Shape target) {
+  Reshape op;
+  op.target = std::move(target);
+  return op;
+}
+
 std::optional<Unary> as_clip(const Unary& u) {
   if (u.fn == UnaryFn::relu) return Unary{UnaryFn::clip, 0.0f, std::numeric_limits<float>::infinity()};
   if (u.fn == UnaryFn::clip) return u;

@@ -23,6 +23,9 @@ std::vector<double> doubles_of(const Tensor& tensor);
 /// A tensor of `dtype` (floating point) from doubles, each rounded once.
 Tensor tensor_of(const std::vector<double>& values, DType dtype, const Dims& dims);
 
+/// A bound Reshape to this shape.
+Reshape reshape_to(Shape target);
+
 /// A function that equals a clip: relu as clip(0, inf). nullopt for all others.
 std::optional<Unary> as_clip(const Unary& u);
 /// clip(low, high), or relu where it is that.

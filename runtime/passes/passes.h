@@ -26,6 +26,13 @@ int fold_pad(Graph& graph);
 int recognize_activations(Graph& graph);
 /// Layer and RMS normalisation spelled out over the last axes, with a constant scale and bias behind it, into one Normalize.
 int recognize_normalization(Graph& graph);
+/// Softmax attention and the linear attention of EfficientViT, however they are spelled, into one Attention.
+int recognize_attention(Graph& graph);
+/// Chains of Reshape, Transpose, Slice, Concat, ... that move nothing in the end to one Reshape; those from and to channels-last rows of an
+/// image to one Transpose; those that reorder rows beside a linear layer or a normalisation to one Gather of rows.
+int simplify_moves(Graph& graph);
+/// A Gather that reorders rows, through what works row by row, into the Attention among windows that it serves.
+int sink_rows(Graph& graph);
 /// A UnaryOp into the Conv, Gemm or Binary that alone feeds it.
 int fuse_activation(Graph& graph);
 /// Binary add of two equal shapes into the Conv that alone feeds it, as its residual input.

@@ -1,5 +1,6 @@
 #include "tests/ops_cuda/case.h"
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 
@@ -24,7 +25,9 @@ Tensor filled(const CaseInput& input, const Dims& dims, uint32_t seed) {
   for (int64_t i = 0; i < t.count(); ++i) {
     const auto at = static_cast<size_t>(i);
     const int64_t k = input.fill == Fill::positive ? between(1, 128) : between(-128, 128);
-    if (input.fill == Fill::booleans) {
+    if (input.fill == Fill::permutation) {
+      t.data<int64_t>()[at] = i;
+    } else if (input.fill == Fill::booleans) {
       t.data<bool>()[at] = between(0, 1) != 0;
     } else if (input.fill == Fill::indices) {
       t.data<int64_t>()[at] = between(-input.most, input.most - 1);
@@ -36,6 +39,7 @@ Tensor filled(const CaseInput& input, const Dims& dims, uint32_t seed) {
       t.data<float>()[at] = static_cast<float>(k) / 64.0f;
     }
   }
+  if (input.fill == Fill::permutation) std::shuffle(t.data<int64_t>().begin(), t.data<int64_t>().end(), random);
   return t;
 }
 
@@ -168,7 +172,8 @@ std::vector<Arrangement> arrangements(const Graph& graph, DType compute) {
   }
   const bool promises_f32 = std::holds_alternative<Conv>(node.op) || std::holds_alternative<Gemm>(node.op) ||
                             std::holds_alternative<UnaryOp>(node.op) || std::holds_alternative<Binary>(node.op) ||
-                            std::holds_alternative<Softmax>(node.op) || std::holds_alternative<MatMul>(node.op);
+                            std::holds_alternative<Softmax>(node.op) || std::holds_alternative<MatMul>(node.op) ||
+                            std::holds_alternative<Attention>(node.op);
   const bool wide = is_float(graph.value(node.outputs[0]).dtype) && compute != DType::f32 && promises_f32;
   const bool nhwc = rule == ops::cuda::OrderRule::nhwc;
   if (wide) list.push_back(arrange("to_f32", nhwc, nhwc, DType::f32));

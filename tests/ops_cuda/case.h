@@ -11,7 +11,7 @@
 namespace fcm::test {
 
 /// Values are multiples of 1/64 up to 2, which f16 and bf16 hold exactly: only arithmetic rounds.
-enum class Fill : uint8_t { any, positive, indices, booleans };
+enum class Fill : uint8_t { any, positive, indices, booleans, permutation };
 
 struct CaseInput {
   Shape shape;

@@ -321,6 +321,89 @@ void add_indexing(std::vector<Case>& list) {
   list.push_back({"trilu_image", Trilu{false, 0}, {in({kB, 6, 5, 4})}, 1, 1.0});
 }
 
+// Q, K and V side by side in rows of one tensor, each with its heads in order.
+Attention packed(int64_t heads, int64_t tokens, int64_t size) {
+  const int64_t width = heads * size;
+  Attention op;
+  op.items = kB;
+  op.heads = heads;
+  op.queries = op.keys = tokens;
+  op.qk_size = op.v_size = size;
+  op.q = {0, tokens * 3 * width, size, 3 * width};
+  op.k = op.v = op.q;
+  op.k.offset = width;
+  op.v.offset = 2 * width;
+  op.scale = 1.0f / std::sqrt(static_cast<float>(size));
+  return op;
+}
+
+// Each head's q, k and v side by side, in rows of one tensor.
+Attention interleaved(int64_t heads, int64_t tokens, int64_t qk, int64_t v) {
+  const int64_t width = 2 * qk + v;
+  Attention op = packed(heads, tokens, qk);
+  op.v_size = v;
+  op.q = op.k = op.v = {0, tokens * heads * width, width, heads * width};
+  op.k.offset = qk;
+  op.v.offset = 2 * qk;
+  return op;
+}
+
+Shape rows_of(const Attention& op) {
+  return {op.items, Dim(op.windows * op.queries), Dim(op.q.token)};
+}
+
+CaseInput permutation(int64_t count) {
+  return {{Dim(count)}, true, Fill::permutation, DType::i64};
+}
+
+void add_attention(std::vector<Case>& list) {
+  const auto plain = [&](const std::string& name, const Attention& op) { list.push_back({name, op, {in(rows_of(op))}, 1, 1.0}); };
+  plain("attention_deit", packed(3, 197, 64));
+  plain("attention_packed", packed(2, 37, 64));
+  plain("attention_one_token", packed(2, 1, 16));
+  plain("attention_two_blocks", packed(1, 32, 48));
+  plain("attention_chunks", packed(2, 600, 32));
+  plain("attention_head_128", packed(1, 70, 128));
+  plain("attention_head_36", packed(4, 65, 36));
+  plain("attention_head_5", packed(3, 20, 5));
+  plain("attention_interleaved", interleaved(3, 50, 16, 32));
+
+  // K and V in one tensor, Q in another, with fewer tokens; a bias of the model's.
+  Attention cross = interleaved(4, 196, 16, 64);
+  cross.queries = 49;
+  cross.q = {0, 49 * 64, 16, 64};
+  cross.k = {0, 196 * 320, 80, 320};
+  cross.v = {16, 196 * 320, 80, 320};
+  const CaseInput q = in({kB, 49, 64});
+  const CaseInput kv = in({kB, 196, 320});
+  list.push_back({"attention_cross", cross, {q, kv, absent(), constant({1, 4, 49, 196})}, 1, 1.0});
+  list.push_back({"attention_cross_row_bias", cross, {q, kv, absent(), constant({1, 1, 1, 196})}, 1, 1.0});
+  list.push_back({"attention_computed_bias", packed(2, 33, 32), {in({kB, 33, 192}), absent(), absent(), in({kB, 1, 33, 33})}, 1, 1.0});
+  list.push_back({"attention_computed_bias_even", packed(2, 34, 32), {in({kB, 34, 192}), absent(), absent(), in({1, 2, 1, 34})}, 1, 1.0});
+
+  Attention windows = packed(3, 49, 32);
+  windows.windows = 4;
+  windows.q.item = windows.k.item = windows.v.item = 4 * 49 * 288;
+  const CaseInput image = in(rows_of(windows));
+  list.push_back({"attention_windows", windows, {image, absent(), absent(), constant({4, 3, 49, 49}), permutation(196)}, 1, 1.0});
+  list.push_back({"attention_windows_in_order", windows, {image, absent(), absent(), constant({1, 3, 49, 49})}, 1, 1.0});
+  Attention many = packed(2, 64, 32);  // enough blocks for the wide form
+  many.items = Dim(150, true);
+  list.push_back({"attention_wide", many, {in(rows_of(many)), absent(), absent(), constant({150, 2, 64, 64})}, 1, 1.0});
+  Attention long_wide = packed(4, 200, 48);
+  long_wide.items = Dim(17, true);
+  plain("attention_wide_chunks", long_wide);
+
+  Attention relu = interleaved(4, 196, 16, 16);
+  relu.fn = AttentionFn::relu;
+  relu.epsilon = 1e-5f;
+  plain("attention_relu", relu);
+  Attention uneven = interleaved(2, 21, 8, 24);
+  uneven.fn = AttentionFn::relu;
+  uneven.epsilon = 1e-5f;
+  plain("attention_relu_uneven", uneven);
+}
+
 }  // namespace
 
 const std::vector<Case>& all_cases() {
@@ -334,6 +417,7 @@ const std::vector<Case>& all_cases() {
     add_normalisations(list);
     add_resizing(list);
     add_indexing(list);
+    add_attention(list);
     return list;
   }();
   return cases;
@@ -344,7 +428,8 @@ const std::vector<Case>& kernel_cases() {
     std::vector<Case> list;
     for (const Case& c : all_cases()) {
       for (const char* name : {"depthwise_3x3_s2_uneven", "stem_3x3_s2", "conv_1d", "add_relu6", "gather_constant", "pad_1", "max_pool",
-                               "global_average", "softmax", "layer_norm", "resize_linear", "conv_transpose", "top_k", "gather_nd"})
+                               "global_average", "softmax", "layer_norm", "resize_linear", "conv_transpose", "top_k", "gather_nd",
+                               "attention_packed", "attention_windows", "attention_relu"})
         if (c.name == name) list.push_back(c);
     }
     return list;

@@ -16,6 +16,7 @@ namespace {
 
 // Targets that hold the batch, at the running batch.
 void fix_batch(Op& op, int64_t batch) {
+  if (auto* attention = std::get_if<Attention>(&op)) attention->items = Dim(attention->items.at(batch));
   std::optional<Shape>* target = nullptr;
   if (auto* reshape = std::get_if<Reshape>(&op)) target = &reshape->target;
   if (auto* expand = std::get_if<Expand>(&op)) target = &expand->target;
