@@ -54,13 +54,13 @@ std::unique_ptr<Step> make_gemm(const Request& r, const Gemm& op) {
   const Source b = matrix(r, 1, dtype);
   const Shape& y = r.outputs[0].shape;
   LtProblem p;
-  p.n = y[0];
-  p.m = y[1];
-  p.k = a.tensor.shape[op.trans_a ? 0 : 1];
+  p.n = product(Shape(y.begin(), y.end() - 1));
+  p.m = y.back();
+  p.k = op.trans_a ? a.tensor.shape[0] : a.tensor.shape.back();
   p.trans_a = op.trans_b;  // our B is the first operand
   p.trans_b = op.trans_a;
   p.lda = b.tensor.shape[1];
-  p.ldb = a.tensor.shape[1];
+  p.ldb = a.tensor.shape.back();
   p.ldc = p.ldd = p.m;
   p.in = dtype;
   p.out = r.outputs[0].layout.dtype;

@@ -18,26 +18,37 @@ bool is_matmul_type(DType t) {
   return is_float(t) || t == DType::i32 || t == DType::u32 || t == DType::i64 || t == DType::u64;
 }
 
+// Rows on any number of axes, unless A is transposed.
+void need_rows(const Gemm& op, const Known& a) {
+  if (op.trans_a || a.shape.size() < 2) need_matrix(a, "A");
+}
+
 }  // namespace
 
-void bind_op(Gemm&, Node&, Inputs inputs) {
-  need_matrix(need(inputs, 0), "A");
+void bind_op(Gemm& op, Node&, Inputs inputs) {
+  need_rows(op, need(inputs, 0));
   need_matrix(need(inputs, 1), "B");
 }
 
 std::vector<Inferred> infer_op(const Gemm& op, const Node&, Inputs inputs) {
   const Known& a = need(inputs, 0);
   const Known& b = need(inputs, 1);
-  need_matrix(a, "A");
+  need_rows(op, a);
   need_matrix(b, "B");
   need_float(a.dtype, "A");
   need_same(a.dtype, b.dtype, "A and B");
-  need_inner(a.shape[op.trans_a ? 0 : 1], b.shape[op.trans_b ? 1 : 0], a, b);
-  const Shape y = {a.shape[op.trans_a ? 1 : 0], b.shape[op.trans_b ? 0 : 1]};
+  need_inner(op.trans_a ? a.shape[0] : a.shape.back(), b.shape[op.trans_b ? 1 : 0], a, b);
+  Shape y = a.shape;
+  if (op.trans_a)
+    y = {a.shape[1]};
+  else
+    y.pop_back();
+  y.push_back(b.shape[op.trans_b ? 0 : 1]);
   if (const Known* c = known(inputs, 2)) {
     need_same(a.dtype, c->dtype, "A and C");
-    if (c->shape.size() > 2 || broadcast(c->shape, y) != y)
-      bad_input("C has shape {}; accepted is one that broadcasts to {}", to_string(c->shape), to_string(y));
+    const Shape matrix = y.size() == 2 ? y : Shape{Dim(1), y.back()};  // rows on several axes have a bias alone
+    if (c->shape.size() > 2 || broadcast(c->shape, matrix) != matrix)
+      bad_input("C has shape {}; accepted is one that broadcasts to {}", to_string(c->shape), to_string(matrix));
   }
   if (const Known* residual = known(inputs, 3)) {
     need_same(a.dtype, residual->dtype, "A and residual");

@@ -47,15 +47,16 @@ void gemm_typed(const Gemm& op, Tensors inputs, Tensor& y) {
   const Tensor& b = *inputs[1];
   const Tensor* c = tensor(inputs, 2);
   const Tensor* residual = tensor(inputs, 3);
-  const int64_t depth = a.dims()[op.trans_a ? 0 : 1];
-  const int64_t a_width = a.dims()[1];
+  const int64_t depth = op.trans_a ? a.dims()[0] : a.dims().back();
+  const int64_t a_width = a.dims().back();
+  const Dims matrix = {element_count(Dims(y.dims().begin(), y.dims().end() - 1)), y.dims().back()};
   const int64_t b_width = b.dims()[1];
   const Operands<T> m = {{a.data<T>().data(), op.trans_a ? 1 : a_width, op.trans_a ? a_width : 1},
                          {b.data<T>().data(), op.trans_b ? 1 : b_width, op.trans_b ? b_width : 1},
-                         y.dims()[0],
-                         y.dims()[1],
+                         matrix[0],
+                         matrix[1],
                          depth};
-  const Ints c_strides = c != nullptr ? broadcast_strides(c->dims(), y.dims()) : Ints{0, 0};
+  const Ints c_strides = c != nullptr ? broadcast_strides(c->dims(), matrix) : Ints{0, 0};
   const T* c_data = c != nullptr ? c->data<T>().data() : nullptr;
   const T* r_data = residual != nullptr ? residual->data<T>().data() : nullptr;
   T* out = y.data<T>().data();

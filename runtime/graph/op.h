@@ -69,7 +69,7 @@ struct GlobalPool {
 struct Gemm {
   float alpha = 1.0f;
   float beta = 1.0f;
-  bool trans_a = false;
+  bool trans_a = false;  ///< A is a matrix; else all its axes but the last are rows (tokens [B,L,K]), of Y and the residual too
   bool trans_b = false;
   Unary activation;
 };

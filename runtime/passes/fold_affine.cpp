@@ -58,7 +58,8 @@ int fold_affine(Graph& graph) {
     const ValueId x = node.inputs[0];  // `fold` puts a constant second
     const int64_t channels = foldable_channels(rewriter, x);
     if (channels == 0 || !same_shape(graph, x, node.outputs[0])) continue;
-    const std::vector<double> constant = per_channel(graph, node.inputs[1], graph.value(x).shape->size(), 1, channels);
+    const size_t rank = graph.value(x).shape->size(), axis = rewriter.made_by<Gemm>(x) != nullptr ? rank - 1 : 1;
+    const std::vector<double> constant = per_channel(graph, node.inputs[1], rank, axis, channels);
     if (constant.empty()) continue;
     const std::optional<Affine> affine = affine_of(binary->fn, constant);
     if (affine) fold_affine_into(rewriter, rewriter.producer(x), n, *affine);

@@ -34,7 +34,8 @@ int fold_batch_norm(Graph& graph) {
     const auto* norm = std::get_if<BatchNorm>(&rewriter.node(n).op);
     if (norm == nullptr) continue;
     const ValueId x = rewriter.node(n).input(0);
-    const int64_t channels = foldable_channels(rewriter, x);
+    const bool tokens = rewriter.made_by<Gemm>(x) != nullptr && graph.value(x).shape && graph.value(x).shape->size() != 2;
+    const int64_t channels = tokens ? 0 : foldable_channels(rewriter, x);  // BatchNormalization's channels are on axis 1
     Affine affine;
     if (channels > 0 && batch_norm_affine(graph, rewriter.node(n), *norm, channels, affine))
       fold_affine_into(rewriter, rewriter.producer(x), n, affine);

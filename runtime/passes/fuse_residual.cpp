@@ -1,7 +1,7 @@
-// Conv + x: the sum moves into the convolution's epilogue.
+// Conv + x, Gemm + x: the sum moves into the layer's epilogue.
 //
-// The convolution moves to the place of the sum, where x is known to exist. When both operands are convolutions the later one takes
-// the sum: it would wait for the earlier one anyway.
+// The layer moves to the place of the sum, where x is known to exist. When both operands are layers the later one takes the sum: it would
+// wait for the earlier one anyway.
 #include <algorithm>
 #include <optional>
 
@@ -12,12 +12,18 @@
 namespace fcm::passes {
 namespace {
 
-// The convolution that makes `y` with the sum `add` in its epilogue, where it can hold that.
-std::optional<Conv> with_residual(const Rewriter& rewriter, ValueId y, const Binary& add) {
+// The Conv or Gemm that makes `y` with the sum `add` in its epilogue, where it can hold that.
+std::optional<Op> with_residual(const Rewriter& rewriter, ValueId y, const Binary& add) {
   const NodeId n = rewriter.producer(y);
-  if (n == kNoNode || rewriter.sole_consumer(y) == kNoNode) return std::nullopt;
+  if (n == kNoNode || rewriter.sole_consumer(y) == kNoNode || rewriter.node(n).input(3) != kNoValue) return std::nullopt;
+  if (const auto* gemm = std::get_if<Gemm>(&rewriter.node(n).op)) {
+    if (!gemm->activation.is_identity()) return std::nullopt;
+    Gemm result = *gemm;
+    result.activation = add.activation;
+    return result;
+  }
   const auto* conv = std::get_if<Conv>(&rewriter.node(n).op);
-  if (conv == nullptr || rewriter.node(n).input(3) != kNoValue) return std::nullopt;
+  if (conv == nullptr) return std::nullopt;
   Conv result = *conv;
   if (conv->activation.is_identity()) {
     result.activation = add.activation;
@@ -41,11 +47,11 @@ int fuse_residual(Graph& graph) {
     if (rewriter.producer(operands[0]) < rewriter.producer(operands[1])) std::swap(operands[0], operands[1]);
     for (size_t k = 0; k < 2; ++k) {
       const ValueId other = operands[1 - k];
-      std::optional<Conv> conv = with_residual(rewriter, operands[k], *add);
-      if (!conv || graph.is_constant(other)) continue;
+      std::optional<Op> layer = with_residual(rewriter, operands[k], *add);
+      if (!layer || graph.is_constant(other)) continue;
       const NodeId before = rewriter.producer(operands[k]);
       const Node& node = rewriter.node(before);
-      rewriter.merge(before, n, std::move(*conv), {node.input(0), node.input(1), node.input(2), other});
+      rewriter.merge(before, n, std::move(*layer), {node.input(0), node.input(1), node.input(2), other});
       break;
     }
   }

@@ -1,6 +1,4 @@
-// MatMul of two matrices, the second constant, to Gemm; an Add of a constant row behind it becomes the bias.
-//
-// Gemm is 2-D: a MatMul over more axes stays what it is.
+// MatMul by a constant matrix to Gemm, whatever the axes of the rows; an Add of a constant row behind it becomes the bias.
 #include "runtime/passes/match.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewriter.h"
@@ -8,11 +6,11 @@
 namespace fcm::passes {
 namespace {
 
-// A constant of shape [N] or [1,N].
+// A constant of shape [N], [1,N], [1,1,N], ...
 bool is_row(const Graph& graph, ValueId v, int64_t columns) {
   if (!graph.is_constant(v)) return false;
   const Dims& dims = graph.value(v).constant->dims();
-  return dims == Dims{columns} || dims == Dims{1, columns};
+  return graph.value(v).constant->count() == columns && !dims.empty() && dims.back() == columns;
 }
 
 // The Add behind node `n` that can be its bias, or kNoNode.
@@ -38,10 +36,12 @@ int matmul_to_gemm(Graph& graph) {
     if (rewriter.removed(n) || !std::holds_alternative<MatMul>(node.op) || !graph.is_constant(node.inputs[1])) continue;
     const std::optional<Shape>& a = graph.value(node.inputs[0]).shape;
     const Tensor& b = *graph.value(node.inputs[1]).constant;
-    if (!a || a->size() != 2 || b.rank() != 2 || !is_float(b.dtype())) continue;
+    if (!a || a->size() < 2 || b.rank() != 2 || !is_float(b.dtype())) continue;
     ValueId bias = kNoValue;
     const NodeId add = bias_add(rewriter, n, b.dims()[1], bias);
     std::vector<ValueId> inputs = node.inputs;
+    if (add != kNoNode && graph.value(bias).constant->rank() > 2)
+      bias = rewriter.add_constant(graph.value(bias).name, graph.value(bias).constant->reshaped({b.dims()[1]}));
     if (add == kNoNode) {
       rewriter.replace(n, Gemm{}, std::move(inputs));
     } else {

@@ -183,6 +183,11 @@ TEST(Infer, Products) {
   error_of(kBad, [&] { check(head, {Input::of({B, 1280, 1}), Input::of({1000, 1280})}); });
   error_of(kBad, [&] { check(head, {Input::of({B, 1280}), Input::of({1000, 1280}), Input::of({2, 1000})}); });
   error_of(kBad, [&] { check(head, {Input::of({1, 1280}), Input::of({1000, 1280}), Input::of({B, 1000})}); });
+  EXPECT_EQ(check(head, {Input::of({B, 197, 192}), Input::of({576, 192}), Input::of({576})}).shape(), (Shape{B, 197, 576}));
+  error_of(kBad, [&] { check(head, {Input::of({B, 197, 192}), Input::of({576, 192}), Input::of({197, 576})}); });
+  Gemm turned;
+  turned.trans_a = true;
+  error_of(kBad, [&] { check(turned, {Input::of({B, 192, 197}), Input::of({192, 576})}); });
   EXPECT_EQ(check(MatMul{}, {Input::of({B, 3, 197, 64}), Input::of({B, 3, 64, 197})}).shape(), (Shape{B, 3, 197, 197}));
   EXPECT_EQ(check(MatMul{}, {Input::of({B, 197, 192}), Input::of({192, 576})}).shape(), (Shape{B, 197, 576}));
   EXPECT_EQ(check(MatMul{}, {Input::of({5}), Input::of({B, 5, 2})}).shape(), (Shape{B, 2}));

@@ -264,7 +264,13 @@ TEST(Oracle, MatrixProducts) {
         want.push_back(op.activation.is_identity() ? v : std::max(v, 0.0));
       }
     }
-    expect_close(run(op, {a, b, c, residual ? std::optional(added) : std::nullopt})[0], want, 5e-5);
+    const std::optional<Tensor> sum = residual ? std::optional(added) : std::nullopt;
+    expect_close(run(op, {a, b, c, sum})[0], want, 5e-5);
+    const bool bias = c.rank() < 2 || c.dims()[0] == 1;
+    if (op.trans_a || !bias) continue;  // the rows on three axes
+    const Tensor tokens = run(op, {a.reshaped({1, m, k}), b, c, sum ? std::optional(sum->reshaped({1, m, n})) : std::nullopt})[0];
+    EXPECT_EQ(tokens.dims(), (Dims{1, m, n}));
+    expect_close(tokens, want, 5e-5);
   }
 }
 

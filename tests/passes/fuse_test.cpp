@@ -99,6 +99,25 @@ TEST(FuseResidual, ActivationThenSum) {
   EXPECT_TRUE(last_conv(graph).residual_after_activation);
 }
 
+TEST(FuseResidual, IntoGemm) {
+  for (const bool tokens : {false, true}) {
+    Builder b;
+    const ValueId x = b.input("x", tokens ? Shape{Dim(1, kBatch), 4, 5} : Shape{Dim(1, kBatch), 5});
+    b.output(b.binary(BinaryFn::add, x, b.node("gemm", Gemm{}, {x, b.random({5, 5}), b.random({5})})));
+    std::get<Binary>(b.graph.nodes.back().op).activation = {UnaryFn::relu};
+    const Graph graph = run_pass(b.graph, passes::fuse_residual, 1);
+    ASSERT_EQ(graph.nodes.size(), 1u);
+    EXPECT_EQ(std::get<Gemm>(graph.nodes[0].op).activation, Unary{UnaryFn::relu});
+    EXPECT_EQ(graph.nodes[0].input(3), graph.inputs[0]);
+  }
+  Builder activated;  // its activation stands before the sum
+  const ValueId x = activated.input("x", {Dim(1, kBatch), 5});
+  Gemm gemm;
+  gemm.activation = {UnaryFn::relu};
+  activated.output(activated.binary(BinaryFn::add, x, activated.node("gemm", gemm, {x, activated.random({5, 5})})));
+  run_pass(activated.graph, passes::fuse_residual, 0);
+}
+
 // The convolution is written before what it adds: it must move behind it.
 TEST(FuseResidual, TheResidualMayComeLater) {
   Builder b;

@@ -191,10 +191,23 @@ TEST(MatMulToGemm, WithAndWithoutBias) {
   }
 }
 
+// Tokens: the rows are on several axes, the bias may have as many.
+TEST(MatMulToGemm, OnTokens) {
+  for (const Dims& bias : {Dims{}, Dims{7}, Dims{1, 1, 7}}) {
+    Builder b;
+    ValueId y = b.node("matmul", MatMul{}, {b.input("x", {Dim(1, kBatch), 4, 5}), b.random({5, 7})});
+    if (!bias.empty()) y = b.binary(BinaryFn::add, b.random(bias), y);
+    b.output(y);
+    const Graph graph = run_pass(b.graph, passes::matmul_to_gemm, 1);
+    ASSERT_EQ(graph.nodes.size(), 1u);
+    EXPECT_EQ(graph.nodes[0].inputs.size(), bias.empty() ? 2u : 3u);
+  }
+}
+
 TEST(MatMulToGemm, MustNotFire) {
-  Builder ranks;
-  ranks.output(ranks.node("y", MatMul{}, {ranks.input("x", {Dim(1, kBatch), 4, 5}), ranks.random({5, 7})}));
-  run_pass(ranks.graph, passes::matmul_to_gemm, 0);
+  Builder leading;  // several matrices, one of them for each row of the batch
+  leading.output(leading.node("y", MatMul{}, {leading.input("x", {Dim(1, kBatch), 4, 5}), leading.random({1, 5, 7})}));
+  run_pass(leading.graph, passes::matmul_to_gemm, 0);
   Builder dynamic;
   dynamic.output(dynamic.node("y", MatMul{}, {dynamic.input("x", {Dim(1, kBatch), 5}), dynamic.input("w", {5, 7})}));
   run_pass(dynamic.graph, passes::matmul_to_gemm, 0);
@@ -209,6 +222,22 @@ TEST(MatMulToGemm, AnAddThatIsNoBiasStays) {
   b.output(b.binary(BinaryFn::add, y, b.random({3, 1, 7})));
   const Graph graph = run_pass(b.graph, passes::matmul_to_gemm, 1);
   EXPECT_EQ(count_kind(graph, "Binary"), 1u);
+}
+
+// On tokens the channels are the last axis; axis 1 counts tokens.
+TEST(FoldAffine, IntoALayerOnTokens) {
+  for (const Dims& dims : {Dims{6}, Dims{1, 1, 6}, Dims{1}}) {
+    Builder b;
+    b.output(b.binary(BinaryFn::mul, b.node("gemm", Gemm{}, {b.input("x", {Dim(1, kBatch), 6, 5}), b.random({5, 6})}), b.random(dims)));
+    EXPECT_EQ(run_pass(b.graph, passes::fold_affine, 1).nodes.size(), 1u);
+  }
+  Builder rows;
+  rows.output(rows.binary(BinaryFn::mul, rows.node("gemm", Gemm{}, {rows.input("x", {Dim(1, kBatch), 6, 5}), rows.random({5, 6})}),
+                          rows.random({6, 1})));
+  run_pass(rows.graph, passes::fold_affine, 0);
+  Builder norm;
+  norm.output(norm.batch_norm("norm", norm.node("gemm", Gemm{}, {norm.input("x", {Dim(1, kBatch), 6, 5}), norm.random({5, 6})}), 6));
+  run_pass(norm.graph, passes::fold_batch_norm, 0);
 }
 
 TEST(GlobalPool, Spellings) {
