@@ -63,6 +63,8 @@ std::string shape_source(const Shape& s) {
   words("out_act", literal(s.out_act));
   choice("residual", "Residual", s.residual);
   choice("pool", "Pool", s.pool);
+  choice("norm", "Norm", s.norm);
+  words("norm_epsilon", literal(s.norm_epsilon));
 #define FCM_FIELD(name) number(#name, static_cast<int>(s.name))
   FCM_FIELD(in_h), FCM_FIELD(in_w), FCM_FIELD(in_c), FCM_FIELD(conv), FCM_FIELD(expand), FCM_FIELD(mid_h), FCM_FIELD(mid_w);
   FCM_FIELD(mid_c), FCM_FIELD(dw), FCM_FIELD(multiplier), FCM_FIELD(out_h), FCM_FIELD(out_w), FCM_FIELD(dw_c), FCM_FIELD(project);
@@ -117,6 +119,11 @@ std::string input_refusal(const ModuleSpec& spec, ModuleKind kind) {
   }
   if (spec.input == InputTransform::sums && !head) return "only a pool stage reads sums";
   if (spec.sum_tiles != 1 && spec.input != InputTransform::sums) return "sum_tiles without input sums";
+  if (spec.norm == geometry::Norm::none) return spec.norm_epsilon == 0 ? "" : "an epsilon without a normalisation";
+  if (spec.stages[0].op != StageOp::pw || spec.input != InputTransform::nhwc)
+    return "only a first pointwise stage reads a normalised input";
+  if (spec.gate) return "a gated input is not normalised";
+  if (spec.tf32) return "TF32 would round the input before its mean is taken off";
   return {};
 }
 
@@ -197,7 +204,7 @@ Shape shape_of(const ModuleSpec& spec, const TileConfig& tile) {
   }
   s.out_h = planes.back().height, s.out_w = planes.back().width;
   s.residual = spec.residual, s.residual_is_input = spec.residual_is_input;
-  s.pool = spec.pool, s.gate = spec.gate;
+  s.pool = spec.pool, s.gate = spec.gate, s.norm = spec.norm, s.norm_epsilon = spec.norm_epsilon;
   s.tile_h = tile.tile_h, s.tile_w = tile.tile_w, s.chunk = tile.chunk, s.n_tile = tile.n_tile, s.split = tile.split;
   s.warps_m = tile.warps_m, s.warps_k = tile.warps_k, s.warps_n = tile.warps_n, s.stages = tile.stages;
   s.expand_m = tile.expand_m, s.expand_n = tile.expand_n, s.resident = tile.resident, s.min_blocks = tile.min_blocks;
@@ -265,6 +272,7 @@ std::string partition_refusal(const Shape& s, const TileConfig& t, const jit::Ta
   if (t.warpgroup) {
     if (target.major != 9 || !target.arch_specific) return "warpgroup matrix instructions need sm_90a";
     if (!s.expand || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16)) return "warpgroups serve a 16-bit expansion";
+    if (s.norm != geometry::Norm::none) return "warps expand a normalised input";
     if (warps % 4 != 0 || t.expand_m != 1) return "a warpgroup is four warps, its unit 64 rows";
   }
   if (t.split > 1) {

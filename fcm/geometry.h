@@ -30,6 +30,8 @@ enum class Math : int { f16, bf16, f32, tf32 };
 enum class InputFormat : int { nhwc, nchw_f32, nhwc_u8 };
 enum class Residual : int { none, before_activation, after_activation };
 enum class Pool : int { none, only, also };  ///< `only`: sums alone are written; `also`: the map too
+/// Normalisation of a pixel's channels before the first stage: (x - mean) / sqrt(variance + epsilon), or x / sqrt(mean(x * x) + epsilon).
+enum class Norm : int { none, layer, rms };
 
 /// A sliding window: kernel, stride, dilation, padding before the first row and column (what lies after follows from the output).
 struct Window {
@@ -63,6 +65,8 @@ struct Shape {
   bool residual_is_input = false;  ///< the residual operand is the module's own input
   Pool pool = Pool::none;
   bool gate = false;  ///< the input is multiplied by a vector per image and channel
+  Norm norm = Norm::none;
+  float norm_epsilon = 0;
   // the tile
   int tile_h = 1, tile_w = 16;  ///< output tile; without a depthwise stage tile_h is 1 and tile_w counts flattened pixels
   int chunk = 16;               ///< channels after the depthwise stage handled at a time
@@ -129,13 +133,15 @@ struct Geometry {
   bool runs = false;  ///< a warp's pixel groups stand below each other, so that input rows are read once for all of them
   int e_rows = 1, e_half = 1, e_slots = 16, e_pitch = 0, e_bytes = 0;  ///< one chunk buffer
   int n_blocks = 1, warp_m = 1, warp_n = 1;
-  int dw_channel_bytes = 0, expand_bytes = 0, expand_bias_at = 0, dw_at = 0, dw_bias_at = 0, record_a = 0, record_b = 0;
-  int bias_at = 0, a_at = 0, b_at = 0, blob_bytes = 0;  ///< packed weights in global memory
+  int dw_channel_bytes = 0, expand_bytes = 0, expand_bias_at = 0, expand_sums_at = 0, dw_at = 0, dw_bias_at = 0, record_a = 0, record_b = 0;
+  int bias_at = 0, sums_at = 0, a_at = 0, b_at = 0, blob_bytes = 0;  ///< packed weights in global memory
   int weight_stages = 1;
   bool red_aliases_e = false;
   int red_pitch = 0, red_items = 0,
       red_bytes = 0;  ///< partial sums; split > 1: red_items groups of 8 channels from each warp share of each block
-  int s_barrier = 0, s_bias = 0, s_sites = 0, s_weights = 0, s_x = 0, s_e = 0, s_red = 0, s_stage = 0, s_pool = 0, shared_bytes = 0;
+  int stat_rows = 0;  ///< pixels of a tile whose mean and deviation are kept (a normalised input)
+  int s_barrier = 0, s_bias = 0, s_sums = 0, s_stats = 0, s_sites = 0, s_weights = 0, s_x = 0, s_e = 0, s_red = 0, s_stage = 0, s_pool = 0,
+      shared_bytes = 0;
   int sites = 0;  ///< entries of the table of pixel places (0: pixels are flattened)
   int warps = 1, threads = 32;
 };
@@ -193,8 +199,10 @@ FCM_CONSTEXPR void derive_planes(const Shape& s, Geometry& g) {
 
 FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
   if (s.expand) g.expand_bytes = (g.k1 / g.ks) * (g.e_chunk / 16) * kUnitBytes;
+  const int normalised = s.norm == Norm::none ? 0 : 1;  // column sums of the stage that reads the input
   g.expand_bias_at = g.expand_bytes;
-  g.dw_at = g.expand_bias_at + (s.expand ? g.e_chunk * 4 : 0);
+  g.expand_sums_at = g.expand_bias_at + (s.expand ? g.e_chunk * 4 : 0);
+  g.dw_at = g.expand_sums_at + (s.expand ? normalised * g.e_chunk * 4 : 0);
   if (s.dw) {
     const Window& w = s.dw_window;
     g.dw_channel_bytes = g.el == 2 ? round_up(w.kw * round_up(w.kh, 2) * 2, 16) : w.kw * w.kh * 4;
@@ -203,7 +211,8 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
   g.record_a = g.dw_bias_at + (s.dw ? s.chunk * 4 : 0);
   g.record_b = s.project ? (s.chunk / g.ks) * (s.n_tile / 16) * kUnitBytes : 0;
   g.bias_at = 0;
-  g.a_at = g.bias_at + (s.project ? g.n_blocks * s.n_tile * 4 : 0);
+  g.sums_at = g.bias_at + (s.project ? g.n_blocks * s.n_tile * 4 : 0);
+  g.a_at = g.sums_at + (s.project && !s.expand ? normalised * g.n_blocks * s.n_tile * 4 : 0);
   g.b_at = g.a_at + g.chunks * g.record_a;
   g.blob_bytes = g.b_at + g.chunks * g.n_blocks * g.record_b;
 }
@@ -220,6 +229,11 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   at += s.project && s.split > 1 ? 16 : 0;
   g.s_bias = at;
   at += s.project ? s.n_tile * 4 : 0;
+  g.s_sums = at;
+  at += s.norm != Norm::none && !s.expand ? s.n_tile * 4 : 0;
+  g.stat_rows = s.norm == Norm::none ? 0 : s.expand ? g.x_rows : g.core_px;
+  g.s_stats = at;
+  at += round_up(g.stat_rows * 8, 16);
   g.s_sites = at;
   at += round_up(g.sites * 8, 16);
   g.s_weights = at;

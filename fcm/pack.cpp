@@ -87,6 +87,10 @@ class Packer {
   }
   size_t dw_bias_at(int c) const { return record_a(c / shape_.chunk) + at(g_.dw_bias_at + (c % shape_.chunk) * 4); }
   size_t bias_at(int f) const { return at(g_.bias_at + f * 4); }
+  /// The sum over the depth of the weights to channel `f` of the stage that reads a normalised input.
+  size_t sum_at(int f) const {
+    return shape_.expand ? record_a(f / g_.e_chunk) + at(g_.expand_sums_at + (f % g_.e_chunk) * 4) : at(g_.sums_at + f * 4);
+  }
 
  private:
   static size_t at(int offset) { return static_cast<size_t>(offset); }
@@ -103,6 +107,20 @@ void put_float(std::vector<uint8_t>& blob, size_t at, float x) {
 void put_weight(std::vector<uint8_t>& blob, size_t at, float x, Math math) {
   const float rounded = math == Math::tf32 ? to_tf32(x) : x;
   put_element(&blob.at(at), rounded, math);
+}
+
+float round_to(float x, Math math) {
+  switch (math) {
+    case Math::f16:
+      return f16_to_f32(f32_to_f16(x));
+    case Math::bf16:
+      return bf16_to_f32(f32_to_bf16(x));
+    case Math::tf32:
+      return to_tf32(x);
+    case Math::f32:
+      break;
+  }
+  return x;
 }
 
 float bias_of(const StageWeights& w, int f) {
@@ -137,6 +155,16 @@ void check_counts(const ModuleSpec& spec, const ModuleWeights& weights) {
   if (!good) throw Error(ErrorCode::internal, "packing: the weights do not match " + to_string(spec));
 }
 
+// Sums of the rounded weights: the mean of an input pixel times them is what the mean adds to each output.
+void put_sums(std::vector<uint8_t>& blob, const Packer& p, const StageSpec& s, const StageWeights& w) {
+  const auto depth = static_cast<size_t>(s.in_channels);
+  for (int f = 0; f < s.out_channels; ++f) {
+    double sum = 0;
+    for (size_t c = 0; c < depth; ++c) sum += round_to(w.weight[static_cast<size_t>(f) * depth + c], p.shape().math);
+    put_float(blob, p.sum_at(f), static_cast<float>(sum));
+  }
+}
+
 void put_depthwise(std::vector<uint8_t>& blob, const Packer& p, const StageSpec& s, const StageWeights& w) {
   for (int c = 0; c < s.out_channels; ++c) {
     for (int ky = 0; ky < s.kernel_h; ++ky) {
@@ -160,6 +188,7 @@ std::vector<uint8_t> pack_weights(const ModuleSpec& spec, const TileConfig& tile
   const Packer p(spec, tile);
   const Math math = p.shape().math;
   std::vector<uint8_t> blob(static_cast<size_t>(p.geometry().blob_bytes), 0);
+  if (p.shape().norm != geometry::Norm::none) put_sums(blob, p, spec.stages[0], weights.stages[0]);
   size_t next = 0;
   if (p.shape().expand) {
     const StageWeights& w = weights.stages[0];

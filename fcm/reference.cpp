@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "runtime/support/error.h"
@@ -223,6 +224,28 @@ Map load_input(const ModuleSpec& spec, const ModuleInputs& inputs, const Evaluat
   return map;
 }
 
+/// Each pixel's channels normalised in double, not rounded to the dtype: kernels correct the first stage's product instead (norm.cuh). The
+/// bound of a channel holds what that costs: the product is summed over x and over the mean, and the statistics are FP32 sums.
+void normalise(const ModuleSpec& spec, Map& map) {
+  const auto channels = static_cast<size_t>(map.c);
+  const double depth = map.c, sum_error = 2.0 * (depth + 4) * kUnit32;
+  for (size_t first = 0; first < map.value.size(); first += channels) {
+    const std::span<float> x(&map.value[first], channels);
+    double mean = 0, size = 0, variance = 0;
+    if (spec.norm == geometry::Norm::layer) {
+      for (const float v : x) mean += v / depth, size += std::abs(v) / depth;
+    }
+    for (const float v : x) variance += (v - mean) * (v - mean) / depth;
+    const double scale = 1.0 / std::sqrt(variance + static_cast<double>(spec.norm_epsilon)), mean_error = sum_error * size;
+    const double scale_error = sum_error + mean_error * mean_error * scale * scale + 0x1p-21;
+    for (size_t c = 0; c < channels; ++c) {
+      const double y = (x[c] - mean) * scale, terms = (std::abs(x[c]) + std::abs(mean)) * scale;
+      map.bound[first + c] = static_cast<float>(sum_error * terms + mean_error * scale + scale_error * std::abs(y));
+      x[c] = static_cast<float>(y);
+    }
+  }
+}
+
 /// Sums over tiles as the mean's input: a plane of 1 x tiles pixels whose sum is divided by the real plane.
 Map load_sums(const ModuleSpec& spec, const ModuleInputs& inputs, const Evaluator& evaluator) {
   const int channels = spec.stages[0].in_channels;
@@ -261,6 +284,7 @@ ModuleResult reference(const ModuleSpec& spec, const ModuleWeights& weights, con
   const std::vector<Plane> planes = planes_of(spec);
   const bool sums = spec.input == InputTransform::sums;
   Map map = sums ? load_sums(spec, inputs, evaluator) : load_input(spec, inputs, evaluator);
+  if (spec.norm != geometry::Norm::none) normalise(spec, map);
   for (size_t i = sums ? 1 : 0; i < spec.stages.size(); ++i) map = evaluator.run_stage(i, map, planes[i + 1]);
   ModuleResult result;
   if (spec.pool != geometry::Pool::none) sum_planes(map, result);

@@ -162,6 +162,21 @@ StageSpec parse_stage(std::string_view piece) {
   return s;
 }
 
+// "norm=layer(1e-05)".
+void parse_norm(std::string_view piece, ModuleSpec& spec) {
+  Cursor c("module spec", piece);
+  c.expect("norm=");
+  spec.norm = c.take("rms") ? geometry::Norm::rms : geometry::Norm::layer;
+  if (spec.norm == geometry::Norm::layer) c.expect("layer");
+  c.expect("(");
+  const std::string_view number = c.until(')');
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), spec.norm_epsilon);
+  if (error != std::errc() || end != number.data() + number.size() || !(spec.norm_epsilon >= 0 && spec.norm_epsilon < 1e6f))
+    c.fail("a normalisation with an epsilon from 0");
+  c.expect(")");
+  c.end();
+}
+
 bool parse_flag(std::string_view piece, ModuleSpec& spec) {
   if (piece == "residual=before") {
     spec.residual = geometry::Residual::before_activation;
@@ -177,6 +192,8 @@ bool parse_flag(std::string_view piece, ModuleSpec& spec) {
     spec.gate = true;
   } else if (piece == "tf32") {
     spec.tf32 = true;
+  } else if (piece.starts_with("norm=")) {
+    parse_norm(piece, spec);
   } else {
     return false;
   }
@@ -290,6 +307,8 @@ std::string to_string(const ModuleSpec& spec) {
   if (spec.input == InputTransform::sums) text += fmt::format("{}", spec.sum_tiles);
   text += fmt::format(" {}x{}", spec.height, spec.width);
   for (const StageSpec& s : spec.stages) text += " " + stage_text(s);
+  if (spec.norm != geometry::Norm::none)
+    text += fmt::format(" norm={}({})", spec.norm == geometry::Norm::rms ? "rms" : "layer", spec.norm_epsilon);
   if (spec.gate) text += " gate";
   if (spec.residual == geometry::Residual::before_activation) text += " residual=before";
   if (spec.residual == geometry::Residual::after_activation) text += " residual=after";

@@ -54,6 +54,8 @@ struct ModuleSpec {
   bool residual_is_input = false;                          ///< the residual operand is the module's input
   geometry::Pool pool = geometry::Pool::none;              ///< sums over each tile's output pixels
   bool gate = false;                                       ///< the input is multiplied by a vector an image and channel (SE)
+  geometry::Norm norm = geometry::Norm::none;              ///< of each input pixel's channels, before the first (pointwise) stage
+  float norm_epsilon = 0;
 
   friend bool operator==(const ModuleSpec&, const ModuleSpec&) = default;
 };

@@ -39,6 +39,9 @@ struct TileModel {
   double dense = 4;   ///< of an output column tile beside its matrix steps
   double store = 60;  ///< of a pixel group that leaves without a projection
   double gather = 4;  ///< of an element of a convolution's patch
+  double stat_latency =
+      150;  ///< of a pixel's statistics beside its steps (not fitted: counted from the code), and of 16 bytes in both passes
+  double stat_step = 50;
   double finish = 150;
   double finish_vector = 60;  ///< of 16 bytes of output a thread, and of each partial sum in it
   double finish_part = 8;

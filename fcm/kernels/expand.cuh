@@ -1,7 +1,7 @@
 // The first dense stage on one chunk of channels: input tile x packed weights -> activated rows of the chunk buffer.
 #pragma once
 
-#include "fcm/kernels/load.cuh"
+#include "fcm/kernels/norm.cuh"
 
 namespace fcm::kernel {
 
@@ -169,10 +169,31 @@ FCM_DEVICE void expand_by_warpgroups(const Tile& tile, const Place* table, const
   }
 }
 
+/// What a unit of the expansion makes of a normalised input, from its product with the input as it is.
+template <class Cfg, int kRows, int kCols>
+FCM_DEVICE void normalise_unit(Accumulator (&acc)[kRows][kCols], const RowStat* stats, const float* bias, const float* sums, int m0, int n0,
+                               int lane) {
+  const int row = lane >> 2, q = lane & 3;
+#pragma unroll
+  for (int m = 0; m < kRows; ++m) {
+    const RowStat top = stats[(m0 + m) * 16 + row], bottom = stats[(m0 + m) * 16 + 8 + row];
+#pragma unroll
+    for (int n = 0; n < kCols; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int lo = (n0 + n) * 16 + 2 * q + i % 2;
+        const RowStat& s = i < 2 ? top : bottom;
+        acc[m][n].lo[i] = s.apply(acc[m][n].lo[i], sums[lo], bias[lo]);
+        acc[m][n].hi[i] = s.apply(acc[m][n].hi[i], sums[lo + 8], bias[lo + 8]);
+      }
+    }
+  }
+}
+
 /// Expansion of the whole core region to the chunk's channels. Warps share units of expand_m x expand_n tiles.
 template <class Cfg>
-FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigned char* x, const unsigned char* weights, unsigned char* e,
-                             int warp, int lane) {
+FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigned char* x, const RowStat* stats,
+                             const unsigned char* weights, unsigned char* e, int warp, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int kRows = S.expand_m, kCols = S.expand_n, kDepth = G.k1 / G.ks;
@@ -181,7 +202,15 @@ FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigne
   for (int unit = warp; unit < m_units * n_units; unit += G.warps) {
     const int m0 = (unit % m_units) * kRows, n0 = (unit / m_units) * kCols;
     Accumulator acc[kRows][kCols];
-    set_bias<kRows, kCols>(acc, weights + G.expand_bias_at + n0 * 64, lane);
+    if constexpr (S.norm != Norm::none) {
+#pragma unroll
+      for (auto& row : acc) {
+#pragma unroll
+        for (Accumulator& a : row) a = Accumulator{};
+      }
+    } else {
+      set_bias<kRows, kCols>(acc, weights + G.expand_bias_at + n0 * 64, lane);
+    }
 #pragma unroll 4
     for (int k = 0; k < kDepth; ++k) {
       AFragment<S.math> a[kRows];
@@ -190,6 +219,10 @@ FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigne
       const unsigned char* units = weights + (n0 * kDepth + k) * geometry::kUnitBytes;
       multiply<S.math>(
           acc, a, [&](int n) { return units + n * kDepth * geometry::kUnitBytes; }, lane);
+    }
+    if constexpr (S.norm != Norm::none) {
+      normalise_unit<Cfg>(acc, stats, reinterpret_cast<const float*>(weights + G.expand_bias_at),
+                          reinterpret_cast<const float*>(weights + G.expand_sums_at), m0, n0, lane);
     }
 #pragma unroll
     for (int m = 0; m < kRows; ++m) store_expanded<Cfg, kCols>(tile, table, e, acc[m], m0 + m, n0, border, lane);

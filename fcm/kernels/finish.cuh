@@ -203,17 +203,19 @@ FCM_DEVICE u32 pushed_bytes(int rank) {
   return static_cast<u32>((items - rank + S.split - 1) / S.split * S.split * S.warps_k * 64);
 }
 
-/// Sum of a vector's partials: bias, then cluster ranks in order, and within each its warps' K shares in order.
+/// Sum of a vector's partials: bias, then cluster ranks in order, and within each its warps' K shares in order. With a normalised input
+/// the sum is what the input as it is gives; its pixel's statistics and the bias (followed by the column sums) come last.
 template <class Cfg>
-FCM_DEVICE Vector<Of<Cfg>::S.math> sum_partials(const unsigned char* red, const float* bias, int r, int column) {
+FCM_DEVICE Vector<Of<Cfg>::S.math> sum_partials(const unsigned char* red, const float* bias, const RowStat* stats, int r, int column) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   const int item = (r * (S.n_tile / 16) + column / 16) / S.split;
   const unsigned char* from = S.split > 1 ? red + item * 64 + (column % 16) * 4 : red + r * G.red_pitch + column * 4;
   constexpr int step = S.split > 1 ? G.red_items * 32 : G.m_tiles * 16 * G.red_pitch;
+  constexpr bool normalised = S.norm != Norm::none && !S.expand;
   Vector<S.math> sum;
 #pragma unroll
-  for (int i = 0; i < G.vec; ++i) sum.v[i] = bias[column + i];
+  for (int i = 0; i < G.vec; ++i) sum.v[i] = normalised ? 0.0f : bias[column + i];
 #pragma unroll 8
   for (int part = 0; part < S.split * S.warps_k; ++part) {
 #pragma unroll
@@ -224,6 +226,12 @@ FCM_DEVICE Vector<Of<Cfg>::S.math> sum_partials(const unsigned char* red, const 
       sum.v[i + 2] += v.z;
       sum.v[i + 3] += v.w;
     }
+  }
+  if constexpr (normalised) {
+    const RowStat s = stats[r];
+    const float* sums = bias + (G.s_sums - G.s_bias) / 4;
+#pragma unroll
+    for (int i = 0; i < G.vec; ++i) sum.v[i] = s.apply(sum.v[i], sums[column + i], bias[column + i]);
   }
   return sum;
 }
@@ -277,8 +285,8 @@ FCM_DEVICE void store_tile_pool(const ModuleArgs& args, const Tile& tile, int n_
 
 /// From published accumulators to the output. Blocks of a cluster share the vectors of the tile.
 template <class Cfg>
-FCM_DEVICE void finish_tile(const ModuleArgs& args, const Tile& tile, unsigned char* red, const float* bias, const unsigned char* x,
-                            int n_block, int rank, int thread) {
+FCM_DEVICE void finish_tile(const ModuleArgs& args, const Tile& tile, unsigned char* red, const float* bias, const RowStat* stats,
+                            const unsigned char* x, int n_block, int rank, int thread) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int vectors = S.n_tile / G.vec, sub = 16 / G.vec;  // vectors of an item of sixteen channels
@@ -292,7 +300,7 @@ FCM_DEVICE void finish_tile(const ModuleArgs& args, const Tile& tile, unsigned c
     if (valid) {
       Vector<S.math> residual{};
       if constexpr (S.residual != Residual::none) residual = load_residual<Cfg>(args, tile, x, r, p, channel);
-      v = sum_partials<Cfg>(red, bias, r, column);
+      v = sum_partials<Cfg>(red, bias, stats, r, column);
       apply_epilogue<Cfg>(v, residual);
       clear_pad<Cfg>(v, channel);
       if constexpr (S.pool != Pool::only) {

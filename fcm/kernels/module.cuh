@@ -32,6 +32,7 @@ struct Block {
 
   u32 phase = 0;  // of the barrier that counts pushed sums
 
+  FCM_DEVICE RowStat* stats() const { return reinterpret_cast<RowStat*>(shared + G.s_stats); }
   FCM_DEVICE Place* places() const { return reinterpret_cast<Place*>(shared + G.s_sites); }
   FCM_DEVICE u32 barrier() const { return shared_address(shared + G.s_barrier); }
   FCM_DEVICE int chunk_of(int i) const { return rank + i * S.split; }
@@ -55,6 +56,8 @@ struct Block {
     if constexpr (S.project) {
       const unsigned char* bias = static_cast<const unsigned char*>(args.weights) + G.bias_at + n_block * S.n_tile * 4;
       copy_linear<G.threads>(shared + G.s_bias, bias, S.n_tile * 4, thread);
+      if constexpr (S.norm != Norm::none && !S.expand)
+        copy_linear<G.threads>(shared + G.s_sums, bias + G.sums_at - G.bias_at, S.n_tile * 4, thread);
     }
     const int ahead = kRing ? (G.copied ? S.stages - 1 : 1) : G.block_chunks;
     for (int i = 0; i < ahead && i < my_chunks; ++i) fetch_weights(i, i);
@@ -107,7 +110,7 @@ struct Block {
         publish<Cfg>(acc, red, at, lane);
         __syncthreads();
       }
-      finish_tile<Cfg>(args, tile, red, reinterpret_cast<const float*>(shared + G.s_bias), shared + G.s_x, n_block, rank, thread);
+      finish_tile<Cfg>(args, tile, red, reinterpret_cast<const float*>(shared + G.s_bias), stats(), shared + G.s_x, n_block, rank, thread);
       if constexpr (S.split > 1) {
         if (more) cluster_arrive();
       }
@@ -132,6 +135,10 @@ struct Block {
       copy_wait<0>();
       if constexpr (S.warpgroup) publish_to_warpgroups();
       __syncthreads();
+      if constexpr (S.norm != Norm::none) {
+        tile_stats<Cfg>(shared + G.s_x, stats(), warp, lane);
+        __syncthreads();
+      }
       Sums acc;
       clear(acc);
       for (int i = 0; i < my_chunks; ++i, ++step) {
@@ -143,7 +150,7 @@ struct Block {
         if constexpr (S.warpgroup) {
           expand_by_warpgroups<Cfg>(tile, places(), shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
         } else {
-          expand_chunk<Cfg>(tile, places(), shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
+          expand_chunk<Cfg>(tile, places(), shared + G.s_x, stats(), weights_of(step, i), buffer_of(step), warp, lane);
         }
         __syncthreads();  // the chunk is whole
         consume(acc, tile, chunk_of(i), buffer_of(step), weights_of(step, i));
@@ -183,6 +190,7 @@ struct Block {
     }
     while (now.work < works) {
       const Tile tile = locate<Cfg>(now.work, args.batch);
+      if constexpr (S.norm != Norm::none) input_stats<Cfg>(args, tile, stats(), warp, lane);  // beside the copies; read by `finish`
       Sums acc;
       clear(acc);
       for (int i = 0; i < my_chunks; ++i) {

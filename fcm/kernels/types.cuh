@@ -12,6 +12,7 @@ using geometry::Activation;
 using geometry::Geometry;
 using geometry::InputFormat;
 using geometry::Math;
+using geometry::Norm;
 using geometry::Pool;
 using geometry::Residual;
 using geometry::Shape;

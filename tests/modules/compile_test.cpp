@@ -20,8 +20,9 @@ std::vector<testing::Case> one_of_each(const jit::Target& target) {
   for (int i = 0; i < 6000; ++i) {
     testing::Case c;
     c.spec = testing::random_spec(random);
-    const std::string key =
+    std::string key =
         std::string(kind_name(kind_of(c.spec))) + " " + std::string(dtype_name(dtype_of(c.spec))) + (c.spec.tf32 ? "/tf32" : "");
+    if (c.spec.norm != geometry::Norm::none && c.spec.stages.back().op == StageOp::pw && dtype_of(c.spec) != DType::bf16) key += " norm";
     if (chosen.contains(key) || !refusal(c.spec, target).empty() || !testing::random_tile(random, c.spec, target, c.tile)) continue;
     chosen[key] = c;
   }

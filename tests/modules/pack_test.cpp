@@ -60,6 +60,30 @@ TEST(Pack, AUnitIsWhatLanesRead) {
   }
 }
 
+/// Behind the bias of the stage that reads a normalised input lie the sums of its rounded weights.
+TEST(Pack, ColumnSumsOfANormalisedInput) {
+  for (const char* text :
+       {"nhwc 4x4 pw/3-20/f16/identity norm=layer(1e-05)", "nhwc 4x4 pw/3-20/f16/gelu pw/20-3/f16/identity norm=layer(1e-05)"}) {
+    const ModuleSpec spec = parse_spec(text);
+    const TileConfig tile = parse_tile("t1x16_c16_n16_x1_w1.1.1_s1_e1.1_r1_b1");
+    ModuleWeights weights;
+    for (const StageSpec& s : spec.stages) {
+      weights.stages.emplace_back();
+      for (int i = 0; i < s.in_channels * s.out_channels; ++i) weights.stages.back().weight.push_back(1.0f + static_cast<float>(i) / 3.0f);
+    }
+    const std::vector<uint8_t> blob = pack_weights(spec, tile, weights);
+    const geometry::Geometry g = geometry::derive(shape_of(spec, tile));
+    const bool expands = spec.stages.size() == 2;
+    for (int f = 0; f < 20; ++f) {
+      float want = 0, got = 0;
+      for (int c = 0; c < 3; ++c) want += f16_to_f32(f32_to_f16(weights.stages[0].weight[static_cast<size_t>(f * 3 + c)]));
+      const int at = expands ? g.a_at + (f / 16) * g.record_a + g.expand_sums_at + (f % 16) * 4 : g.sums_at + f * 4;
+      std::memcpy(&got, &blob[static_cast<size_t>(at)], 4);
+      EXPECT_FLOAT_EQ(got, want) << text << " channel " << f;
+    }
+  }
+}
+
 TEST(Pack, CountsAreChecked) {
   const ModuleSpec spec = parse_spec("nhwc 4x4 pw/16-16/f16/identity");
   ModuleWeights weights;
@@ -86,6 +110,7 @@ TEST(Reference, AChainIsItsStagesInTurn) {
       weights.stages = {o.weights.stages[i]};
       between.input = reference(part, weights, between).output;
       part.input = InputTransform::nhwc;
+      part.norm = geometry::Norm::none, part.norm_epsilon = 0;
     }
     ASSERT_EQ(between.input, whole.output) << to_string(c);
     ++checked;
@@ -103,6 +128,21 @@ TEST(Reference, SmallByHand) {
   const ModuleResult r = reference(spec, weights, inputs);
   EXPECT_EQ(r.output, (std::vector<float>{0.0f, 6.5f}));  // 2 - 6 + 0.5 + 1 < 0; 8 - 3 + 0.5 + 1
   EXPECT_LT(r.bound[1], 1e-5f);
+}
+
+TEST(Reference, ANormalisedInputByHand) {
+  ModuleWeights weights;
+  weights.stages = {{{2.0f, -3.0f}, {0.5f}}};
+  ModuleInputs inputs;
+  inputs.input = {1.0f, 5.0f, 4.0f, 4.0f};
+  ModuleInputs apart = inputs;
+  apart.input = {1.0f, 5.0f, 4.0f, 3.0f};
+  const ModuleResult layer = reference(parse_spec("nhwc 1x2 pw/2-1/f32/identity norm=layer(0)"), weights, apart);
+  EXPECT_EQ(layer.output, (std::vector<float>{-4.5f, 5.5f}));  // -1 and 1, 1 and -1
+  const ModuleResult rms = reference(parse_spec("nhwc 1x2 pw/2-1/f32/identity norm=rms(9)"), weights, inputs);
+  EXPECT_FLOAT_EQ(rms.output[0], -13.0f / std::sqrt(13.0f + 9.0f) + 0.5f);
+  EXPECT_FLOAT_EQ(rms.output[1], -4.0f / 5.0f + 0.5f);
+  EXPECT_LT(layer.bound[1], 2e-4f);
 }
 
 TEST(Reference, PaddingOfTheDepthwiseStageIsZeroAfterTheFirst) {

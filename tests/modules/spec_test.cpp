@@ -37,6 +37,7 @@ TEST(Spec, MalformedTextsAreNamed) {
   for (const char* text :
        {"", "nhwc", "nhwc 14x14", "rows 14x14 pw/1-1/f32/relu", "nhwc 0x14 pw/1-1/f32/relu", "nhwc 14x14 pw/1/f32/relu",
         "nhwc 14x14 pw/1-1/f64/relu", "nhwc 14x14 pw/1-1/f32/relux", "nhwc 14x14 pw/1-1/f32/clip(0", "nhwc 14x14 pw/1-1/f32/clip(0,1,2)",
+        "nhwc 14x14 pw/1-1/f32/relu norm=batch(1)", "nhwc 14x14 pw/1-1/f32/relu norm=layer(x)", "nhwc 14x14 pw/1-1/f32/relu norm=rms(1",
         "nhwc 14x14 dw3x3/1-1/f32/relu", "nhwc 14x99999999999 pw/1-1/f32/relu", "nhwc 14x14 pw/1-1/f32/relu gated"}) {
     EXPECT_THROW(parse_spec(text), Error) << text;
   }
@@ -71,6 +72,10 @@ TEST(Legality, AcceptsAndRefusesWithAReason) {
   EXPECT_NE(why("nhwc 14x14 pw/8-16/f16/relu residual=after from=input").find("shape"), std::string::npos);
   EXPECT_NE(why("nhwc 14x14 dw3x3s1x1p1.1.1.1/8-8/f16/relu residual=after"), "");
   EXPECT_NE(why("nhwc_u8 14x14 pw/3-16/f16/relu"), "");
+  EXPECT_EQ(why("nhwc 14x14 pw/16-64/f16/gelu pw/64-16/f16/identity norm=layer(1e-06) residual=before from=input"), "");
+  EXPECT_NE(why("nhwc 14x14 dw3x3s1x1p1.1.1.1/8-8/f16/relu norm=layer(1e-06)").find("pointwise"), std::string::npos);
+  EXPECT_NE(why("nhwc 14x14 pw/16-64/f16/gelu norm=layer(1e-06) gate"), "");
+  EXPECT_NE(why("nhwc 14x14 pw/16-64/f32/gelu norm=layer(1e-06) tf32").find("TF32"), std::string::npos);
   EXPECT_NE(why("nhwc 14x14 dw3x3s1x1p1.1.1.1/8-8/f16/relu conv3x3s1x1p1.1.1.1/8-8/f16/relu"), "");
 }
 
