@@ -187,10 +187,6 @@ TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, 
   r.blocks = static_cast<int>(se ? batch * tile.split : geometry::ceil_div(last.out_channels, tile.n_tile) * geometry::ceil_div(batch, 4));
   r.concurrent = 2;
   r.fetch = m.global_latency + pixels * depth * 2 / m.bytes_a_cycle;
-  if (s.norm != geometry::Norm::none) {  // two passes over a tile's pixels, eight lanes each
-    const double steps = std::ceil(g.stat_rows * 8.0 / g.threads) * std::ceil(s.in_c / 8.0 / g.vec);
-    r.fetch += m.stat_latency + steps * m.stat_step + (s.expand ? m.barrier : 0.0);
-  }
   r.depthwise = std::ceil(rows / tile.warps_m) * (depth / 256 * m.head_depth + m.head_row) * (se ? 1.0 : images);
   r.finish = tile.split > 1 ? 2 * m.cluster_barrier : 0;
   const double waves = std::ceil(static_cast<double>(r.blocks) / (device.multiprocessors * r.concurrent));
@@ -256,6 +252,10 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
   const double weight_bytes = chunks * (g.record_a + g.record_b);
   const double gather = s.conv ? m.gather * (s.expand ? g.k1 : g.e_chunk) * std::ceil(static_cast<double>(g.core_px) / g.threads) : 0.0;
   r.fetch = m.global_latency + input_bytes / m.bytes_a_cycle + gather;
+  if (s.norm != geometry::Norm::none) {  // two passes over a tile's pixels, eight lanes each
+    const double steps = std::ceil(g.stat_rows * 8.0 / g.threads) * std::ceil(s.in_c / 8.0 / g.vec);
+    r.fetch += m.stat_latency + steps * m.stat_step + (s.expand ? m.barrier : 0.0);
+  }
   const double per_unit = static_cast<double>(r.blocks) / device.multiprocessors;
   const double waves = std::ceil(per_unit / r.concurrent), held = std::min<double>(r.concurrent, std::ceil(per_unit));
   // Warps that share a quarter take turns; fewer than m.lone_warps wait for their own results as long as that many would.

@@ -197,12 +197,18 @@ double node_macs(const Graph& graph, const Node& node, int64_t batch) {
     for (const int64_t k : conv->window.kernel) window *= static_cast<double>(k);
     return count(node.outputs[0]) * window * extent(node.input(0), 1) / static_cast<double>(conv->group);
   }
-  if (const auto* gemm = std::get_if<Gemm>(&node.op)) return count(node.outputs[0]) * extent(node.input(0), gemm->trans_a ? 0 : 1);
+  if (const auto* gemm = std::get_if<Gemm>(&node.op))
+    return count(node.outputs[0]) * extent(node.input(0), gemm->trans_a ? 0 : graph.value(node.input(0)).shape->size() - 1);
   if (std::holds_alternative<MatMul>(node.op)) {
     const size_t rank = graph.value(node.input(0)).shape->size();
     return rank == 0 ? 0.0 : count(node.outputs[0]) * extent(node.input(0), rank - 1);
   }
   return 0;
+}
+
+// Activations that cuBLASLt has as an epilogue; the others take a kernel of their own behind the product.
+bool is_library_epilogue(const Unary& u) {
+  return u.is_identity() || u.fn == UnaryFn::relu;
 }
 
 bool is_depthwise(const Graph& graph, const Node& node) {
@@ -262,6 +268,7 @@ Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t i
   const double map = n * s.out_h * s.out_w * g.out_pitch * g.el;
   Traffic t;
   t.input = n_b * (s.expand ? s.split : 1) * n * pixels_read(s, g) * input_element_bytes(spec, g);
+  if (s.norm != geometry::Norm::none && !s.expand) t.input *= 1 + s.split;  // every block takes the statistics of whole pixels
   t.weights = n_b * (stays ? groups : works) * g.chunks * (g.record_a + g.record_b);
   if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4;
   if (s.pool != geometry::Pool::only) t.output = map;
@@ -325,6 +332,12 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
   c.compute_us = macs / rate;
   c.latency_us = macs == 0 ? d.library_small_us : depthwise ? d.library_depthwise_us : d.library_conv_us;
   c.step_us = d.step_us(false);
+  if (const auto* gemm = std::get_if<Gemm>(&node.op); gemm != nullptr && !is_library_epilogue(gemm->activation)) {
+    c.step_us += d.step_us(false);
+    c.latency_us += d.library_small_us;
+    c.traffic.input += c.traffic.output;
+    c.traffic.output *= 2;
+  }
   set_dram(c, c.traffic.weights, d, residency);
   finish(c, d);
   c.dram_us /= d.library_share, c.l2_us /= d.library_share;

@@ -8,6 +8,7 @@
 //   PWPW, convolution + PW    n_b s P pitch el                      each block expands from the whole depth
 //   DW, DWPW                  n_b P pitch el                        blocks that share channels read disjoint ones
 //   PWDW, PW-DW-PW, stem      n_b s P pitch el
+//   PW with a normalised input adds n_b s P pitch el: each block takes the statistics of whole pixels
 //   weights                   n_b g (bytes of all chunks)           g = n_sp, or the groups of blocks that run when weights stay
 //   output                    N Ho Wo pitch el                      none when only sums are written
 //   residual                  the same; none when it is the input, which an expansion holds on chip

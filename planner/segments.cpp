@@ -12,6 +12,7 @@ namespace fcm {
 namespace {
 
 constexpr size_t kLongestRun = 3;
+constexpr size_t kLongestTokenRun = 2;
 
 bool is_image_map(const Value& v) {
   return is_float(v.dtype) && v.shape && v.shape->size() == 4 && !(*v.shape)[1].batch && !(*v.shape)[2].batch && !(*v.shape)[3].batch;
@@ -125,6 +126,18 @@ std::string SegmentFinder::check_map(ValueId v) const {
   return {};
 }
 
+// Rows of channels: each is whole 16-byte vectors, so that dense rows are what a module reads and writes.
+std::string SegmentFinder::check_tokens(ValueId v) const {
+  if (v == kNoValue || graph_.is_constant(v)) return "an operand is a constant";
+  const Value& value = graph_.value(v);
+  if (!is_float(value.dtype) || !value.shape || value.shape->size() < 2 || value.shape->back().batch)
+    return fmt::format("%{} is no rows of fixed channels", value.name);
+  const auto vector = static_cast<int64_t>(16 / dtype_size(options_.dtype));
+  if (value.shape->back().factor % vector != 0)
+    return fmt::format("%{}: {} channels do not fill 16-byte vectors", value.name, value.shape->back().factor);
+  return {};
+}
+
 std::string SegmentFinder::check_private(ValueId v) const {
   if (graph_.is_output(v)) return fmt::format("%{} is an output of the model", graph_.value(v).name);
   const size_t readers = uses_.consumers[static_cast<size_t>(v)].size();
@@ -171,7 +184,7 @@ std::string SegmentFinder::make_conv_stage(const Node& conv_node, const Conv& co
 // A fully connected layer as a pointwise stage on a plane of one pixel.
 std::string SegmentFinder::make_gemm_stage(const Node& gemm_node, const Gemm& gemm, StageSpec& stage) const {
   const ValueId w = gemm_node.input(1), b = gemm_node.input(2);
-  if (gemm.trans_a || gemm_node.input(3) != kNoValue) return "a transposed or summed Gemm";
+  if (gemm.trans_a) return "a transposed Gemm";
   if (!graph_.is_constant(w) || (b != kNoValue && !graph_.is_constant(b))) return "weights or bias are no constants";
   const Dims dims = graph_.value(w).constant->dims();
   if (dims.size() != 2) return "weights that are no matrix";
@@ -213,14 +226,52 @@ std::string SegmentFinder::add_residual(Nodes nodes, ModulePart& part) const {
   const Node& last = node(nodes.back());
   const ValueId r = last.input(3);
   if (r == kNoValue) return {};
-  if (std::string why = check_map(r); !why.empty()) return why;
+  if (std::string why = part.tokens ? check_tokens(r) : check_map(r); !why.empty()) return why;
   part.residual = r;
   part.spec.input = InputTransform::nhwc;  // what reads the user's tensor has one operand
-  const bool after = std::get<Conv>(last.op).residual_after_activation;
+  const auto* conv = std::get_if<Conv>(&last.op);
+  const bool after = conv != nullptr && conv->residual_after_activation;
   part.spec.residual = after ? geometry::Residual::after_activation : geometry::Residual::before_activation;
   part.spec.residual_is_input = r == part.input;
   if (part.spec.residual_is_input && !check(part).empty()) part.spec.residual_is_input = false;
   return {};
+}
+
+// A normalisation of each token's channels before the first layer. Its scale and bias are in the layer's weights (passes/fold_scale.cpp).
+std::string SegmentFinder::add_norm(NodeId id, ModulePart& part) const {
+  const auto& norm = std::get<Normalize>(node(id).op);
+  const size_t rank = graph_.value(node(id).input(0)).shape->size();
+  if (norm.fn == NormFn::group || norm.axis + 1 != static_cast<int64_t>(rank)) return "a normalisation over other axes than the last";
+  if (node(id).input(1) != kNoValue || node(id).input(2) != kNoValue) return "a normalisation whose scale or bias other nodes read too";
+  part.spec.norm = norm.fn == NormFn::rms ? geometry::Norm::rms : geometry::Norm::layer;
+  part.spec.norm_epsilon = norm.epsilon;
+  return {};
+}
+
+// One or two layers on tokens, the first perhaps behind a normalisation, as one module on planes of one pixel.
+std::string SegmentFinder::make_token_run(Nodes nodes, ModulePart& part) const {
+  part.tokens = true;
+  part.spec.tf32 = options_.tf32;
+  part.input = node(nodes.front()).input(0);
+  part.output = node(nodes.back()).outputs[0];
+  for (const ValueId v : {part.input, part.output}) {
+    if (std::string why = check_tokens(v); !why.empty()) return why;
+  }
+  for (const NodeId n : nodes) {
+    if (n == nodes.front() && std::holds_alternative<Normalize>(node(n).op)) {
+      if (std::string why = add_norm(n, part); !why.empty()) return why;
+      continue;
+    }
+    StageSpec stage;
+    const auto* gemm = std::get_if<Gemm>(&node(n).op);
+    if (gemm == nullptr) return fmt::format("{} stands between", op_kind(node(n).op));
+    if (std::string why = make_gemm_stage(node(n), *gemm, stage); !why.empty()) return why;
+    part.spec.stages.push_back(stage);
+    part.stage_nodes.push_back(n);
+  }
+  if (kind_of(part.spec) == ModuleKind::unknown) return "no module has these stages";
+  if (std::string why = add_residual(nodes, part); !why.empty()) return why;
+  return check(part);
 }
 
 // One to three convolutions as one module.
@@ -324,6 +375,11 @@ std::string SegmentFinder::make_gated(Nodes run, Nodes tail, Segment& segment) c
   return {};
 }
 
+Dim SegmentFinder::images_of(const Segment& segment) const {
+  const Shape& shape = *graph_.value(node(segment.nodes.front()).input(0)).shape;
+  return segment.parts.front().tokens ? element_count(Shape(shape.begin(), shape.end() - 1)) : shape[0];
+}
+
 std::vector<Segment> SegmentFinder::starting_at(const std::vector<NodeId>& chain, size_t at, std::vector<Refusal>* refusals) const {
   std::vector<Segment> found;
   const Nodes rest = Nodes(chain).subspan(at);
@@ -334,10 +390,11 @@ std::vector<Segment> SegmentFinder::starting_at(const std::vector<NodeId>& chain
       return;
     }
     segment.nodes.assign(nodes.begin(), nodes.end());
-    segment.images = (*graph_.value(node(nodes.front()).input(0)).shape)[0];
+    segment.images = images_of(segment);
     found.push_back(std::move(segment));
   };
   const auto is_conv = [&](size_t i) { return i < rest.size() && std::holds_alternative<Conv>(node(rest[i]).op); };
+  const auto is_gemm = [&](size_t i) { return i < rest.size() && std::holds_alternative<Gemm>(node(rest[i]).op); };
   // Everything up to `length` hands its output to the next alone.
   const auto line_reason = [&](size_t length) {
     for (size_t i = 0; i + 1 < length; ++i) {
@@ -360,6 +417,15 @@ std::vector<Segment> SegmentFinder::starting_at(const std::vector<NodeId>& chain
     if (why.empty()) why = make_head(rest.first(head), part);
     segment.parts = {part};
     keep(head, why, std::move(segment));
+  }
+  const size_t norms = std::holds_alternative<Normalize>(node(rest[0]).op) ? 1 : 0;
+  for (size_t run = norms + 1; run <= norms + kLongestTokenRun && is_gemm(run - 1); ++run) {
+    Segment segment;
+    ModulePart part;
+    std::string why = line_reason(run);
+    if (why.empty()) why = make_token_run(rest.first(run), part);
+    segment.parts = {part};
+    keep(run, why, std::move(segment));
   }
   for (size_t run = 1; run <= kLongestRun && is_conv(run - 1); ++run) {
     std::string why = line_reason(run);

@@ -21,13 +21,14 @@ struct ModulePart {
   ValueId residual = kNoValue;      ///< the map added at the end, also when the spec says that it is the input
   int gate_from = -1;               ///< the part whose output multiplies the input
   ValueId output = kNoValue;        ///< the value it writes; kNoValue: sums alone, or a gate that only this segment reads
+  bool tokens = false;              ///< its operands are rows of channels [..., C], not maps [N,C,H,W]
 };
 
 /// A run of nodes that execute as one module, or as a few modules that hand each other sums or a gate.
 struct Segment {
   std::vector<NodeId> nodes;  ///< in chain order; the last one's first output is the segment's result
   std::vector<ModulePart> parts;
-  Dim images;  ///< axis 0 of its maps
+  Dim images;  ///< axis 0 of its maps; of tokens, how many there are
 };
 
 /// A run of nodes that was looked at and cannot be a module.
@@ -60,6 +61,7 @@ class SegmentFinder {
   using Nodes = std::span<const NodeId>;
   const Node& node(NodeId id) const { return graph_.nodes[static_cast<size_t>(id)]; }
   std::string check_map(ValueId v) const;
+  std::string check_tokens(ValueId v) const;
   std::string check_private(ValueId v) const;
   std::string make_stage(NodeId id, StageSpec& stage) const;
   bool wide_output(ValueId v) const;
@@ -67,11 +69,14 @@ class SegmentFinder {
   std::string make_conv_stage(const Node& conv_node, const Conv& conv, StageSpec& stage) const;
   std::string make_gemm_stage(const Node& gemm_node, const Gemm& gemm, StageSpec& stage) const;
   std::string make_run(Nodes nodes, ModulePart& part) const;
+  std::string make_token_run(Nodes nodes, ModulePart& part) const;
   std::string add_residual(Nodes nodes, ModulePart& part) const;
+  std::string add_norm(NodeId id, ModulePart& part) const;
   std::string make_head(Nodes nodes, ModulePart& part) const;
   std::string make_pooled(Nodes run, Nodes head, Segment& segment) const;
   std::string make_gated(Nodes run, Nodes tail, Segment& segment) const;
   std::string check(const ModulePart& part) const;
+  Dim images_of(const Segment& segment) const;
 
   const Graph& graph_;
   SegmentOptions options_;

@@ -23,6 +23,17 @@ bool is_spatial(const Op& op) {
          std::holds_alternative<BatchNorm>(op);
 }
 
+// A Transpose from a map [N,C,H,W] to tokens [N,H,W,C], or back: of a map in NHWC whose pixels have no pad lanes, the same bytes.
+enum class View : uint8_t { none, to_tokens, to_map };
+View view_of(const Graph& graph, const Node& node, DType dtype) {
+  const auto* transpose = std::get_if<Transpose>(&node.op);
+  if (transpose == nullptr || !is_float_rank4(graph.value(node.outputs[0]))) return View::none;
+  const View view = transpose->perm == Ints{0, 2, 3, 1} ? View::to_tokens : transpose->perm == Ints{0, 3, 1, 2} ? View::to_map : View::none;
+  if (view == View::none) return view;
+  const Shape& map = *graph.value(view == View::to_tokens ? node.input(0) : node.outputs[0]).shape;
+  return map[1] == Dim(channel_pitch(map[1].factor, dtype)) ? view : View::none;
+}
+
 bool moves_nothing(const Op& op) {
   return std::holds_alternative<Reshape>(op) || std::holds_alternative<Identity>(op);
 }
@@ -123,7 +134,14 @@ void StepPlanner::check_support() const {
 bool StepPlanner::spread_nhwc(const Node& node) {
   const OrderNeed need = backend_.order(graph_, node);
   if (need == OrderNeed::rows || (moves_nothing(node.op) && !std::holds_alternative<Identity>(node.op))) return false;
-  if (std::holds_alternative<Transpose>(node.op)) return false;
+  if (std::holds_alternative<Transpose>(node.op)) {
+    const View view = view_of(graph_, node, compute_);
+    if (view == View::none) return false;
+    const auto map = static_cast<size_t>(view == View::to_tokens ? node.input(0) : node.outputs[0]);
+    const bool changed = !nhwc_[map] && !graph_.is_constant(static_cast<ValueId>(map));
+    nhwc_[map] = nhwc_[map] || changed;
+    return changed;
+  }
   std::vector<ValueId> images;
   for (const auto* list : {&node.inputs, &node.outputs}) {
     for (const ValueId v : *list) {
@@ -224,14 +242,17 @@ BufferId StepPlanner::acquire(ValueId v, const Layout& layout) {
 }
 
 bool StepPlanner::add_alias(const Node& node) {
-  if (!moves_nothing(node.op)) return false;
+  const View view = view_of(graph_, node, compute_);
+  if (!moves_nothing(node.op) && view == View::none) return false;
   const ValueId x = node.input(0);
   const ValueId y = node.outputs[0];
   if (x == kNoValue || graph_.is_constant(x)) return false;
   const Layout from = natural_layout(x);
   const Layout to = natural_layout(y);
   const bool same_bytes =
-      (lies_as_rows(from, *graph_.value(x).shape) && lies_as_rows(to, *graph_.value(y).shape)) || std::holds_alternative<Identity>(node.op);
+      view != View::none ? (from.order == Order::nhwc) == (view == View::to_tokens) && (to.order == Order::nhwc) == (view == View::to_map)
+                         : (lies_as_rows(from, *graph_.value(x).shape) && lies_as_rows(to, *graph_.value(y).shape)) ||
+                               std::holds_alternative<Identity>(node.op);
   if (from.dtype != to.dtype || !same_bytes) return false;
   const BufferId source = acquire(x, from);
   const BufferId alias = add_buffer(y, to);
@@ -292,7 +313,7 @@ BufferId StepPlanner::module_output(const Group& group, const ModulePart& part) 
   const int channels = output_channels(part.spec);
   const Layout nhwc{Order::nhwc, compute_, channel_pitch(channels, compute_)};
   if (part.output != kNoValue) {
-    const bool rows = graph_.value(part.output).shape->size() != 4;
+    const bool rows = part.tokens || graph_.value(part.output).shape->size() != 4;
     if (output_dtype(part.spec) != compute_ && !(rows && border_layout(part.output).dtype == output_dtype(part.spec)))
       throw Error(ErrorCode::internal, fmt::format("{}: %{} leaves its module in {}", graph_.name, graph_.value(part.output).name,
                                                    dtype_name(output_dtype(part.spec))));
@@ -318,10 +339,11 @@ void StepPlanner::add_modules(const Group& group) {
   const std::string& name = graph_.nodes[static_cast<size_t>(group.nodes.back())].origin.name;
   for (size_t i = 0; i < group.segment.parts.size(); ++i) {
     const ModulePart& part = group.segment.parts[i];
+    const Order order = part.tokens ? Order::rows : Order::nhwc;
     const auto read = [&](ValueId v) {
       if (v == kNoValue) return kNoBuffer;
       if (v == part.input && part.spec.input == InputTransform::nchw_f32) return input_buffer(v);
-      return acquire(v, natural_layout(v, Order::nhwc));
+      return acquire(v, natural_layout(v, order));
     };
     PlanStep step;
     step.kind = PlanStep::Kind::module;

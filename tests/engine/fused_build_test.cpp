@@ -42,7 +42,8 @@ struct Built {
 };
 
 TEST(FusedBuild, EveryStepOfThePlansCanBeBuilt) {
-  for (const Graph& graph : {test::mobilenet_v1({0.5, 96, 16}), test::mobilenet_v2({0.5, 96, 16}), test::efficient_net({0.5, 96, 16})}) {
+  for (const Graph& graph : {test::mobilenet_v1({0.5, 96, 16}), test::mobilenet_v2({0.5, 96, 16}), test::efficient_net({0.5, 96, 16}),
+                             test::token_net({0.5, 64, 16})}) {
     for (const Precision p : {Precision::f32, Precision::f16, Precision::bf16}) {
       const Built built(graph, p, 0);
       EXPECT_GT(built.modules.size(), 5u);

@@ -95,6 +95,10 @@ TEST_F(FusedEngine, WholeMobileNetV2AgreesWithTheCpu) {
 TEST_F(FusedEngine, MobileNetV1AgreesWithTheCpu) {
   expect_agreement(mobilenet_v1({0.5, 64, 16}), {1, 9}, {Precision::f16, Precision::f32});
 }
+TEST_F(FusedEngine, LayersOnTokensAgreeWithTheCpu) {
+  expect_agreement(token_net({0.5, 64, 16}), {1, 3, 9}, {std::begin(kAll), std::end(kAll)});
+  expect_agreement(token_net({3.0, 56, 16}), {1, 2}, {Precision::f16, Precision::f32});
+}
 TEST_F(FusedEngine, SqueezeAndExcitationAgreesWithTheCpu) {
   expect_agreement(efficient_net({0.5, 64, 16}), {1, 3, 9}, {std::begin(kAll), std::end(kAll)});
 }

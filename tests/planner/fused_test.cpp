@@ -43,7 +43,7 @@ void expect_ordered(const PlanVariant& v) {
 
 TEST(FusedPlan, StepsAreOrderedOnAllNetworks) {
   for (const Graph& graph : {test::mobilenet_v1({0.5, 64, 16}), test::mobilenet_v2({0.5, 64, 16}), test::efficient_net({0.5, 64, 16}),
-                             test::many_outputs_net()}) {
+                             test::token_net({1.0, 64, 16}), test::many_outputs_net()}) {
     for (const Precision p : {Precision::f16, Precision::f32}) {
       const Plan plan = fused(graph, p);
       ASSERT_FALSE(plan.variants.empty());
@@ -81,6 +81,35 @@ TEST(FusedPlan, MobileNetV2IsModulesAlone) {
   int residuals = 0;
   for (const PlanStep& s : v.steps) residuals += s.module && s.inputs[1] != kNoBuffer ? 1 : 0;
   EXPECT_EQ(residuals, 10);
+}
+
+// Two steps a ConvNeXt block, and no step for a Transpose.
+TEST(FusedPlan, TransposesBetweenMapsAndTokensAreViews) {
+  const Plan plan = fused(test::token_net({1.0, 64, 16}));
+  const PlanVariant& v = plan.variants.front();
+  int transposes = 0, blocks = 0;
+  for (const PlanStep& s : v.steps) {
+    transposes += s.op.starts_with("Transpose") ? 1 : 0;
+    blocks += s.name.starts_with("block") ? 1 : 0;
+    if (s.module && s.name == "block0/project") {
+      EXPECT_TRUE(s.op.starts_with("PWPW")) << s.op;
+      EXPECT_NE(s.inputs[1], kNoBuffer);
+    }
+  }
+  EXPECT_EQ(transposes, 0) << to_string(plan);
+  EXPECT_EQ(blocks, 4) << to_string(plan);
+}
+
+// Channels that do not fill 16-byte vectors have pad lanes in NHWC: the Transposes drop them.
+TEST(FusedPlan, PaddedMapsAreCopiedToTokens) {
+  test::NetBuilder b;
+  const Dim batch(1, true);
+  const ValueId x = b.layer("conv", b.input("x", Shape{batch, 3, 8, 8}), 12, 3, 1, Unary{});
+  const ValueId t = b.node("turn", Transpose{{0, 2, 3, 1}}, {x}, {batch, 8, 8, 12});
+  const Plan plan = fused(b.finish({b.unary("exp", t, {UnaryFn::exp, 0, 0})}));
+  int transposes = 0;
+  for (const PlanStep& s : plan.variants.front().steps) transposes += s.op.starts_with("Transpose") ? 1 : 0;
+  EXPECT_EQ(transposes, 1) << to_string(plan);
 }
 
 TEST(FusedPlan, SumsAndGatesAreScratch) {

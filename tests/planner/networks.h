@@ -134,6 +134,51 @@ inline Graph efficient_net(const Widths& w = {}) {
   return b.finish({b.classifier(x, w.classes)});
 }
 
+/// ConvNeXt blocks on tokens [N,H,W,C] between Transposes, then MLP blocks on tokens [N,L,C]: layer norms whose scale is in the layer
+/// behind, residuals in the last layer, as the passes leave them.
+inline Graph token_net(const Widths& w = {}) {
+  NetBuilder b;
+  const Dim batch(1, true);
+  const int64_t c = w.at(64);
+  const Unary gelu{UnaryFn::gelu, 0, 0};
+  const auto linear = [&](const std::string& name, ValueId x, int64_t out, Unary act, ValueId residual = kNoValue) {
+    Shape shape = *b.graph.value(x).shape;
+    Gemm op;
+    op.trans_b = true;
+    op.activation = act;
+    std::vector<ValueId> inputs = {x, b.weights(name + "_w", {out, shape.back().factor}, 1.0), b.bias(name + "_b", out)};
+    if (residual != kNoValue) inputs.push_back(residual);
+    shape.back() = out;
+    return b.node(name, op, std::move(inputs), shape);
+  };
+  const auto norm = [&](const std::string& name, ValueId x) {
+    const Shape shape = *b.graph.value(x).shape;
+    return b.node(name, Normalize{NormFn::layer, static_cast<int64_t>(shape.size()) - 1, 0, false, 1e-6f}, {x}, shape);
+  };
+  ValueId x = b.layer("stem", b.input("image", Shape{batch, 3, w.side, w.side}), c, 4, 4, Unary{});
+  const Shape map = *b.graph.value(x).shape, tokens = {batch, map[2], map[3], c};
+  for (int i = 0; i < 2; ++i) {
+    const std::string name = "block" + std::to_string(i);
+    const ValueId d = b.layer(name + "/depthwise", x, c, 7, 1, Unary{}, true);
+    const ValueId rows = b.node(name + "/in", Transpose{{0, 2, 3, 1}}, {x}, tokens);
+    ValueId h = norm(name + "/norm", b.node(name + "/rows", Transpose{{0, 2, 3, 1}}, {d}, tokens));
+    h = linear(name + "/project", linear(name + "/expand", h, 4 * c, gelu), c, Unary{}, rows);
+    x = b.node(name + "/map", Transpose{{0, 3, 1, 2}}, {h}, map);
+  }
+  x = b.layer("down", x, c, 3, 2, gelu, true);
+  const Shape small = *b.graph.value(x).shape;
+  x = b.node("rows", Transpose{{0, 2, 3, 1}}, {x}, {batch, small[2], small[3], c});
+  x = b.reshape("tokens", x, {batch, small[2].factor * small[3].factor, c});
+  for (int i = 0; i < 2; ++i) {
+    const std::string name = "mlp" + std::to_string(i);
+    const ValueId first = linear(name + "/first", norm(name + "/norm1", x), 3 * c, Unary{UnaryFn::silu, 0, 0});
+    x = linear(name + "/second", first, c, Unary{}, x);
+    x = linear(name + "/project", linear(name + "/expand", norm(name + "/norm2", x), 4 * c, gelu), c, Unary{}, x);
+  }
+  x = b.node("mean", Reduce{ReduceFn::mean, Ints{1}, false, false}, {norm("norm", x)}, {batch, c});
+  return b.finish({linear("classifier", x, w.classes, Unary{})});
+}
+
 /// Expansion, depthwise, projection, and the sum where shapes allow it.
 inline ValueId inverted_residual(NetBuilder& b, const std::string& name, ValueId x, int64_t inner, int64_t out, int64_t kernel,
                                  int64_t stride, Unary act, int64_t reduced = 0, Unary gate_act = {UnaryFn::sigmoid, 0, 0}) {

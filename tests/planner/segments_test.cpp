@@ -97,6 +97,49 @@ TEST(Segments, SqueezeAndExcitationAndHead) {
   EXPECT_FALSE(contains(segments, "block1/depthwise: DWPW")) << "the product stands between";
 }
 
+TEST(Segments, LayersOnTokensTakeTheNormBeforeThem) {
+  const Graph graph = test::token_net({1.0, 64, 16});
+  const std::vector<std::string> segments = all_segments(graph);
+  for (const char* text : {"block0/norm: PW", "block0/norm: PWPW", "block0/expand: PWPW", "block0/project: PW", "mlp1/norm1: PWPW"})
+    EXPECT_TRUE(contains(segments, text)) << text;
+  const SegmentFinder finder(graph, options());
+  for (const auto& chain : find_chains(graph)) {
+    for (size_t i = 0; i < chain.size(); ++i) {
+      const std::string& name = graph.nodes[static_cast<size_t>(chain[i])].origin.name;
+      if (name != "block1/norm" && name != "mlp0/norm2") continue;
+      const std::vector<Segment> found = finder.starting_at(chain, i);
+      ASSERT_EQ(found.size(), 2u);
+      const ModulePart& part = found[1].parts.at(0);
+      EXPECT_TRUE(part.tokens);
+      EXPECT_EQ(to_string(part.spec), std::string("nhwc 1x1 pw/64-256/f16/gelu pw/256-64/f16/identity norm=layer(1e-06) residual=before") +
+                                          (name == "mlp0/norm2" ? " from=input" : ""));
+      EXPECT_EQ(found[1].images, name == "mlp0/norm2" ? Dim(81, true) : Dim(289, true));
+    }
+  }
+}
+
+TEST(Segments, LayersOnTokensThatAreRefused) {
+  const auto reasons = [](const Graph& graph) {
+    std::vector<Refusal> refusals;
+    EXPECT_TRUE(all_segments(graph, &refusals).empty());
+    std::string text;
+    for (const Refusal& r : refusals) text += r.reason + "; ";
+    return text;
+  };
+  const Dim batch(1, true);
+  NetBuilder odd;  // rows that are no whole vectors
+  ValueId x = odd.input("x", {batch, 5, 12});
+  EXPECT_NE(reasons(odd.finish({odd.node("g", Gemm{}, {x, odd.weights("w", {12, 16}, 1.0)}, {batch, 5, 16})})).find("vectors"),
+            std::string::npos);
+  NetBuilder scaled;  // the norm's scale is still its own
+  x = scaled.input("x", {batch, 5, 16});
+  const ValueId y = scaled.node("n", Normalize{NormFn::layer, 2, 0, false, 1e-5f}, {x, scaled.bias("s", 16)}, {batch, 5, 16});
+  std::vector<Refusal> refusals;
+  const Graph graph = scaled.finish({scaled.node("g", Gemm{}, {y, scaled.weights("w", {16, 16}, 1.0)}, {batch, 5, 16})});
+  EXPECT_EQ(all_segments(graph, &refusals), std::vector<std::string>{"g: PW"});
+  EXPECT_FALSE(refusals.empty());
+}
+
 TEST(Segments, HeadsNeedWholeVectors) {
   const Graph graph = test::mobilenet_v2({0.25, 32, 10});
   EXPECT_TRUE(contains(all_segments(graph, nullptr, DType::f16), "pool: POOLFC")) << "FP32 logits of a 16-bit head are not padded";
