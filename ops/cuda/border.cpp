@@ -11,11 +11,11 @@ class KernelBorder : public Border {
   KernelBorder(std::shared_ptr<const Kernel> kernel, Dim threads, bool has_transform, std::string text)
       : kernel_(std::move(kernel)), threads_(threads), has_transform_(has_transform), text_(std::move(text)) {}
 
-  void enqueue(cudaStream_t stream, const Args& args) const override {
+  void enqueue(cudaStream_t stream, const Args& args, bool programmatic) const override {
     Launch launch;
     const cudaKernelNodeParams params = node_params(args, launch);
     if (threads_.at(args.batch) == 0) return;
-    kernel_->launch(stream, params.gridDim, params.blockDim, 0, params.kernelParams);
+    kernel_->launch(stream, params.gridDim, params.blockDim, 0, params.kernelParams, programmatic);
   }
 
   cudaKernelNodeParams node_params(const Args& args, Launch& launch) const override {

@@ -122,7 +122,9 @@ void CudnnConvStep::enqueue(const StepArgs& args) const {
   void* target = !algos->fused && scratch > 0 ? args.workspace : parts_.y.resolve(args);
   plan.execute(handle, parts_.x.resolve(args), parts_.w.resolve(args), algos->fused ? parts_.bias.resolve(args) : nullptr,
                algos->fused && parts_.spec.residual ? parts_.residual.resolve(args) : nullptr, target, workspace);
-  if (!algos->fused) epilogue_.enqueue(args);
+  StepArgs behind = args;
+  behind.after_own = false;
+  if (!algos->fused) epilogue_.enqueue(behind);
 }
 
 CudnnConvSpec make_spec(const Request& r, const Conv& op, const ConvShape& s) {

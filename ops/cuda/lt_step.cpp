@@ -183,7 +183,9 @@ void LtStep::enqueue(const StepArgs& args) const {
                                     &algos->list[static_cast<size_t>(args.choice)], args.workspace, kWorkspaceBytes, args.stream),
                  text_.c_str());
   }
-  for (const Launch& launch : after_) launch.enqueue(args);
+  StepArgs behind = args;
+  behind.after_own = false;
+  for (const Launch& launch : after_) launch.enqueue(behind);
 }
 
 }  // namespace fcm::ops::cuda

@@ -165,7 +165,7 @@ std::unique_ptr<Step> make_move(const Request& r, const Gather& op) {
   const Shape in_strides = strides_of(in.tensor);
   const Shape index_strides = strides_of(indices.tensor);
   Operand data{in.tensor.layout.dtype, {}, Dim(0), Dim(0), 0, true};
-  Operand index{indices.tensor.layout.dtype, {}, Dim(0), Dim(0), 0, true};
+  Operand index{in.tensor.layout.dtype, {}, Dim(0), Dim(0), 0, true};  // its own type plays no part in the width
   for (size_t i = 0; i < r.outputs[0].shape.size(); ++i) {
     const bool inside = i >= axis && i < axis + index_rank;
     index.strides.push_back(inside ? index_strides[i - axis] : Dim(0));
@@ -173,15 +173,20 @@ std::unique_ptr<Step> make_move(const Request& r, const Gather& op) {
   }
   Walk walk = output_walk({data, index}, r.result());
   walk.simplify();
+  const int widest = walk.vector_width();
+  const bool rows = !walk.masked() && walk.operands[1].strides.back() == Dim(0) && walk.mode(0, widest) == "Mode::vector" &&
+                    walk.mode(2, widest) == "Mode::vector" && in_strides[axis].factor % widest == 0;
+  const int width = rows ? widest : 1;
   const std::string body = fmt::format(
       "struct P {{\n{}  using T = {};\n  using TI = {};\n  using TO = {};\n  __device__ static int64 extent(int64 batch) {{ return {}; }}\n"
       "  __device__ static int64 stride(int64 batch) {{ return {}; }}\n}};\n\n"
       "extern \"C\" __global__ void __launch_bounds__(256) gather(const void* x, const void* indices, void* y, int64 batch) {{\n"
       "  gather_kernel<P>(x, indices, y, batch);\n}}\n",
-      walk.emit(1), device_type(in.tensor.layout.dtype), device_type(indices.tensor.layout.dtype), device_type(r.outputs[0].layout.dtype),
-      expression(in.tensor.shape[axis]), expression(in_strides[axis]));
+      walk.emit(width), device_type(in.tensor.layout.dtype), device_type(indices.tensor.layout.dtype),
+      device_type(r.outputs[0].layout.dtype), expression(in.tensor.shape[axis]), expression(in_strides[axis]));
   auto kernel = r.build.kernels.add(kernel_program("gather", "gather.cuh", body), "gather");
-  return r.sequence({{std::move(kernel), {in.place, indices.place, Place::output(0)}, walk.threads(1), 256}}, describe_move(r, "gather"));
+  return r.sequence({{std::move(kernel), {in.place, indices.place, Place::output(0)}, walk.threads(width), 256}},
+                    describe_move(r, "gather"));
 }
 
 namespace {

@@ -50,6 +50,14 @@ std::string kernel_text(const Walk& walk, int width, const std::string& expressi
       walk.mode(inputs, width), inputs, expression(out.strides.back()));
 }
 
+// `follow();` (numeric.cuh) as the first statement of the kernel.
+std::string with_protocol(std::string body) {
+  const size_t kernel = body.find("extern \"C\" __global__");
+  const size_t opening = kernel == std::string::npos ? kernel : body.find(") {\n", kernel);
+  if (opening == std::string::npos) throw Error(ErrorCode::internal, "a kernel without a body");
+  return body.insert(opening + 4, "  follow();\n");
+}
+
 }  // namespace
 
 void* Place::resolve(const StepArgs& args) const {
@@ -83,7 +91,7 @@ void Launch::enqueue(const StepArgs& args) const {
   }
   int64_t batch = args.batch;
   arguments[places.size()] = &batch;
-  kernel->launch(args.stream, dim3(static_cast<unsigned>(blocks)), dim3(block), 0, arguments.data());
+  kernel->launch(args.stream, dim3(static_cast<unsigned>(blocks)), dim3(block), 0, arguments.data(), args.programmatic && args.after_own);
 }
 
 size_t KernelSequence::workspace_bytes(int64_t max_batch, LibraryHandles& /*handles*/) const {
@@ -91,11 +99,15 @@ size_t KernelSequence::workspace_bytes(int64_t max_batch, LibraryHandles& /*hand
 }
 
 void KernelSequence::enqueue(const StepArgs& args) const {
-  for (const Launch& launch : launches_) launch.enqueue(args);
+  StepArgs next = args;
+  for (const Launch& launch : launches_) {
+    launch.enqueue(next);
+    next.after_own = true;
+  }
 }
 
 jit::Program kernel_program(const std::string& name, const std::string& header, const std::string& body) {
-  return {name, fmt::format("#include \"{}\"\n\n{}", header, body), embedded::ops_cuda_kernels(), {}};
+  return {name, fmt::format("#include \"{}\"\n\n{}", header, with_protocol(body)), embedded::ops_cuda_kernels(), {}};
 }
 
 Source constant_source(const Tensor& tensor, WeightStore& weights) {

@@ -42,6 +42,7 @@ class KernelSequence : public Step {
 
   size_t workspace_bytes(int64_t max_batch, LibraryHandles& handles) const override;
   void enqueue(const StepArgs& args) const override;
+  bool own() const override { return true; }
   std::string describe() const override { return text_; }
 
  private:
@@ -50,7 +51,8 @@ class KernelSequence : public Step {
   Dim workspace_;  // bytes
 };
 
-/// A program over the embedded kernels: `body` follows `#include "HEADER"`.
+/// A program over the embedded kernels: `body`, which holds one kernel, follows `#include "HEADER"`. The kernel gets the protocol of
+/// programmatic launch as its first statement, so that it may be launched before the kernel ahead of it has ended.
 jit::Program kernel_program(const std::string& name, const std::string& header, const std::string& body);
 
 /// A tensor in device memory and where it is. The layout of a constant is rows, or a padded vector.

@@ -70,8 +70,13 @@ void WeightStore::upload(void* base, cudaStream_t stream) {
   by_hash_.clear();
 }
 
-void Kernel::launch(cudaStream_t stream, dim3 grid, dim3 block, size_t dynamic_shared, void** args) const {
+void Kernel::launch(cudaStream_t stream, dim3 grid, dim3 block, size_t dynamic_shared, void** args, bool programmatic) const {
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
+  config.attrs = &overlap;
+  config.numAttrs = programmatic ? 1 : 0;
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = dynamic_shared;

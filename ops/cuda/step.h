@@ -80,7 +80,8 @@ class WeightStore {
 class Kernel {
  public:
   /// Launches `grid` x `block` on `stream`; `args` are pointers to the kernel's arguments. Throws Error(device).
-  void launch(cudaStream_t stream, dim3 grid, dim3 block, size_t dynamic_shared, void** args) const;
+  /// `programmatic`: it may start before the kernel ahead has ended; it waits for that itself (kernel_program).
+  void launch(cudaStream_t stream, dim3 grid, dim3 block, size_t dynamic_shared, void** args, bool programmatic = false) const;
   /// cudaKernel_t as the function pointer that launches and graph nodes take. Throws Error(internal) before `load`.
   void* function() const;
   const std::string& name() const { return name_; }
@@ -134,7 +135,9 @@ struct StepArgs {
   const void* weights = nullptr;        ///< base of the uploaded WeightStore
   LibraryHandles* handles = nullptr;
   cudaStream_t stream = nullptr;
-  int choice = 0;  ///< which of `candidates`
+  int choice = 0;            ///< which of `candidates`
+  bool programmatic = true;  ///< kernels of ours may be launched before the kernels of ours ahead of them have ended
+  bool after_own = false;    ///< what is ahead in the stream is a kernel of ours: it waits for what it follows
 };
 
 class Step {
@@ -150,6 +153,8 @@ class Step {
   /// Enqueues on args.stream; may be captured into a graph, after one uncaptured run at the same batch. Allocates no device memory
   /// and never synchronises.
   virtual void enqueue(const StepArgs& args) const = 0;
+  /// Whether all that it enqueues are kernels of ours, the last of which is ahead of the next step.
+  virtual bool own() const { return false; }
   /// One line for logs and profiles: "depthwise 3x3 s2 C=32 f16", "cublasLt 32x96".
   virtual std::string describe() const = 0;
 };
@@ -183,7 +188,7 @@ class Border {
   };
 
   virtual ~Border() = default;
-  virtual void enqueue(cudaStream_t stream, const Args& args) const = 0;
+  virtual void enqueue(cudaStream_t stream, const Args& args, bool programmatic = false) const = 0;
   virtual cudaKernelNodeParams node_params(const Args& args, Launch& launch) const = 0;
   virtual std::string describe() const = 0;
 };

@@ -178,21 +178,23 @@ ops::cuda::StepArgs CudaContext::step_args(int64_t batch, const Call& call, int 
   args.handles = handles_.get();
   args.stream = stream_->get();
   args.choice = choice;
+  args.programmatic = engine_->programmatic_launch();
   return args;
 }
 
 void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int choice, bool programmatic) {
   const std::vector<CudaStep>& steps = engine_->steps(batch);
   const CudaStep& s = steps[step];
+  const bool overlaps = programmatic && step > 0 && steps[step - 1].own();
   if (s.border) {
-    s.border->enqueue(stream_->get(), own_border(batch, call));
+    s.border->enqueue(stream_->get(), own_border(batch, call), overlaps);
     return;
   }
-  const ops::cuda::StepArgs args = step_args(batch, call, choice);
+  ops::cuda::StepArgs args = step_args(batch, call, choice);
+  args.programmatic = programmatic;
+  args.after_own = overlaps;
   if (s.module) {
-    // Only a module ahead is known to be one kernel whose blocks all wait for what they follow.
-    const bool follows_module = step > 0 && steps[step - 1].module != nullptr;
-    s.module->enqueue(args, follows_module && programmatic);
+    s.module->enqueue(args, overlaps);
   } else {
     s.step->enqueue(args);
   }
@@ -431,12 +433,13 @@ double CudaContext::time_candidate(size_t step, int64_t batch, const Call& call,
 double CudaContext::time_in_graph(size_t step, int64_t batch, const Call& call) {
   constexpr int kRepetitions = 20, kWarm = 2, kReplays = 9;
   const CudaStep& s = engine_->steps(batch)[step];
-  const ops::cuda::StepArgs args = step_args(batch, call, engine_->choice(step, batch));
+  ops::cuda::StepArgs args = step_args(batch, call, engine_->choice(step, batch));
   Capture capture(stream_->get());
   for (int i = 0; i < kRepetitions; ++i) {
     if (s.module) {
       s.module->enqueue(args, i > 0 && engine_->programmatic_launch());
     } else {
+      args.after_own = i > 0 && s.step->own();
       s.step->enqueue(args);
     }
   }

@@ -71,7 +71,7 @@ class CudaContext final : public Context {
   std::vector<Call> make_calls(int64_t batch) const;
   ops::cuda::Border::Args own_border(int64_t batch, const Call& call) const;
   void enqueue_all(int64_t batch, const std::vector<Call>& calls);
-  /// `programmatic`: a module that follows a module may start before that has ended.
+  /// `programmatic`: a kernel of ours that follows one of ours may start before that has ended.
   void enqueue_step(size_t step, int64_t batch, const Call& call, int choice, bool programmatic);
   Prepared capture(int64_t batch, const std::vector<Call>& calls);
   ops::cuda::StepArgs step_args(int64_t batch, const Call& call, int choice) const;

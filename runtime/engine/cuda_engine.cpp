@@ -68,7 +68,7 @@ CudaEngine::CudaEngine(std::shared_ptr<const Graph> graph, const EngineOptions& 
       memory_limit_(options.memory_limit),
       inputs_(ports_of(*graph_, graph_->inputs)),
       outputs_(ports_of(*graph_, graph_->outputs)),
-      programmatic_launch_(options.programmatic_launch) {
+      programmatic_launch_(options.programmatic_launch && device_.target.major >= 9) {
   const Precision precision = resolve(options.precision, options.tf32, device_);
   if (options.tf32 && !device_.bf16) throw Error(ErrorCode::unsupported, device_.name + " has no TF32 tensor cores");
   make_plan(PlanOptions{precision, options.tf32 && precision == Precision::f32}, options);

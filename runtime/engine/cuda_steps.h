@@ -20,6 +20,9 @@ struct CudaStep {
   std::unique_ptr<ops::cuda::Border> image;  ///< the border's twin for nhwc_u8; null where the port is no image
   int input_port = -1;                       ///< the port that the border reads; -1: a buffer of ours
   int output_port = -1;                      ///< the port that the border writes; -1: a buffer of ours
+
+  /// All of its kernels are ours and wait for what they follow, so that the next one of ours may be launched early.
+  bool own() const { return step == nullptr || step->own(); }
 };
 
 /// The steps of a plan in its order; their weights and kernels are collected in `build` and, of modules, in `modules` (which may be null

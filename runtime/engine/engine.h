@@ -42,7 +42,7 @@ struct EngineOptions {
   std::string plan_source;                  ///< where that text came from, for messages
   FuseOptions fusion;                       ///< how; read when `fuse`
   bool kernel_cache = true;                 ///< CUDA: false compiles every kernel anew and stores none
-  bool programmatic_launch = true;          ///< CUDA: modules may start before the module ahead has ended (where the device can)
+  bool programmatic_launch = true;          ///< CUDA: kernels of ours may start before the one ahead has ended (where the device can)
   size_t memory_limit = 0;                  ///< bytes of device memory an engine and its contexts may take each; 0: no limit
   DeviceAllocator allocator;
   std::function<void(const std::string& stage, double fraction)> progress;

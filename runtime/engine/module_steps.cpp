@@ -89,9 +89,9 @@ ModuleArgs ModuleBorder::arguments(const Args& args) const {
   return a;
 }
 
-void ModuleBorder::enqueue(cudaStream_t stream, const Args& args) const {
+void ModuleBorder::enqueue(cudaStream_t stream, const Args& args, bool programmatic) const {
   const ModuleArgs a = arguments(args);
-  if (a.batch > 0) module_->kernel().launch(a, stream, false);
+  if (a.batch > 0) module_->kernel().launch(a, stream, programmatic);
 }
 
 cudaKernelNodeParams ModuleBorder::node_params(const Args& args, Launch& launch) const {

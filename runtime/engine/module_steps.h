@@ -49,7 +49,7 @@ class ModuleStep {
   ModuleStep(const Graph& graph, const PlanStep& step, ops::cuda::WeightStore& weights, ModuleSet& modules);
 
   /// Inputs: map (or sums), residual, gate; outputs: map, sums; null where the module has none. `programmatic`: the kernel ahead in the
-  /// stream is a module too, and this one may start before that has ended: every block waits before it reads or writes activations.
+  /// stream is ours too, and this one may start before that has ended: every block waits before it reads or writes activations.
   void enqueue(const ops::cuda::StepArgs& args, bool programmatic) const;
   /// The arguments of a launch; its batch is 0 where there is nothing to do.
   ModuleArgs arguments(const ops::cuda::StepArgs& args) const;
@@ -68,7 +68,7 @@ class ModuleStep {
 class ModuleBorder final : public ops::cuda::Border {
  public:
   explicit ModuleBorder(std::shared_ptr<const ModuleStep> module) : module_(std::move(module)) {}
-  void enqueue(cudaStream_t stream, const Args& args) const override;
+  void enqueue(cudaStream_t stream, const Args& args, bool programmatic) const override;
   cudaKernelNodeParams node_params(const Args& args, Launch& launch) const override;
   std::string describe() const override { return module_->describe(); }
 

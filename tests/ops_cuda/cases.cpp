@@ -129,6 +129,8 @@ void add_products(std::vector<Case>& list) {
   turned.trans_a = true;
   list.push_back({"gemm_trans_a_column_c", turned, {in({24, 8}), in({24, kB}), constant({8, 1})}, 1, 1.0});
   list.push_back({"gemm_matrix_c_residual", plain, {in({kB, 16}), in({16, 12}), in({kB, 12}), in({kB, 12})}, 1, 1.0});
+  act.trans_b = false;
+  list.push_back({"gemm_tokens", act, {in({kB, 5, 32}), constant({32, 16}), constant({16}), in({kB, 5, 16})}, 1, 1.0});
   list.push_back({"matmul", MatMul{}, {in({kB, 5, 16}), constant({16, 9})}, 1, 1.0});
   list.push_back({"matmul_batched", MatMul{}, {in({kB, 3, 5, 8}), in({kB, 3, 8, 7})}, 1, 1.0});
   list.push_back({"matmul_one_a", MatMul{}, {in({6, 8}), in({kB, 2, 8, 4})}, 1, 1.0});
@@ -191,6 +193,7 @@ void add_movement(std::vector<Case>& list) {
   list.push_back({"slice_last_item", Slice{true, {-1}, {std::numeric_limits<int64_t>::max()}, {0}, {1}}, {in({kB, 6})}, 1, 1.0});
   list.push_back({"split", Split{1, {5, 8, 3}}, {in({kB, 16, 3, 2})}, 3, 1.0});
   list.push_back({"gather_constant", Gather{1}, {in({kB, 6, 4}), {{3}, true, Fill::indices, DType::i64, 6}}, 1, 1.0});
+  list.push_back({"gather_rows", Gather{1}, {in({kB, 6, 24}), {{6}, true, Fill::indices, DType::i64, 6}}, 1, 1.0});
   list.push_back({"gather_table", Gather{0}, {constant({7, 5}), {{kB, 2}, false, Fill::indices, DType::i64, 7}}, 1, 1.0});
   list.push_back({"gather_channels", Gather{1}, {in({kB, 6, 4, 3}), {{5}, true, Fill::indices, DType::i64, 6}}, 1, 1.0});
   list.push_back({"expand", Expand{Shape{kB, 5, 3, 4}}, {in({kB, 5, 1, 1})}, 1, 1.0});

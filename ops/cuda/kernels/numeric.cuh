@@ -21,6 +21,14 @@ struct bool_t {
   uint8 bits;
 };
 
+// The protocol of programmatic launch, first in every kernel: the next kernel may start; what the kernels before this one wrote is there.
+__device__ __forceinline__ void follow() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 __device__ __forceinline__ float to_float(half_t x) {
   float y;
   asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
