@@ -57,6 +57,60 @@ Folded scaled(const Tensor& weights, std::vector<double> bias, size_t channels, 
 
 }  // namespace
 
+std::vector<double> per_channel(const Graph& graph, ValueId v, size_t rank, size_t axis, int64_t channels) {
+  if (!graph.is_constant(v)) return {};
+  const Tensor& t = *graph.value(v).constant;
+  const Dims& dims = t.dims();
+  if (!is_float(t.dtype()) || dims.size() > rank || t.count() == 0) return {};
+  for (size_t i = 0; i < dims.size(); ++i) {
+    const bool on_axis = rank - dims.size() + i == axis;
+    if (dims[i] != 1 && !(on_axis && dims[i] == channels)) return {};
+  }
+  std::vector<double> values = doubles_of(t);
+  values.resize(static_cast<size_t>(channels), values.front());
+  return values;
+}
+
+std::optional<Affine> affine_of(BinaryFn fn, const std::vector<double>& c) {
+  Affine affine{std::vector<double>(c.size(), 1.0), std::vector<double>(c.size(), 0.0)};
+  for (size_t i = 0; i < c.size(); ++i) {
+    switch (fn) {
+      case BinaryFn::add:
+        affine.shift[i] = c[i];
+        break;
+      case BinaryFn::sub:
+        affine.shift[i] = -c[i];
+        break;
+      case BinaryFn::mul:
+        affine.scale[i] = c[i];
+        break;
+      case BinaryFn::div:
+        affine.scale[i] = 1.0 / c[i];
+        break;
+      default:
+        return std::nullopt;
+    }
+  }
+  return affine;
+}
+
+std::optional<Affine> affine_of(const Graph& graph, const Node& node, const BatchNorm& norm, int64_t channels) {
+  std::vector<double> parameters[4];  // scale, bias, mean, variance
+  for (size_t i = 0; i < 4; ++i) {
+    const ValueId v = node.input(i + 1);
+    if (!graph.is_constant(v) || graph.value(v).constant->count() != channels) return std::nullopt;
+    parameters[i] = doubles_of(*graph.value(v).constant);
+  }
+  Affine affine;
+  for (size_t c = 0; c < static_cast<size_t>(channels); ++c) {
+    const double scale = parameters[0][c] / std::sqrt(parameters[3][c] + static_cast<double>(norm.epsilon));
+    if (!std::isfinite(scale)) return std::nullopt;
+    affine.scale.push_back(scale);
+    affine.shift.push_back(parameters[1][c] - parameters[2][c] * scale);
+  }
+  return affine;
+}
+
 int64_t foldable_channels(const Rewriter& rewriter, ValueId y) {
   const NodeId n = rewriter.producer(y);
   if (n == kNoNode || rewriter.sole_consumer(y) == kNoNode) return 0;

@@ -15,20 +15,26 @@ struct Pass {
   int (*run)(Graph&);
 };
 
-// `recognize_activations` before `fold_affine`, which would take the "+ 3" of a hard swish into a bias; `fuse_activation` before
-// `fuse_residual`, which takes the activation of the sum along.
+// `recognize_activations` before `fold_affine`, which would take the "+ 3" of a hard swish into a bias; what folds into convolutions before
+// `sink_to_map`, which turns them into Gemms; `merge_branches` and `fuse_activation` before `fuse_residual`, which takes sums: those of a
+// convolution with its own input, and the activation of a sum along.
 constexpr std::array kPasses = {
     Pass{"fold", fold},
     Pass{"canonicalize_global_pool", canonicalize_global_pool},
     Pass{"recognize_activations", recognize_activations},
     Pass{"recognize_normalization", recognize_normalization},
+    Pass{"collapse_moves", collapse_moves},
+    Pass{"recognize_roll", recognize_roll},
     Pass{"spread_matmul", spread_matmul},
     Pass{"matmul_to_gemm", matmul_to_gemm},
     Pass{"recognize_attention", recognize_attention},
-    Pass{"simplify_moves", simplify_moves},
-    Pass{"sink_rows", sink_rows},
+    Pass{"hoist_reshape", hoist_reshape},
     Pass{"fold_batch_norm", fold_batch_norm},
     Pass{"fold_affine", fold_affine},
+    Pass{"merge_branches", merge_branches},
+    Pass{"order_tokens", order_tokens},
+    Pass{"sink_to_map", sink_to_map},
+    Pass{"fold_scale", fold_scale},
     Pass{"fuse_activation", fuse_activation},
     Pass{"fuse_residual", fuse_residual},
     Pass{"fold_pad", fold_pad},

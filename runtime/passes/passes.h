@@ -19,27 +19,38 @@ bool free_batch(Graph& graph, int64_t wanted);
 int fold_batch_norm(Graph& graph);
 /// Adding, subtracting, multiplying or dividing by a constant per channel after Conv/Gemm, into its weights and bias.
 int fold_affine(Graph& graph);
+/// The constant scale and bias of a normalisation, and + - * / of a constant a channel, into the Convs and Gemms that alone read the
+/// result.
+int fold_scale(Graph& graph);
+/// Parallel Convs of one value, BatchNormalizations of it and the value itself, added or subtracted, into one Conv.
+int merge_branches(Graph& graph);
+/// A Reshape that keeps the last axis, from behind a Gemm to the front of it.
+int hoist_reshape(Graph& graph);
+/// A chain of Reshape and Transpose into at most one Transpose, with Transposes to [N,H,W,C] next to image maps.
+int collapse_moves(Graph& graph);
+/// Two parts of a value in exchanged order, joined again, into a Gather with constant indices.
+int recognize_roll(Graph& graph);
+/// Reorderings of tokens (windows, shifts) to where layers join and reorderings meet; several of a chain into one Gather.
+int order_tokens(Graph& graph);
+/// A Transpose back to [N,C,H,W] behind the pointwise Convs, sums and activations that follow it; the Convs become Gemms on [N,H,W,C].
+int sink_to_map(Graph& graph);
 /// Zero Pad into the following Conv or (where it is equal) pooling.
 int fold_pad(Graph& graph);
 /// x*sigmoid(x), x*hard_sigmoid(x), x*clip(x+3,0,6)/6, the spellings of GELU, Mish and Softplus, min and max with numbers, ... into one
 /// UnaryOp.
 int recognize_activations(Graph& graph);
-/// Layer and RMS normalisation spelled out over the last axes, with a constant scale and bias behind it, into one Normalize.
+/// Layer and RMS normalisation spelled out over the last axes, or over the channels of a map, with a constant scale and bias behind it,
+/// into one Normalize (of a map: between Transposes to [N,H,W,C] and back).
 int recognize_normalization(Graph& graph);
 /// Softmax attention and the linear attention of EfficientViT, however they are spelled, into one Attention.
 int recognize_attention(Graph& graph);
-/// Chains of Reshape, Transpose, Slice, Concat, ... that move nothing in the end to one Reshape; those from and to channels-last rows of an
-/// image to one Transpose; those that reorder rows beside a linear layer or a normalisation to one Gather of rows.
-int simplify_moves(Graph& graph);
-/// A Gather that reorders rows, through what works row by row, into the Attention among windows that it serves.
-int sink_rows(Graph& graph);
 /// A UnaryOp into the Conv, Gemm or Binary that alone feeds it.
 int fuse_activation(Graph& graph);
-/// Binary add of two equal shapes into the Conv that alone feeds it, as its residual input.
+/// Binary add of two equal shapes into the Conv or Gemm that alone feeds it, as its residual input.
 int fuse_residual(Graph& graph);
 /// ReduceMean/Max over all spatial axes, or an AveragePool as large as its input, to GlobalPool.
 int canonicalize_global_pool(Graph& graph);
-/// MatMul by a constant matrix, with a following constant bias Add, to Gemm where the shapes allow.
+/// MatMul by a constant matrix, with a following constant bias Add, to Gemm: the form of every linear layer, on matrices and on tokens.
 int matmul_to_gemm(Graph& graph);
 /// Operands of a MatMul whose leading axes broadcast in part are repeated, so that both have the result's.
 int spread_matmul(Graph& graph);

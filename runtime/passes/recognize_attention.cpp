@@ -4,7 +4,7 @@
 // Q, on K or behind, additive biases and masks behind. ReLU form (EfficientViT): Q K' [V 1] with ReLU on Q and K, divided by its last
 // column. Q, K and V are read where they lie: whatever Reshape, Transpose, Split, Slice or Gather took them out of a larger tensor is seen
 // through (runtime/passes/view.h), and images are read channels last. The result is written as rows [items, tokens, heads * channels]; the
-// moves back into the model's shape cancel against those that follow it (`simplify_moves`).
+// moves back into the model's shape cancel against those that follow it (`collapse_moves`).
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -1,5 +1,6 @@
 // Layer and RMS normalisation spelled out in arithmetic become one Normalize: (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon), with
-// the division also written as a product with a reciprocal or a power; a constant scale and bias behind it join it.
+// the division also written as a product with a reciprocal or a power; a constant scale and bias behind it join it. Over the channels of
+// an image map it is the same on the map's tokens.
 #include <optional>
 
 #include "runtime/passes/match.h"
@@ -12,6 +13,7 @@ namespace {
 struct Match {
   Normalize op;
   ValueId x = kNoValue;
+  bool of_map = false;  // over axis 1 of [N,C,H,W]
 };
 
 class Recognizer {
@@ -70,9 +72,10 @@ class Recognizer {
   struct Mean {
     ValueId x = kNoValue;
     int64_t axis = 0;
+    bool of_map = false;
   };
 
-  // v as the mean of x over the axes from `axis` to the last, kept as 1.
+  // v as the mean of x over the axes from `axis` to the last, or (of_map) over axis 1 of four; kept as 1.
   std::optional<Mean> mean_of(ValueId v) const {
     const auto* reduce = v == kNoValue ? nullptr : rewriter_.made_by<Reduce>(v);
     if (reduce == nullptr || reduce->fn != ReduceFn::mean || !reduce->keep_dims || !reduce->axes || reduce->axes->empty())
@@ -82,6 +85,7 @@ class Recognizer {
     if (node.inputs.size() != 1 || !shape) return std::nullopt;
     const auto rank = static_cast<int64_t>(shape->size());
     const auto count = static_cast<int64_t>(reduce->axes->size());
+    if (rank == 4 && *reduce->axes == Ints{1}) return Mean{node.inputs[0], 3, true};
     for (int64_t i = 0; i < count; ++i) {
       if ((*reduce->axes)[static_cast<size_t>(i)] != rank - count + i) return std::nullopt;
     }
@@ -105,10 +109,11 @@ class Recognizer {
       if (!variance || *epsilon < 0.0) continue;
       const ValueId squared = square_root_of_product(variance->x);
       if (squared == kNoValue) continue;
-      Match m{{NormFn::layer, variance->axis, 0, false, static_cast<float>(*epsilon)}, kNoValue};
+      Match m{{NormFn::layer, variance->axis, 0, false, static_cast<float>(*epsilon)}, kNoValue, variance->of_map};
       const std::optional<Mean> above = centred(numerator);
       const std::optional<Mean> below = centred(squared);
-      if (above && below && above->x == below->x && above->axis == variance->axis && below->axis == variance->axis) {
+      if (above && below && above->x == below->x && above->axis == variance->axis && below->axis == variance->axis &&
+          above->of_map == variance->of_map && below->of_map == variance->of_map) {
         m.x = above->x;
         return m;
       }
@@ -157,6 +162,16 @@ void absorb(Rewriter& rewriter, NodeId n) {
   }
 }
 
+// The normalisation of a map's channels: that of its tokens.
+void replace_on_tokens(Rewriter& rewriter, NodeId n, const Match& found) {
+  const Value x = rewriter.graph().value(found.x), y = rewriter.graph().value(rewriter.node(n).outputs[0]);
+  const Shape& map = *x.shape;
+  const Shape tokens = {map[0], map[2], map[3], map[1]};
+  const ValueId rows = rewriter.insert_before(n, Transpose{{0, 2, 3, 1}}, {found.x}, Value{x.name + ".tokens", x.dtype, tokens, nullptr});
+  const ValueId normal = rewriter.insert_before(n, found.op, {rows}, Value{y.name + ".tokens", y.dtype, tokens, nullptr});
+  rewriter.replace(n, Transpose{{0, 3, 1, 2}}, {normal});
+}
+
 }  // namespace
 
 int recognize_normalization(Graph& graph) {
@@ -165,7 +180,13 @@ int recognize_normalization(Graph& graph) {
   for (size_t i = 0; i < rewriter.node_count(); ++i) {
     const auto n = static_cast<NodeId>(i);
     if (rewriter.removed(n)) continue;
-    if (const std::optional<Match> found = recognizer.match(n)) rewriter.replace(n, found->op, {found->x});
+    if (const std::optional<Match> found = recognizer.match(n)) {
+      if (found->of_map) {
+        replace_on_tokens(rewriter, n, *found);
+        continue;
+      }
+      rewriter.replace(n, found->op, {found->x});
+    }
     absorb(rewriter, n);
   }
   return rewriter.finish();

@@ -24,7 +24,7 @@ class Rewriter {
   NodeId producer(ValueId v) const;
   /// The only reader of `v`, or kNoNode when there are several, none, or `v` is a graph output.
   NodeId sole_consumer(ValueId v) const;
-  /// The readers of `v`; a node that reads it twice stands twice.
+  /// All readers of `v` but the graph's outputs; a node that reads it twice stands twice.
   const std::vector<NodeId>& consumers(ValueId v) const { return uses_.consumers[static_cast<size_t>(v)]; }
   /// The operator that makes `v` when it is a `T`, else null.
   template <class T>

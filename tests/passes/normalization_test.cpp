@@ -52,6 +52,19 @@ TEST(RecognizeNormalization, LayerNormInEverySpelling) {
   }
 }
 
+// ConvNeXt's layer norm of a map, over axis 1.
+TEST(RecognizeNormalization, OfTheChannelsOfAMap) {
+  Builder b;
+  const ValueId y = layer_norm(b, b.input("x", {Dim(1, kBatch), 8, 3, 5}), {1}, Root::divide, true);
+  b.output(b.binary(BinaryFn::add, b.binary(BinaryFn::mul, y, b.random({8, 1, 1})), b.random({8, 1, 1})));
+  Graph graph = b.graph;
+  passes::normalize(graph);
+  ASSERT_EQ(graph.nodes.size(), 3u) << to_string(graph);
+  EXPECT_EQ(to_string(graph.nodes[1].op), "Normalize layer axis=3 epsilon=1e-05");
+  EXPECT_EQ(graph.nodes[1].inputs.size(), 3u);
+  expect_equal_output(b.graph, graph, 1e-5);
+}
+
 TEST(RecognizeNormalization, ParametersAreOptional) {
   Builder bare;
   bare.output(layer_norm(bare, bare.input("x", kShape), {-1}, Root::divide, true));
