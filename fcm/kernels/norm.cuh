@@ -32,21 +32,23 @@ template <class Cfg>
 FCM_DEVICE RowStat row_stat(const unsigned char* row, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr int vec = Of<Cfg>::G.vec, vectors = geometry::ceil_div(S.in_c, vec);
-  const auto sum_over = [&](auto term) {
+  RowStat s{0.0f, 0.0f};
+#pragma unroll
+  for (int moment = S.norm == Norm::layer ? 1 : 2; moment <= 2; ++moment) {  // the mean, then the mean square about it
     float sum = 0.0f;
 #pragma unroll 4
     for (int v = lane % kStatLanes; v < vectors; v += kStatLanes) {
       const Vector<S.math> x = Vector<S.math>::from(*reinterpret_cast<const uint4*>(row + v * 16));
 #pragma unroll
       for (int i = 0; i < vec; ++i) {
-        if (S.in_c % vec == 0 || v * vec + i < S.in_c) sum += term(x.v[i]);
+        const float d = x.v[i] - s.mean;
+        if (S.in_c % vec == 0 || v * vec + i < S.in_c) sum += moment == 1 ? d : d * d;
       }
     }
-    return sum_of_lanes(sum) * (1.0f / static_cast<float>(S.in_c));
-  };
-  RowStat s{0.0f, 0.0f};
-  if constexpr (S.norm == Norm::layer) s.mean = sum_over([](float x) { return x; });
-  s.scale = rsqrtf(sum_over([&](float x) { return (x - s.mean) * (x - s.mean); }) + S.norm_epsilon);
+    const float mean = sum_of_lanes(sum) * (1.0f / static_cast<float>(S.in_c));
+    if (moment == 1) s.mean = mean;
+    if (moment == 2) s.scale = rsqrtf(mean + S.norm_epsilon);
+  }
   return s;
 }
 

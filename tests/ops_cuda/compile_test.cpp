@@ -16,10 +16,13 @@ using ops::cuda::WeightStore;
 
 constexpr const char* kTargets[] = {"75", "80", "86", "87", "89", "90a", "100", "120"};
 
-// Builds the steps of all arrangements; keeps the kernels of one, NHWC where there is one (compiling is what takes time here).
-void add_kernels(const std::vector<Case>& cases, DType dtype, KernelSet& kernels) {
+// Builds the steps of all arrangements for a device of the target; keeps the kernels of one, NHWC where there is one (compiling is what
+// takes time here).
+void add_kernels(const std::vector<Case>& cases, DType dtype, KernelSet& kernels, const jit::Target& target) {
   WeightStore weights;
-  const DeviceInfo device = any_device();
+  DeviceInfo device = any_device();
+  device.target = target;
+  device.bf16 = target.major >= 8;
   StepBuild build{device, weights, kernels, false};
   for (const Case& c : cases) {
     const Graph graph = make_graph(c);
@@ -48,8 +51,9 @@ class OpsCudaCompile : public ::testing::Test {
 
 TEST_F(OpsCudaCompile, EveryOperator) {
   KernelSet kernels;
-  add_kernels(all_cases(), DType::f16, kernels);
-  kernels.compile(jit::Target::parse("90a"), jit::DiskCache::none(), 2);
+  const jit::Target target = jit::Target::parse("90a");
+  add_kernels(all_cases(), DType::f16, kernels, target);
+  kernels.compile(target, jit::DiskCache::none(), 2);
   EXPECT_GT(kernels.binaries().size(), 100U);
   for (size_t i = 0; i < kernels.binaries().size(); ++i) {
     for (const auto& [name, figures] : kernels.binaries()[i].kernels) {
@@ -64,7 +68,7 @@ TEST_F(OpsCudaCompile, EveryKernelForEveryTargetAndType) {
   for (const char* text : kTargets) {
     const jit::Target target = jit::Target::parse(text);
     KernelSet kernels;
-    for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) add_kernels(kernel_cases(), dtype, kernels);
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) add_kernels(kernel_cases(), dtype, kernels, target);
     kernels.compile(target, jit::DiskCache::none(), 2);
     EXPECT_EQ(kernels.binaries().size(), kernels.programs().size()) << text;
   }
