@@ -33,6 +33,7 @@ except ImportError as error:
 
 import pictures
 import random_weights
+from architectures import common
 
 TORCHSCRIPT_OPSETS = range(7, 21)
 DEFAULT_OPSET = {"torchscript": 17, "dynamo": 18}
@@ -72,11 +73,20 @@ def create_timm(name, weights, exportable):
     return timm.create_model(name, pretrained=False, num_classes=CLASSES, **arguments), False
 
 
+def create_torchvision(name):
+    """The same for a model of torchvision, random weights alone, with its data configuration."""
+    import torchvision
+
+    return torchvision.models.get_model(name, weights=None), False, common.config(224, common.IMAGENET)
+
+
 def create(name, description, weights="random", exportable=False, reparameterise=False, seed=0):
     """(network in eval mode, data configuration as timm's, with the `layout` of the input where it is not nchw)"""
     if description["from"] == "timm":
         model, trained = create_timm(description.get("name", name), weights, exportable)
         config = timm.data.resolve_model_data_config(model)
+    elif description["from"] == "torchvision":
+        model, trained, config = create_torchvision(description["name"])
     else:
         module = importlib.import_module(f"architectures.{description['from']}")
         model, trained = module.create(name), False
