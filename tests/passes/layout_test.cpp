@@ -96,6 +96,7 @@ TEST(CollapseMoves, RandomChains) {
       x = b.conv("conv", b.input("map", {Dim(1, kBatch), 3, 4, 6}), 3, 8);
     }
     const size_t length = 2 + below(5);
+    bool batch_inside = false;  // of a joined axis: where such an axis can be cut again is not known, and the chain stays as it is there
     for (size_t i = 0; i < length; ++i) {
       if (below(2) == 0) {
         Ints perm(shape.size());
@@ -107,6 +108,7 @@ TEST(CollapseMoves, RandomChains) {
         shape = turned;
       } else if (below(2) == 0 && shape.size() > 2) {  // two axes become one
         const size_t axis = below(shape.size() - 1);
+        batch_inside = batch_inside || (shape[axis + 1].batch && shape[axis].factor > 1);
         shape[axis] = Dim(shape[axis].factor * shape[axis + 1].factor, shape[axis].batch || shape[axis + 1].batch);
         shape.erase(shape.begin() + static_cast<std::ptrdiff_t>(axis) + 1);
         x = reshape(b, x, shape);
@@ -128,7 +130,7 @@ TEST(CollapseMoves, RandomChains) {
       passes::fold(graph);
       passes::remove_dead(graph);
     }
-    EXPECT_LE(count_kind(graph, "Transpose"), seed % 3 == 0 ? 2u : 1u) << to_string(graph);
+    EXPECT_LE(count_kind(graph, "Transpose"), seed % 3 == 0 || batch_inside ? 2u : 1u) << to_string(graph);
     expect_equal_output(b.graph, graph);
   }
 }

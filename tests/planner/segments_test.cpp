@@ -135,9 +135,14 @@ TEST(Segments, LayersOnTokensThatAreRefused) {
   x = scaled.input("x", {batch, 5, 16});
   const ValueId y = scaled.node("n", Normalize{NormFn::layer, 2, 0, false, 1e-5f}, {x, scaled.bias("s", 16)}, {batch, 5, 16});
   std::vector<Refusal> refusals;
-  const Graph graph = scaled.finish({scaled.node("g", Gemm{}, {y, scaled.weights("w", {16, 16}, 1.0)}, {batch, 5, 16})});
+  const ValueId g = scaled.node("g", Gemm{}, {y, scaled.weights("w", {16, 16}, 1.0)}, {batch, 5, 16});
+  const Graph graph = scaled.finish({scaled.unary("exp", g, Unary{UnaryFn::exp, 0, 0})});
   EXPECT_EQ(all_segments(graph, &refusals), std::vector<std::string>{"g: PW"});
   EXPECT_FALSE(refusals.empty());
+  NetBuilder scores;  // an FP32 output of the model: cuBLASLt stores it as such
+  x = scores.input("x", {batch, 5, 16});
+  EXPECT_NE(reasons(scores.finish({scores.node("g", Gemm{}, {x, scores.weights("w", {16, 16}, 1.0)}, {batch, 5, 16})})).find("FP32"),
+            std::string::npos);
 }
 
 TEST(Segments, HeadsNeedWholeVectors) {
