@@ -292,6 +292,7 @@ std::string size_refusal(const Shape& s, const TileConfig& t, const jit::Target&
   if (t.warps_k > t.chunk / (s.project ? g.ks : 16)) return "more warps than channel groups in a chunk";
   const int sums = s.project ? g.warp_m * g.warp_n * 8 : 0, expansion = s.expand ? t.expand_m * t.expand_n * 8 : 0;
   if (g.warp_m > 8 && s.project) return "more than 8 pixel groups a warp";
+  if (s.project && g.warp_m * g.warp_n > 16) return "more than 16 tiles of sums a warp";
   const int length = geometry::run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * s.dw_window.sh + g.dw_rows;
   const int window = s.dw ? (g.el == 2 ? s.dw_window.kw * ((s.dw_window.kh + 1) / 2) + rows : 2 * g.dw_rows) : 0;
   const int groups = s.project ? 4 * g.warp_m : s.dw ? 8 * length : 0;

@@ -120,7 +120,7 @@ FCM_DEVICE void depthwise_fma(float (&acc)[kTiles][4], const unsigned char* e, c
 #pragma unroll
   for (int t = 0; t < kTiles; ++t) {
     const int slot = (tile[t] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[t] % G.m_tiles_w) * 8 + (lane >> 2);
-    constexpr int kColumns = kTiles * w.kh * w.kw <= 64 ? w.kw : 1;  // unrolled further, loads run ahead until registers are out
+    constexpr int kColumns = kTiles * w.kh * w.kw <= 32 ? w.kw : 1;  // unrolled further, loads run ahead until registers are out
 #pragma unroll kColumns
     for (int kx = 0; kx < w.kw; ++kx) {
       float2 v[G.dw_rows];
