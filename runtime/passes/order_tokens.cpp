@@ -10,6 +10,7 @@
 #include <map>
 #include <numeric>
 #include <optional>
+#include <ranges>
 
 #include "runtime/passes/passes.h"
 
@@ -339,7 +340,7 @@ class Orderer {
       renamed[m.outputs[0]] = made;
       m.outputs[0] = made;
     }
-    for (auto n = p.nodes.rbegin(); n != p.nodes.rend(); ++n) graph_.nodes.erase(graph_.nodes.begin() + *n);
+    for (const NodeId n : std::views::reverse(p.nodes)) graph_.nodes.erase(graph_.nodes.begin() + n);
     insert(layers.front(), std::move(front));
     finish();
   }
@@ -367,7 +368,7 @@ class Orderer {
       }
       made.push_back(Node{back, {v}, {move->y}, last.origin});
       const NodeId at = move->nodes.front();
-      for (auto n = move->nodes.rbegin(); n != move->nodes.rend(); ++n) graph_.nodes.erase(graph_.nodes.begin() + *n);
+      for (const NodeId n : std::views::reverse(move->nodes)) graph_.nodes.erase(graph_.nodes.begin() + n);
       insert(at, std::move(made));
       finish();
       return true;

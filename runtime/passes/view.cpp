@@ -290,7 +290,7 @@ struct Tracer {
   const Rewriter& rewriter;
   const Graph& graph;
   const Node& node;
-  size_t output;
+  size_t output = 0;
   Through through;
 
   const Shape& shape(ValueId v) const { return *graph.value(v).shape; }
