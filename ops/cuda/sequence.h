@@ -62,8 +62,8 @@ struct Source {
   int64_t lanes = 0;  ///< as Operand::lanes
 };
 
-/// Uploads a constant as it is.
-Source constant_source(const Tensor& constant, WeightStore& weights);
+/// Uploads a constant as it is, f64 as f32.
+Source constant_source(const Tensor& tensor, WeightStore& weights);
 /// A vector of float weights, zero-filled up to `length`.
 Place float_weights(const std::vector<float>& values, size_t length, WeightStore& weights);
 /// A constant's elements as float (any float dtype).
