@@ -248,7 +248,7 @@ fcm_status* fcm_context_prepare(fcm_context* context, int64_t batch) {
 namespace {
 
 std::vector<fcm::InputBuffer> host_inputs(const fcm_context& context, int64_t batch, const fcm_input* inputs, size_t count) {
-  const std::vector<fcm::InputBuffer> buffers = convert_inputs(*context.engine, batch, inputs, count);
+  std::vector<fcm::InputBuffer> buffers = convert_inputs(*context.engine, batch, inputs, count);
   for (const fcm::InputBuffer& b : buffers) {
     if (b.space != fcm::MemorySpace::host) throw Error(ErrorCode::command_line, "steps are looked at with inputs in host memory");
   }
