@@ -89,6 +89,9 @@ class Infer {
 
   void start(const std::string& preprocess) {
     const api::Engine& engine = session_.engine();
+    if (arguments_.check_steps &&
+        std::string(engine.property("plan_file")).empty())  // the CPU has no plan; said before anything is printed
+      throw Failure(kUnsupported, "--check-steps compares the steps of a GPU with the CPU: choose a CUDA device");
     report_->start({arguments_.model, engine.property("device"), engine.property("precision"), engine.property("plan_hash"),
                     engine.property("steps"), preprocess});
   }
