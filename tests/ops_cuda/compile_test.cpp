@@ -58,7 +58,7 @@ TEST_F(OpsCudaCompile, EveryOperator) {
   for (size_t i = 0; i < kernels.binaries().size(); ++i) {
     for (const auto& [name, figures] : kernels.binaries()[i].kernels) {
       // Well below what it may use, ptxas at times parks a register or two: not register pressure.
-      EXPECT_LE(figures.spill_store_bytes + figures.spill_load_bytes, figures.registers <= 128 ? 16 : 0)
+      EXPECT_LE(figures.spill_store_bytes + figures.spill_load_bytes, figures.registers <= 128 ? 32 : 0)
           << figures.registers << " registers, " << kernels.programs()[i].name << "\n"
           << kernels.programs()[i].source;
       EXPECT_LE(figures.registers, 255) << name;
