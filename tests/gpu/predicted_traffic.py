@@ -1,25 +1,11 @@
 """Predicted bytes of plans against a profiler's, by kernel: reads NAME.json (fcm-plan --json) and NAME.csv (Nsight Compute) of a folder.
 Called by predicted_traffic.sh. Library kernels are left out: the planner promises bytes of its own kernels only."""
 
-import csv
 import json
 import pathlib
 import sys
 
-SECTOR_BYTES = 32
-L2 = "lts__t_sectors_srcunit_tex.sum"
-DRAM = ("dram__bytes_read.sum", "dram__bytes_write.sum")
-
-
-def kernels(path):
-    """Launches in order: (kernel name, {metric: value}). In application replay the last pass of a metric counts."""
-    with open(path, newline="", encoding="utf-8") as file:
-        lines = [line for line in file if line.startswith('"')]
-    launches = {}
-    for row in csv.DictReader(lines):
-        metrics = launches.setdefault(int(row["ID"]), (row["Kernel Name"], {}))[1]
-        metrics[row["Metric Name"]] = float(row["Metric Value"].replace(",", ""))
-    return [launches[key] for key in sorted(launches)]
+from traffic_table import DRAM, L2, SECTOR_BYTES, kernels
 
 
 def compare(folder, name):

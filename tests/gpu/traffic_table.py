@@ -12,7 +12,7 @@ DRAM = ("dram__bytes_read.sum", "dram__bytes_write.sum")
 
 
 def kernels(path):
-    """Launches in order: (kernel name, {metric: value})."""
+    """Launches in order: (kernel name, {metric: value}). In application replay the last pass of a metric counts."""
     with open(path, newline="", encoding="utf-8") as file:
         lines = [line for line in file if line.startswith('"')]
     launches = {}
