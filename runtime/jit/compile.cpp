@@ -20,10 +20,13 @@
 namespace fcm::jit {
 namespace {
 
-constexpr const char* kCacheFormat = "cubin 1";
+constexpr const char* kCacheFormat = "cubin 2";
 
+// --no-cache: NVRTC's own cache, used where there is a driver, gives a cubin without ptxas's figures; ours keeps both.
 std::vector<std::string> all_options(const Program& program, const Target& target) {
-  std::vector<std::string> options = {"--gpu-architecture=sm_" + target.text(), "--std=c++20", "--no-source-include", "--ptxas-options=-v"};
+  std::vector<std::string> options = {"--gpu-architecture=sm_" + target.text(), "--std=c++20", "--no-source-include", "--no-cache",
+                                      "--ptxas-options=-v"};
+  if (!env().jit_keep.empty()) options.emplace_back("--generate-line-info");
   options.insert(options.end(), program.options.begin(), program.options.end());
   return options;
 }
