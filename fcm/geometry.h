@@ -102,17 +102,11 @@ FCM_CONSTEXPR Axis make_axis(int out, int tile, int granule, int mid, int k, int
   return a;
 }
 
-/// Which window row stands in a slot of the packed depthwise taps (16-bit; two slots a word, one word a matrix step), or -1. With
-/// stride 1, rows 0 and 2 share a step: the four pixel rows under them are then four neighbouring registers as they were loaded.
-FCM_CONSTEXPR int tap_at(const Window& w, int slot) {
-  const int block = slot / 4 * 4, left = w.kh - block, i = slot % 4;
-  const bool interleaved = w.sh == 1 && w.dh == 1 && left >= 3;
-  const int tap = block + (interleaved && i == 1 ? 2 : interleaved && i == 2 ? 1 : i);
-  return tap < w.kh ? tap : -1;
-}
-/// Whether rows 1 and 2 of four are loaded in exchanged order, which does the same for stride 2.
-FCM_CONSTEXPR bool exchanges_rows(const Window& w) {
-  return w.sh == 2 && w.dh == 1 && ((w.kh - 1) * w.dh + w.sh + 1) % 4 != 2;
+/// The window row under which an input row lies, for the upper (0) or lower (1) of two output rows; -1: under none. Input rows count from
+/// the upper output row's first.
+FCM_CONSTEXPR int tap_of(const Window& w, int input_row, int output_row) {
+  const int d = input_row - output_row * w.sh;
+  return d >= 0 && d % w.dh == 0 && d / w.dh < w.kh ? d / w.dh : -1;
 }
 
 inline constexpr int kUnitBytes = 512;  ///< one packed B unit: k16 x n16 (16-bit) or k8 x n16 (FP32); a lane's fragment is 16 bytes

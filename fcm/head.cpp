@@ -11,8 +11,6 @@ namespace {
 using geometry::HeadGeometry;
 using geometry::HeadShape;
 
-constexpr int kImagesABlock = 4;
-
 std::string activation_text(const geometry::Activation& a) {
   return fmt::format("{{{}, {:a}f, {:a}f}}", a.fn, a.a, a.b);
 }
@@ -49,13 +47,13 @@ HeadShape head_shape_of(const ModuleSpec& spec, const TileConfig& tile) {
   const StageSpec& last = spec.stages.back();
   s.out_c = last.out_channels;
   s.out_act = {static_cast<int>(last.activation.fn), last.activation.a, last.activation.b};
+  s.images = tile.tile_w;
   if (spec.stages.size() == 3) {
     const StageSpec& mid = spec.stages[1];
     s.hidden = mid.out_channels;
     s.hidden_act = {static_cast<int>(mid.activation.fn), mid.activation.a, mid.activation.b};
     s.split = tile.split;
   } else {
-    s.images = kImagesABlock;
     s.n_tile = tile.n_tile;
   }
   s.warps = tile.warps_m;
@@ -66,6 +64,8 @@ HeadShape head_shape_of(const ModuleSpec& spec, const TileConfig& tile) {
 std::string head_refusal(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& target) {
   if (!spec.stages[0].activation.is_identity()) return "a pool stage has no activation";
   if (tile.warps_m > 32 || tile.warps_k != 1 || tile.warps_n != 1) return "a head has up to 32 warps along m";
+  if (tile.tile_w < 1 || tile.tile_w > geometry::kHeadImages)
+    return fmt::format("{} images at a time (1 to {})", tile.tile_w, geometry::kHeadImages);
   const int arch = target.major * 10 + target.minor;
   const int most = spec.stages.size() == 2 || arch < 90 ? 1 : arch < 120 ? 16 : 8;
   if (tile.split > most) return fmt::format("split {} (at most {})", tile.split, most);
@@ -104,7 +104,7 @@ void emit_head(const ModuleSpec& spec, const TileConfig& tile, bool jitter, Emit
 }
 
 std::vector<uint8_t> pack_head(const ModuleSpec& spec, const ModuleWeights& weights) {
-  const HeadGeometry g = geometry::derive(head_shape_of(spec, TileConfig{}));
+  const HeadGeometry g = geometry::derive(head_shape_of(spec, TileConfig{}));  // the blob does not depend on the tile
   std::vector<uint8_t> blob(static_cast<size_t>(g.blob_bytes), 0);
   const bool se = spec.stages.size() == 3;
   if (se) {

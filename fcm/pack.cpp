@@ -79,9 +79,7 @@ class Packer {
   size_t dw_at(int c, int ky, int kx) const {
     const int local = c % shape_.chunk;
     const geometry::Window& w = shape_.dw_window;
-    int slot = 0;
-    while (g_.el == 2 && geometry::tap_at(w, slot) != ky) ++slot;
-    const int offset = g_.el == 2 ? local * g_.dw_channel_bytes + (kx * geometry::round_up(w.kh, 2) + slot) * 2
+    const int offset = g_.el == 2 ? local * g_.dw_channel_bytes + (kx * geometry::round_up(w.kh, 2) + ky) * 2
                                   : ((kx * w.kh + ky) * shape_.chunk + local) * 4;
     return record_a(c / shape_.chunk) + at(g_.dw_at + offset);
   }

@@ -66,8 +66,8 @@ ModuleKind kind_of(const ModuleSpec& spec);
 /// "PW", "DW", "CONV", "DWPW", "PWDW", "PWPW", "PWDWPW", "CONVDW", "CONVPW", "CONVDWPW", "POOLFC", "SE".
 std::string_view kind_name(ModuleKind kind);
 
-/// How a kernel is cut up; the fields' meaning is that of geometry::Shape. For pool_fc and se: `n_tile` outputs a block (pool_fc) or
-/// `split` blocks an image (se), `warps_m` warps.
+/// How a kernel is cut up; the fields' meaning is that of geometry::Shape. For pool_fc and se: `tile_w` images at a time,
+/// `n_tile` outputs a block (pool_fc) or `split` blocks that share them (se), `warps_m` warps.
 struct TileConfig {
   int tile_h = 1, tile_w = 64;
   int chunk = 16;

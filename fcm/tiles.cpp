@@ -8,6 +8,7 @@
 #include <map>
 #include <tuple>
 
+#include "fcm/head.h"
 #include "runtime/support/error.h"
 
 namespace fcm {
@@ -163,34 +164,34 @@ void enumerate(const ModuleSpec& spec, int batch, const TileDevice& device, std:
 }
 
 void enumerate_head(const ModuleSpec& spec, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
-  for (const int warps : {4, 8, 16}) {
-    for (const int outputs : {4, 8, 16, 32, 64}) {
-      for (const int split : {1, 2, 4, 8, 16}) {
-        TileConfig t;
-        t.tile_w = 1, t.warps_m = warps, t.n_tile = outputs, t.split = split;
-        const bool se = spec.stages.size() == 3;
-        if ((se && outputs != 8) || (!se && split != 1) || !refusal(spec, t, device.target).empty()) continue;
-        list.push_back({t, rate(spec, t, batch, device)});
-      }
-    }
-  }
+  for (const TileConfig& t : head_tiles(spec, batch, device.target)) list.push_back({t, rate(spec, t, batch, device)});
+}
+
+/// Cycles of one dense stage of a head: `rows` outputs of a block over `depth` inputs.
+double dense_cycles(const geometry::HeadShape& s, const geometry::HeadGeometry& g, int rows, int depth, double images, const TileModel& m) {
+  if (g.el == 4) return std::ceil(static_cast<double>(rows) / s.warps) * images * (depth / 256.0 * m.head_depth + m.head_row);
+  const int tiles = geometry::ceil_div(rows, 16), shares = geometry::depth_shares(rows, depth, s.warps);
+  const double rounds = geometry::ceil_div(tiles * shares, s.warps), steps = std::ceil(depth / 16.0 / shares);
+  return m.matrix_latency + rounds * steps * m.head_step + m.barrier + std::ceil(tiles * 16 * images / g.threads) * m.head_row;
 }
 
 TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& m) {
+  const geometry::HeadShape s = head_shape_of(spec, tile);
+  const geometry::HeadGeometry g = geometry::derive(s);
+  const bool se = s.hidden > 0;
+  const double images = std::min(batch, s.images);
   TileRating r;
-  const StageSpec& last = spec.stages.back();
-  const bool se = spec.stages.size() == 3;
-  const double rows = se ? static_cast<double>(spec.stages[1].out_channels + last.out_channels) / tile.split : tile.n_tile;
-  const double depth = static_cast<double>(spec.stages[0].in_channels);
-  const double pixels = spec.input == InputTransform::sums ? spec.sum_tiles : static_cast<double>(spec.height) * spec.width;
-  const double images = se ? batch : std::min(batch, 4);
-  r.blocks = static_cast<int>(se ? batch * tile.split : geometry::ceil_div(last.out_channels, tile.n_tile) * geometry::ceil_div(batch, 4));
-  r.concurrent = 2;
-  r.fetch = m.global_latency + pixels * depth * 2 / m.bytes_a_cycle;
-  r.depthwise = std::ceil(rows / tile.warps_m) * (depth / 256 * m.head_depth + m.head_row) * (se ? 1.0 : images);
-  r.finish = tile.split > 1 ? 2 * m.cluster_barrier : 0;
+  r.blocks = geometry::ceil_div(batch, s.images) * (se ? s.split : geometry::ceil_div(g.out_pitch, s.n_tile));
+  r.concurrent = std::clamp((shared_limit(device.target) + 1024) / (g.shared_bytes + 1024), 1, 2048 / g.threads);
+  const double row_bytes = s.sums ? 4.0 * s.c : static_cast<double>(g.c_pitch) * g.el, rows = s.sums ? s.sum_tiles : s.pixels;
+  const double rounds = std::ceil(images * row_bytes / 16 / g.threads), together = s.sums ? 8 : 16;  // loads under way at a time
+  r.fetch = m.global_latency * rounds * std::ceil(rows / together) + images * rows * row_bytes / m.bytes_a_cycle;
+  if (se) r.expand = dense_cycles(s, g, g.hidden_slice, g.c_depth, images, m) + (s.split > 1 ? m.cluster_barrier : m.barrier);
+  r.depthwise = dense_cycles(s, g, g.out_slice, g.depth, images, m);
+  r.finish = s.split > 1 ? m.cluster_barrier : 0;
   const double waves = std::ceil(static_cast<double>(r.blocks) / (device.multiprocessors * r.concurrent));
-  r.total = waves * (r.fetch + r.depthwise + r.finish) + rows * depth * 2 / m.bytes_a_cycle;
+  r.prologue = m.global_latency + m.first_weights * g.s_mean / m.bytes_a_cycle;
+  r.total = r.prologue + waves * (r.fetch + r.expand + r.depthwise + r.finish);
   return r;
 }
 
@@ -251,15 +252,16 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
   const double input_bytes = static_cast<double>(g.core_px) * (s.expand ? g.k1 : g.e_chunk * chunks) * g.el;
   const double weight_bytes = chunks * (g.record_a + g.record_b);
   const double gather = s.conv ? m.gather * (s.expand ? g.k1 : g.e_chunk) * std::ceil(static_cast<double>(g.core_px) / g.threads) : 0.0;
-  r.fetch = m.global_latency + input_bytes / m.bytes_a_cycle + gather;
-  if (s.norm != geometry::Norm::none) {  // two passes over a tile's pixels, eight lanes each
-    const double steps = std::ceil(g.stat_rows * 8.0 / g.threads) * std::ceil(s.in_c / 8.0 / g.vec);
-    r.fetch += m.stat_latency + steps * m.stat_step + (s.expand ? m.barrier : 0.0);
-  }
   const double per_unit = static_cast<double>(r.blocks) / device.multiprocessors;
   const double waves = std::ceil(per_unit / r.concurrent), held = std::min<double>(r.concurrent, std::ceil(per_unit));
   // Warps that share a quarter take turns; fewer than m.lone_warps wait for their own results as long as that many would.
   const double turns = std::max(held * g.warps / 4.0, m.lone_warps);
+  const double copies = s.conv ? 0.0 : std::ceil(input_bytes / 16 / g.threads) * m.copy * turns;
+  r.fetch = m.global_latency + std::max(input_bytes / m.bytes_a_cycle, copies) + gather;
+  if (s.norm != geometry::Norm::none) {  // two passes over a tile's pixels, eight lanes each
+    const double steps = std::ceil(g.stat_rows * 8.0 / g.threads) * std::ceil(s.in_c / 8.0 / g.vec);
+    r.fetch += m.stat_latency + steps * m.stat_step + (s.expand ? m.barrier : 0.0);
+  }
   if (s.warpgroup) {
     const double units = (g.x_rows / 64.0) * (g.e_chunk / 16.0 / s.expand_n), depth = static_cast<double>(g.k1) / g.ks;
     const double a_unit =
@@ -288,7 +290,10 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
     r.prologue = m.global_latency + held * first_weights / m.bytes_a_cycle + static_cast<double>(s.stages * g.e_bytes) / 64;
   const double reloaded = s.resident && works > device.multiprocessors ? m.reloaded : 1.0;
   const double traffic = held * (input_bytes + (waves > 1 ? reloaded : m.first_weights) * weight_bytes) / m.bytes_a_cycle;
-  const double latency = r.prologue / waves + r.fetch + r.expand + r.depthwise + r.finish;
+  // A later tile's input comes beside the depthwise stage of the tile before, unless the residual is read from that one's place.
+  const bool early = s.expand && !s.conv && !(s.residual != geometry::Residual::none && s.residual_is_input);
+  const double hidden = early ? (1 - 1 / waves) * std::min(r.fetch, r.depthwise + r.finish) : 0.0;
+  const double latency = r.prologue / waves + r.fetch - hidden + r.expand + r.depthwise + r.finish;
   r.shared = held * m.wavefront * wavefronts(s, g) * (g.el / 2.0) + r.fetch;
   // Starting blocks takes time; clusters that cannot all be resident at once wait for whole groups of multiprocessors.
   const double starting = (held - 1) * (s.project && s.split > 1 ? m.more_clusters : m.more_blocks);
@@ -299,6 +304,22 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
 std::string to_string(const TileRating& r) {
   return fmt::format("prologue {:.0f} fetch {:.0f} expand {:.0f} depthwise {:.0f} finish {:.0f} shared {:.0f}, {} blocks x {}: {:.0f}",
                      r.prologue, r.fetch, r.expand, r.depthwise, r.finish, r.shared, r.blocks, r.concurrent, r.total);
+}
+
+std::vector<TileConfig> head_tiles(const ModuleSpec& spec, int batch, const jit::Target& target) {
+  std::vector<TileConfig> list;
+  const bool se = kind_of(spec) == ModuleKind::se;
+  TileConfig t;
+  for (t.tile_w = 1; t.tile_w <= geometry::kHeadImages && t.tile_w < 2 * batch; t.tile_w *= 2) {
+    for (t.warps_m = 4; t.warps_m <= 16; t.warps_m *= 2) {
+      for (const int cut : {1, 2, 4, 8, 16, 32, 64}) {
+        if (!se && cut < 4) continue;
+        (se ? t.split : t.n_tile) = cut;
+        if (refusal(spec, t, target).empty()) list.push_back(t);
+      }
+    }
+  }
+  return list;
 }
 
 std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const TileDevice& device, size_t most) {

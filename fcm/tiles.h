@@ -19,41 +19,43 @@ struct TileDevice {
 /// H200. They are effective values of this model (a barrier's cost holds what warps wait for each other), not properties of the hardware
 /// one by one.
 struct TileModel {
-  double global_latency = 430;  ///< first bytes of a dependent load, with address arithmetic
-  double bytes_a_cycle = 54;    ///< L2 to one multiprocessor
-  double barrier = 320;
-  double cluster_barrier = 680;
-  double matrix_f16 = 9;  ///< a 16 x 8 matrix step of depth 16 (FP32: 8) on one of the four quarters
+  double global_latency = 80;   ///< first bytes of a dependent load, with address arithmetic
+  double bytes_a_cycle = 25.3;  ///< L2 to one multiprocessor
+  double copy = 7.24;           ///< of 16 bytes of input that a thread asks for
+  double barrier = 412;
+  double cluster_barrier = 2300;
+  double matrix_f16 = 8.27;  ///< a 16 x 8 matrix step of depth 16 (FP32: 8) on one of the four quarters
   double matrix_f32 = 77;
-  double warpgroup_step = 8;  ///< a 64 x 16 step of a warpgroup's matrix product
-  double matrix_latency = 85;
-  double unit_work = 36;      ///< activation and stores of a 16 x 16 tile of the expansion
-  double unit_latency = 90;   ///< of a unit beside its matrix steps
-  double group_latency = 30;  ///< of a group of the depthwise stage beside its work
-  double window_pair = 2;     ///< loads for two taps of a window's column, and a column
-  double window_column = 4;
+  double warpgroup_step = 10.7;  ///< a 64 x 16 step of a warpgroup's matrix product
+  double matrix_latency = 135;
+  double unit_work = 42.6;      ///< activation and stores of a 16 x 16 tile of the expansion
+  double unit_latency = 409;    ///< of a unit beside its matrix steps
+  double group_latency = 1.04;  ///< of a group of the depthwise stage beside its work
+  double window_pair = 2.8;     ///< loads for two taps of a window's column, and a column
+  double window_column = 1.72;
   double window_f32 = 6;  ///< a tap of an FP32 window
-  double operand = 10;    ///< of eight channels of a pixel group beside the window, of eight channels of a group, and without a window
-  double operand_group = 14;
-  double operand_flat = 6;
-  double dense = 4;   ///< of an output column tile beside its matrix steps
-  double store = 60;  ///< of a pixel group that leaves without a projection
-  double gather = 4;  ///< of an element of a convolution's patch
+  double operand = 2.6;   ///< of eight channels of a pixel group beside the window, of eight channels of a group, and without a window
+  double operand_group = 66.4;
+  double operand_flat = 1.85;
+  double dense = 0.138;  ///< of an output column tile beside its matrix steps
+  double store = 382;    ///< of a pixel group that leaves without a projection
+  double gather = 19;    ///< of an element of a convolution's patch
   double stat_latency =
       150;  ///< of a pixel's statistics beside its steps (not fitted: counted from the code), and of 16 bytes in both passes
   double stat_step = 50;
-  double finish = 150;
-  double finish_vector = 60;  ///< of 16 bytes of output a thread, and of each partial sum in it
-  double finish_part = 8;
-  double push = 66;            ///< a warp's 512 bytes to other blocks of a cluster
-  double lone_warps = 1.25;    ///< fewer warps a quarter wait for their own results as long as this many would
-  double more_blocks = 70;     ///< start of a second, third, ... block on a multiprocessor
-  double more_clusters = 300;  ///< the same for blocks of clusters
-  double reloaded = 0.25;      ///< share of the weights fetched again for later tiles when they stay
-  double first_weights = 0.3;  ///< share of the first weights' fetch that is not hidden behind the kernel before
-  double wavefront = 1.4;      ///< of shared memory: one a cycle at best
-  double head_depth = 30;      ///< 256 channels of an output row of a head, and a row
+  double finish = 2.65;
+  double finish_vector = 351;  ///< of 16 bytes of output a thread, and of each partial sum in it
+  double finish_part = 2.08;
+  double push = 84.9;           ///< a warp's 512 bytes to other blocks of a cluster
+  double lone_warps = 1.68;     ///< fewer warps a quarter wait for their own results as long as this many would
+  double more_blocks = 9.3;     ///< start of a second, third, ... block on a multiprocessor
+  double more_clusters = 55.8;  ///< the same for blocks of clusters
+  double reloaded = 0.25;       ///< share of the weights fetched again for later tiles when they stay
+  double first_weights = 0.3;   ///< share of the first weights' fetch that is not hidden behind the kernel before
+  double wavefront = 1.4;       ///< of shared memory: one a cycle at best
+  double head_depth = 30;       ///< 256 channels of an output row of an FP32 head; an output of any head
   double head_row = 60;
+  double head_step = 14;  ///< a 16 x 8 matrix step of depth 16 of a head, with both loads (counted, not fitted)
 };
 
 /// Predicted clock cycles of a module's kernel, by term. Launch and the kernels around it are not included.
@@ -77,6 +79,8 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
 /// "prologue 0 fetch 812 expand 240 depthwise 410 finish 900, 128 blocks x 2: 2362".
 std::string to_string(const TileRating& rating);
 
+/// Every legal tile of a pool_fc or se module that is worth rating at a batch.
+std::vector<TileConfig> head_tiles(const ModuleSpec& spec, int batch, const jit::Target& target);
 /// The best `most` legal tiles by rating, best first; the same inputs give the same list. Empty when the spec is refused.
 std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const TileDevice& device, size_t most = 32);
 /// The first of them. Throws Error(unsupported) with the reason when there is none.

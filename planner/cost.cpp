@@ -16,7 +16,7 @@ using geometry::Axis;
 using geometry::Geometry;
 using ModuleShape = geometry::Shape;
 
-constexpr int kHeadImages = 4;           // images that a block of a head with one dense stage handles
+constexpr double kMapShare = 0.9;        // of the bandwidth, for operators that only move or map
 constexpr double kReferenceMacs = 1024;  // a cycle and multiprocessor: what fcm::rate assumes of mma.sync
 
 bool is_head(const ModuleSpec& spec) {
@@ -94,7 +94,7 @@ Traffic head_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t ima
   const double plane = s.sums ? s.sum_tiles * 4.0 * geometry::round_up(s.c, 4) : static_cast<double>(s.pixels) * g.c_pitch * g.el;
   const bool se = s.hidden > 0;
   const double rows = se ? s.split : geometry::ceil_div(g.out_pitch, s.n_tile);
-  const double groups = se ? static_cast<double>(images) : std::ceil(static_cast<double>(images) / kHeadImages);
+  const double groups = std::ceil(static_cast<double>(images) / s.images);
   Traffic t;
   (s.sums ? t.sums : t.input) = plane * static_cast<double>(images) * rows;
   t.weights = static_cast<double>(g.blob_bytes) * groups;
@@ -216,6 +216,13 @@ bool is_depthwise(const Graph& graph, const Node& node) {
   return conv != nullptr && conv->group > 1 && conv->group == (*graph.value(node.input(0)).shape)[1].factor;
 }
 
+/// A convolution of the few channels of a picture that is an input of the model: no tensor cores, and a conversion before it.
+bool is_first_convolution(const Graph& graph, const Node& node) {
+  const auto* conv = std::get_if<Conv>(&node.op);
+  if (conv == nullptr || (*graph.value(node.input(0)).shape)[1].factor > 4) return false;
+  return std::find(graph.inputs.begin(), graph.inputs.end(), node.input(0)) != graph.inputs.end();
+}
+
 void set_node_traffic(Cost& c, const Graph& graph, const Node& node, int64_t batch, DType dtype) {
   const bool residual_of_conv = std::holds_alternative<Conv>(node.op) || std::holds_alternative<Gemm>(node.op);
   for (size_t i = 0; i < node.inputs.size(); ++i) {
@@ -325,13 +332,19 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
   set_node_traffic(c, graph, node, batch, dtype);
   c.elements = c.traffic.total() / static_cast<double>(dtype_size(dtype));
   const double macs = node_macs(graph, node, batch);
-  const bool depthwise = is_depthwise(graph, node), tensor = !depthwise && dtype != DType::f32 && d.tensor_f16 > d.core_f32 * 2;
+  const bool depthwise = is_depthwise(graph, node), few = is_first_convolution(graph, node);
+  const bool tensor = !depthwise && !few && dtype != DType::f32 && d.tensor_f16 > d.core_f32 * 2;
   (tensor ? c.tensor_macs : c.core_macs) = macs;
+  if (is_first_convolution(graph, node)) {  // the caller's NCHW floats are converted before it
+    c.traffic.input += value_bytes(graph, node.input(0), batch, DType::f32) + value_bytes(graph, node.input(0), batch, dtype);
+    c.step_us += d.step_us(false) + d.library_small_us;
+  }
   c.blocks = d.sm_count;
-  const double rate = (tensor ? d.tensor_f16 : d.core_f32) * d.sm_count * d.clock_mhz * d.library_share;
+  const double share = macs == 0 ? kMapShare : d.library_share;
+  const double rate = (tensor ? d.tensor_f16 : d.core_f32) * d.sm_count * d.clock_mhz * share;
   c.compute_us = macs / rate;
   c.latency_us = macs == 0 ? d.library_small_us : depthwise ? d.library_depthwise_us : d.library_conv_us;
-  c.step_us = d.step_us(false);
+  c.step_us += d.step_us(false);
   if (const auto* gemm = std::get_if<Gemm>(&node.op); gemm != nullptr && !is_library_epilogue(gemm->activation)) {
     c.step_us += d.step_us(false);
     c.latency_us += d.library_small_us;
@@ -340,7 +353,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
   }
   set_dram(c, c.traffic.weights, d, residency);
   finish(c, d);
-  c.dram_us /= d.library_share, c.l2_us /= d.library_share;
+  c.dram_us /= share, c.l2_us /= share;
   // The libraries' latency does not hide behind their work as a tuned kernel's does.
   c.time_us = c.step_us + c.latency_us + std::max({c.dram_us, c.l2_us, c.compute_us});
   return c;

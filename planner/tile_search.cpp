@@ -300,15 +300,8 @@ class Cuts {
 
 std::vector<CostedTile> search_head(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency) {
   std::vector<CostedTile> list;
-  const bool se = spec.stages.size() == 3;
-  for (const int warps : {4, 8, 16}) {
-    for (const int cut : {1, 2, 4, 8, 16, 32}) {
-      TileConfig t;
-      t.tile_w = 1, t.warps_m = warps;
-      (se ? t.split : t.n_tile) = cut;
-      if (!se && cut < 4) continue;
-      if (refusal(spec, t, device).empty()) list.push_back({t, module_cost(spec, t, images, device, residency)});
-    }
+  for (const TileConfig& t : head_tiles(spec, static_cast<int>(images), device.target)) {
+    if (refusal(spec, t, device).empty()) list.push_back({t, module_cost(spec, t, images, device, residency)});
   }
   std::stable_sort(list.begin(), list.end(), [](const CostedTile& a, const CostedTile& b) { return a.cost.time_us < b.cost.time_us; });
   if (list.size() > kKept) list.resize(kKept);

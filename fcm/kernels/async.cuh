@@ -10,15 +10,31 @@ FCM_DEVICE int warp_index() {
   return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / 32, 0);
 }
 
+/// Walks what a thread (or warp) gets of kPieces pieces a row, dealt out row by row: one step is one round of all threads. No divisions.
+template <int kPieces, int kThreads>
+struct Deal {
+  int row, piece;
+
+  FCM_DEVICE static Deal from(int thread) { return {thread / kPieces, thread % kPieces}; }
+  FCM_DEVICE void advance() {
+    row += kThreads / kPieces;
+    piece += kThreads % kPieces;
+    if (kThreads % kPieces != 0 && piece >= kPieces) {
+      piece -= kPieces;
+      ++row;
+    }
+  }
+};
+
 /// Copies 16 bytes global to shared; zeros when !valid (the source is then not read). cp.async from sm_80 on.
-FCM_DEVICE void copy16(void* shared, const void* global, bool valid) {
+FCM_DEVICE void copy16(u32 shared, const void* global, bool valid) {
   if constexpr (kArch >= 800) {
     const int bytes = valid ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
   } else {
     uint4 v = uint4{0, 0, 0, 0};
     if (valid) v = *reinterpret_cast<const uint4*>(global);
-    *reinterpret_cast<uint4*>(shared) = v;
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(shared), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
   }
 }
 /// Closes the group of copies issued since the last call.
@@ -39,7 +55,9 @@ FCM_DEVICE void publish_to_warpgroups() {
 /// Copies `bytes` (a multiple of 16) with all threads of the block.
 template <int kThreads>
 FCM_DEVICE void copy_linear(unsigned char* shared, const unsigned char* global, int bytes, int thread) {
-  for (int i = thread * 16; i < bytes; i += kThreads * 16) copy16(shared + i, global + i, true);
+  const u32 to = shared_address(shared);
+#pragma unroll 4
+  for (int i = thread * 16; i < bytes; i += kThreads * 16) copy16(to + i, global + i, true);
 }
 
 /// Lets the next kernel of the stream start; it waits for this grid's end before it reads what this one writes.
@@ -107,15 +125,12 @@ FCM_DEVICE void push4(u32 remote, float x, float y, float z, float w, u32 remote
                  : "memory");
   }
 }
-/// One float from the shared memory of cluster block `rank`.
-FCM_DEVICE float load_remote_float(const void* own, u32 rank) {
-  float v = 0.0f;
-  if constexpr (kArch >= 900) {
-    u32 remote;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(shared_address(own)), "r"(rank));
-    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(v) : "r"(remote) : "memory");
-  }
-  return v;
+/// One value to an address of the cluster's shared window. Those that pass the next cluster barrier see it.
+FCM_DEVICE void store_remote(u32 remote, u16 x) {
+  if constexpr (kArch >= 900) asm volatile("st.shared::cluster.b16 [%0], %1;" ::"r"(remote), "h"(x) : "memory");
+}
+FCM_DEVICE void store_remote(u32 remote, float x) {
+  if constexpr (kArch >= 900) asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(remote), "f"(x) : "memory");
 }
 
 /// Spins for a pseudo-random time of up to about 4 microseconds that differs by block and seed (tests of the launch protocol).

@@ -1,7 +1,6 @@
 // The depthwise stage on one chunk of channels, out of the chunk buffer into registers.
 //
-// A warp computes groups of 2 rows x 8 columns of output pixels by eight channels: the accumulator layout of mma.cuh, so that a result is
-// a left operand of the projection as it stands.
+// A warp computes groups of 2 rows x 8 columns of output pixels by eight channels.
 #pragma once
 
 #include "fcm/kernels/expand.cuh"
@@ -41,10 +40,12 @@ FCM_DEVICE void pixel_groups(int (&groups)[kTiles], int warp, int first) {
   }
 }
 
-/// Eight channels of kTiles pixel groups with tensor cores: for each tap, pixels x diag(weights of the tap). Columns of the diagonal are
-/// output channels, its rows the eight input channels that hold them. An 8 x 8 matrix (eight pixels of one row, eight channels), loaded
-/// once, serves every tap and both output rows that it lies under. A single group adds up in one chain a window column, since nothing
-/// else hides the latency of a chain.
+/// Eight channels of kTiles pixel groups with tensor cores, transposed: diag(weights of the taps) x pixels. The sums of a group are a 16 x
+/// 8 matrix, eight channels of the upper output row above those of the lower one, by eight columns of pixels. A step multiplies it by two
+/// input rows at once: each of the four 8 x 8 quarters of the left operand is the diagonal of the tap under which that input row lies for
+/// that output row, or zero. An 8 x 8 matrix of eight pixels of a row is loaded once for every tap and output row that it lies under, and
+/// two neighbouring ones are a right operand as they were loaded. A single group adds up in one chain a window column, since nothing else
+/// hides the latency of a chain.
 template <class Cfg, int kTiles>
 FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, const unsigned char* weights, const int (&tile)[kTiles],
                               int group, int lane) {
@@ -67,18 +68,14 @@ FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, c
     taps[i + 3] = v.w;
   }
   const int channel = (group * 8 / S.multiplier) & ~7;
-  const int own_row = geometry::exchanges_rows(w) ? (lane >> 4) | ((lane >> 2) & 2) : lane >> 3;  // of the four that ldmatrix loads
-  const u32 base = shared_address(e) + (own_row * G.e_slots + (lane & 7)) * G.e_pitch + channel * 2;
+  const u32 base = shared_address(e) + ((lane >> 3) * G.e_slots + (lane & 7)) * G.e_pitch + channel * 2;
   float part[chains][kTiles][4] = {};
-  constexpr bool exchange = geometry::exchanges_rows(w);
 #pragma unroll
   for (int kx = 0; kx < w.kw; ++kx) {
-    u32 diagonal[pairs][2];
-#pragma unroll
-    for (int pair = 0; pair < pairs; ++pair) {
-      diagonal[pair][0] = __byte_perm(taps[kx * pairs + pair], 0, pick_first);
-      diagonal[pair][1] = __byte_perm(taps[kx * pairs + pair], 0, pick_second);
-    }
+    const auto diagonal = [&](int input_row, int output_row) {
+      const int tap = geometry::tap_of(w, input_row, output_row);
+      return tap < 0 ? 0u : __byte_perm(taps[kx * pairs + tap / 2], 0, tap % 2 == 0 ? pick_first : pick_second);
+    };
     constexpr int kLoads = G.runs ? 1 : kTiles, kShared = kTiles / kLoads;  // groups that one load of rows serves
     constexpr int rows = (kShared - 1) * 2 * w.sh + G.dw_rows;
 #pragma unroll
@@ -86,19 +83,21 @@ FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, c
       u32 m[geometry::round_up(rows, 4)];
       const int slot = (tile[load] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[load] % G.m_tiles_w) * 8;
       load_window_rows<rows, G.e_slots * G.e_pitch>(m, base + (slot + column_offset<Cfg>(kx * w.dw)) * G.e_pitch);
-      const auto row = [&m](int r) { return m[exchange && (r % 4 == 1 || r % 4 == 2) ? r ^ 3 : r]; };
 #pragma unroll
-      for (int t = 0; t < kShared; ++t) {
-        float(&sum)[4] = kx % chains == 0 ? acc[load + t] : part[kx % chains][load + t];
-        const int top = t * 2 * w.sh;
+      for (int row = 0; row < G.dw_rows; row += 2) {
+        const bool upper = geometry::tap_of(w, row, 0) >= 0 || geometry::tap_of(w, row, 1) >= 0;
+        const bool lower = geometry::tap_of(w, row + 1, 0) >= 0 || geometry::tap_of(w, row + 1, 1) >= 0;
+        const u32 q[4] = {diagonal(row, 0), diagonal(row, 1), diagonal(row + 1, 0), diagonal(row + 1, 1)};
 #pragma unroll
-        for (int pair = 0; pair < pairs; ++pair) {
-          const int first = top + geometry::tap_at(w, 2 * pair) * w.dh, tap = geometry::tap_at(w, 2 * pair + 1);
-          const int second = top + tap * w.dh;
-          if (tap >= 0) {
-            mma_k16<S.math>(sum, row(first), row(first + w.sh), row(second), row(second + w.sh), diagonal[pair][0], diagonal[pair][1]);
-          } else {
-            mma_k8<S.math>(sum, row(first), row(first + w.sh), diagonal[pair][0]);
+        for (int t = 0; t < kShared; ++t) {
+          float(&sum)[4] = kx % chains == 0 ? acc[load + t] : part[kx % chains][load + t];
+          const int at = t * 2 * w.sh + row;
+          if (upper && lower) {
+            mma_k16<S.math>(sum, q[0], q[1], q[2], q[3], m[at], m[at + 1]);
+          } else if (upper) {
+            mma_k8<S.math>(sum, q[0], q[1], m[at]);
+          } else if (lower) {
+            mma_k8<S.math>(sum, q[2], q[3], m[at + 1]);
           }
         }
       }
@@ -141,20 +140,41 @@ FCM_DEVICE void depthwise_fma(float (&acc)[kTiles][4], const unsigned char* e, c
   }
 }
 
-/// Depthwise stage with bias, before its activation, on the pixel groups `tile` and the `group`-th eight channels of the chunk.
+/// What the depthwise stage gives for a pixel group and eight channels, activated. 16-bit: `r` packs two neighbouring pixels, of columns
+/// 2 (lane % 4) and the next in the upper and the lower row, of channel lane / 4. FP32: `v` holds channels 2 (lane % 4) and the next of
+/// column lane / 4 in the upper row, then in the lower one.
+template <Math M>
+struct Eight {
+  u32 r[2];
+};
+template <>
+struct Eight<Math::f32> {
+  float v[4];
+};
+template <>
+struct Eight<Math::tf32> : Eight<Math::f32> {};
+
+/// Depthwise stage with bias and activation, on the pixel groups `tile` and the `group`-th eight channels of the chunk.
 template <class Cfg, int kTiles>
-FCM_DEVICE void depthwise(float (&acc)[kTiles][4], const unsigned char* e, const unsigned char* weights, const int (&tile)[kTiles],
-                          int group, int lane) {
-  const float2 bias = *reinterpret_cast<const float2*>(weights + Of<Cfg>::G.dw_bias_at + (group * 8 + 2 * (lane & 3)) * 4);
+FCM_DEVICE void depthwise(Eight<Of<Cfg>::S.math> (&out)[kTiles], const unsigned char* e, const unsigned char* weights,
+                          const int (&tile)[kTiles], int group, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  const float* bias = reinterpret_cast<const float*>(weights + Of<Cfg>::G.dw_bias_at) + group * 8;
+  float acc[kTiles][4];
+  if constexpr (kIs16<S.math>) {
+    const float b = bias[lane >> 2];
 #pragma unroll
-  for (int t = 0; t < kTiles; ++t) {
-    acc[t][0] = acc[t][2] = bias.x;
-    acc[t][1] = acc[t][3] = bias.y;
-  }
-  if constexpr (kIs16<Of<Cfg>::S.math>) {
+    for (int i = 0; i < kTiles * 4; ++i) acc[i / 4][i % 4] = b;
     depthwise_mma<Cfg, kTiles>(acc, e, weights, tile, group, lane);
+#pragma unroll
+    for (int i = 0; i < kTiles * 2; ++i) out[i / 2].r[i % 2] = activate_pair<Cfg, false>(acc[i / 2][i % 2 * 2], acc[i / 2][i % 2 * 2 + 1]);
   } else {
+    const float2 b = *reinterpret_cast<const float2*>(bias + 2 * (lane & 3));
+#pragma unroll
+    for (int i = 0; i < kTiles * 4; ++i) acc[i / 4][i % 4] = i % 2 == 0 ? b.x : b.y;
     depthwise_fma<Cfg, kTiles>(acc, e, weights, tile, group, lane);
+#pragma unroll
+    for (int i = 0; i < kTiles * 4; ++i) out[i / 4].v[i % 4] = activation<S.dw_act.fn>(acc[i / 4][i % 4], S.dw_act.a, S.dw_act.b);
   }
 }
 

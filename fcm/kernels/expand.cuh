@@ -14,6 +14,15 @@ FCM_DEVICE void stmatrix(u32 address, const u32 (&v)[4]) {
   }
 }
 
+/// The same, each matrix transposed.
+FCM_DEVICE void stmatrix_transposed(u32 address, const u32 (&v)[4]) {
+  if constexpr (kArch >= 900) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(v[0]), "r"(v[1]), "r"(v[2]),
+                 "r"(v[3])
+                 : "memory");
+  }
+}
+
 /// One word to shared memory.
 FCM_DEVICE void store_word(u32 address, u32 v) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(v) : "memory");
@@ -103,17 +112,6 @@ FCM_DEVICE void store_pairs(const Place* table, unsigned char* e, const Accumula
   }
 }
 
-/// Whether some pixels of the tile's region lie outside the plane.
-template <class Cfg>
-FCM_DEVICE bool touches_border(const Tile& tile) {
-  constexpr Shape S = Of<Cfg>::S;
-  constexpr Geometry G = Of<Cfg>::G;
-  constexpr Window w = S.dw_window;
-  if constexpr (G.flat || G.tiles == 1) return false;
-  const int y = tile.oy * w.sh - w.top + G.ay.core_at, x = tile.ox * w.sw - w.left + G.ax.core_at;
-  return y < 0 || x < 0 || y + G.ay.core > S.mid_h || x + G.ax.core > S.mid_w;
-}
-
 /// Sums begin with the bias: floats of 16 kCols channels.
 template <int kRows, int kCols>
 FCM_DEVICE void set_bias(Accumulator (&acc)[kRows][kCols], const unsigned char* bias, int lane) {
@@ -153,8 +151,9 @@ FCM_DEVICE void expand_by_warpgroups(const Tile& tile, const Place* table, const
   constexpr int m_units = G.x_rows / 64, n_units = G.e_chunk / (16 * kCols);
   const bool border = touches_border<Cfg>(tile);
   const u64 a = core_matrices(shared_address(x), G.x_vector), b = core_matrices(shared_address(weights), G.e_chunk * 16);
-  for (int unit = warp / 4; unit < m_units * n_units; unit += G.warps / 4) {
-    const int m0 = unit % m_units, n0 = (unit / m_units) * kCols;
+  using Walk = Deal<m_units, G.warps / 4>;
+  for (Walk unit = Walk::from(warp / 4); unit.row < n_units; unit.advance()) {
+    const int m0 = unit.piece, n0 = unit.row * kCols;
     Accumulator acc[1][kCols];
     set_bias<1, kCols>(acc, weights + G.expand_bias_at + n0 * 64, lane);
     hold(acc[0]);
@@ -199,8 +198,9 @@ FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigne
   constexpr int kRows = S.expand_m, kCols = S.expand_n, kDepth = G.k1 / G.ks;
   constexpr int m_units = G.x_rows / (16 * kRows), n_units = G.e_chunk / (16 * kCols);
   const bool border = touches_border<Cfg>(tile);
-  for (int unit = warp; unit < m_units * n_units; unit += G.warps) {
-    const int m0 = (unit % m_units) * kRows, n0 = (unit / m_units) * kCols;
+  using Walk = Deal<m_units, G.warps>;
+  for (Walk unit = Walk::from(warp); unit.row < n_units; unit.advance()) {
+    const int m0 = unit.piece * kRows, n0 = unit.row * kCols;
     Accumulator acc[kRows][kCols];
     if constexpr (S.norm != Norm::none) {
 #pragma unroll

@@ -42,50 +42,94 @@ FCM_DEVICE float* pool_row(const ModuleArgs& args, const Tile& tile) {
 
 // ---- modules that end with the depthwise stage ----------------------------------------------------------------------------------------
 
-/// Stores two neighbouring channels.
+/// A warp's corner of shared memory: rows of 16 channels, one a pixel. The halves of a 16-bit row trade places in every other four rows,
+/// so that eight of them meet different banks.
 template <Math M>
-FCM_DEVICE void store_pair(unsigned char* p, float lo, float hi) {
+FCM_DEVICE int corner_at(int pixel, int channel) {
+  if constexpr (kIs16<M>) return pixel * 32 + (((channel >> 3) ^ (pixel >> 2)) & 1) * 16 + (channel & 7) * 2;
+  return (pixel * 16 + channel) * 4;
+}
+
+/// 16 channels of a pixel group, as the depthwise stage gives them, to the warp's corner.
+template <Math M>
+FCM_DEVICE void to_corner(unsigned char* corner, const Eight<M>& lo, const Eight<M>& hi, int lane) {
   if constexpr (kIs16<M>) {
-    *reinterpret_cast<u32*>(p) = pack2<M>(lo, hi);
+    const u32 v[4] = {lo.r[0], lo.r[1], hi.r[0], hi.r[1]};
+    if constexpr (kArch >= 900) {
+      stmatrix_transposed(shared_address(corner) + corner_at<M>(lane & 15, lane >> 4 << 3), v);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        *reinterpret_cast<u32*>(corner + corner_at<M>((lane >> 2) + i % 2 * 8, i / 2 * 8 + 2 * (lane & 3))) = transposed(v[i]);
+    }
   } else {
-    *reinterpret_cast<float2*>(p) = float2{lo, hi};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const Eight<M>& from = i < 2 ? lo : hi;
+      *reinterpret_cast<float2*>(corner + corner_at<M>((lane >> 2) + i % 2 * 8, i / 2 * 8 + 2 * (lane & 3))) =
+          float2{from.v[i % 2 * 2], from.v[i % 2 * 2 + 1]};
+    }
   }
 }
 
-/// One warp's 16 pixels x 16 channels, from fragments through its own corner of shared memory into rows of the output.
+/// From the warp's corner into rows of the output.
 template <class Cfg>
-FCM_DEVICE void store_group(const ModuleArgs& args, const Tile& tile, const float (&lo)[4], const float (&hi)[4], unsigned char* corner,
-                            int m, int first_channel, int lane) {
+FCM_DEVICE void store_corner(const ModuleArgs& args, const Tile& tile, const unsigned char* corner, int m, int first_channel, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int row_bytes = 16 * G.el, row_vectors = 16 / G.vec;
-  const int row = lane >> 2, q = lane & 3;
-  store_pair<S.math>(corner + row * row_bytes + 2 * q * G.el, lo[0], lo[1]);
-  store_pair<S.math>(corner + (row + 8) * row_bytes + 2 * q * G.el, lo[2], lo[3]);
-  store_pair<S.math>(corner + row * row_bytes + (8 + 2 * q) * G.el, hi[0], hi[1]);
-  store_pair<S.math>(corner + (row + 8) * row_bytes + (8 + 2 * q) * G.el, hi[2], hi[3]);
-  __syncwarp();
+  constexpr int row_vectors = 16 / G.vec;
 #pragma unroll
   for (int i = lane; i < 16 * row_vectors; i += 32) {
-    const int r = i / row_vectors, channel = first_channel + (i % row_vectors) * G.vec;
+    const int r = i / row_vectors, own = (i % row_vectors) * G.vec, channel = first_channel + own;
     const long long p = output_pixel<Cfg>(tile, m, r);
     if (p < 0 || channel >= G.out_pitch) continue;
-    Vector<S.math> v = Vector<S.math>::from(*reinterpret_cast<const uint4*>(corner + r * row_bytes + (i % row_vectors) * 16));
-    clear_pad<Cfg>(v, channel);
-    *reinterpret_cast<uint4*>(static_cast<unsigned char*>(args.output) + (p * G.out_pitch + channel) * G.el) = v.raw();
+    uint4 raw = *reinterpret_cast<const uint4*>(corner + corner_at<S.math>(r, own));
+    if constexpr (G.out_channels != G.out_pitch) {
+      Vector<S.math> v = Vector<S.math>::from(raw);
+      clear_pad<Cfg>(v, channel);
+      raw = v.raw();
+    }
+    *reinterpret_cast<uint4*>(static_cast<unsigned char*>(args.output) + (p * G.out_pitch + channel) * G.el) = raw;
   }
-  __syncwarp();
 }
 
-/// Pool sums of a warp over its pixel groups: adds four values of a lane (two channels of each half) where their pixels exist.
+/// Sums of a warp over its pixel groups, of the channels of eight that a lane holds: one (16-bit) or two neighbouring ones.
+template <Math M>
+struct PoolSums {
+  float v[kIs16<M> ? 1 : 2] = {};
+};
+
+/// Adds a pixel group where its pixels exist.
 template <class Cfg>
-FCM_DEVICE void add_to_pool(float (&sums)[4], const Tile& tile, const float (&lo)[4], const float (&hi)[4], int m, int lane) {
+FCM_DEVICE void add_to_pool(PoolSums<Of<Cfg>::S.math>& sums, const Tile& tile, const Eight<Of<Cfg>::S.math>& values, int m, int lane) {
   constexpr Math M = Of<Cfg>::S.math;
-  const bool top = output_pixel<Cfg>(tile, m, lane >> 2) >= 0, bottom = output_pixel<Cfg>(tile, m, (lane >> 2) + 8) >= 0;
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    sums[i] += (top ? rounded<M>(lo[i]) : 0.0f) + (bottom ? rounded<M>(lo[2 + i]) : 0.0f);
-    sums[2 + i] += (top ? rounded<M>(hi[i]) : 0.0f) + (bottom ? rounded<M>(hi[2 + i]) : 0.0f);
+  for (int row = 0; row < 2; ++row) {
+    if constexpr (kIs16<M>) {
+      const float2 v = unpack2<M>(values.r[row]);
+      const int first = row * 8 + 2 * (lane & 3);
+      if (output_pixel<Cfg>(tile, m, first) >= 0) sums.v[0] += v.x;
+      if (output_pixel<Cfg>(tile, m, first + 1) >= 0) sums.v[0] += v.y;
+    } else if (output_pixel<Cfg>(tile, m, row * 8 + (lane >> 2)) >= 0) {
+      sums.v[0] += values.v[2 * row];
+      sums.v[1] += values.v[2 * row + 1];
+    }
+  }
+}
+
+/// Adds up what the lanes hold and writes the eight channels' sums.
+template <Math M>
+FCM_DEVICE void store_pool_sums(PoolSums<M>& sums, float* to, int lane) {
+  constexpr int kFirst = kIs16<M> ? 1 : 4, kEnd = kIs16<M> ? 4 : 32;  // lanes of one channel differ in these bits
+#pragma unroll
+  for (float& sum : sums.v) {
+#pragma unroll
+    for (int distance = kFirst; distance < kEnd; distance *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+  }
+  if constexpr (kIs16<M>) {
+    if ((lane & 3) == 0) to[lane >> 2] = sums.v[0];
+  } else if (lane < 4) {
+    *reinterpret_cast<float2*>(to + 2 * lane) = float2{sums.v[0], sums.v[1]};
   }
 }
 
@@ -96,35 +140,33 @@ FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk,
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int kTiles = geometry::run_length(S, G);
-  const int row = lane >> 2, q = lane & 3;
   for (int k = at.k; k < S.chunk / 16; k += S.warps_k) {
-    float sums[4] = {0, 0, 0, 0};
+    PoolSums<S.math> sums[2];
     for (int j = 0; j < G.warp_m; j += kTiles) {
       int groups[kTiles];
       pixel_groups<Cfg>(groups, at.m, j);
       if (groups[0] >= G.m_tiles) break;
-      float v[2][kTiles][4];
+      Eight<S.math> v[2][kTiles];
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        depthwise<Cfg, kTiles>(v[half], e, weights, groups, k * 2 + half, lane);
-#pragma unroll
-        for (int i = 0; i < kTiles * 4; ++i) v[half][i / 4][i % 4] = activation<S.dw_act.fn>(v[half][i / 4][i % 4], S.dw_act.a, S.dw_act.b);
-      }
+      for (int half = 0; half < 2; ++half) depthwise<Cfg, kTiles>(v[half], e, weights, groups, k * 2 + half, lane);
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
         if (j + t >= G.warp_m || geometry::group_of(S, G, at.m, j + t) >= G.m_tiles) continue;
-        if constexpr (S.pool != Pool::none) add_to_pool<Cfg>(sums, tile, v[0][t], v[1][t], groups[t], lane);
-        if constexpr (S.pool != Pool::only)
-          store_group<Cfg>(args, tile, v[0][t], v[1][t], corner, groups[t], chunk * S.chunk + k * 16, lane);
+        if constexpr (S.pool != Pool::none) {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) add_to_pool<Cfg>(sums[half], tile, v[half][t], groups[t], lane);
+        }
+        if constexpr (S.pool != Pool::only) {
+          to_corner<S.math>(corner, v[0][t], v[1][t], lane);
+          __syncwarp();
+          store_corner<Cfg>(args, tile, corner, groups[t], chunk * S.chunk + k * 16, lane);
+          __syncwarp();
+        }
       }
     }
     if constexpr (S.pool != Pool::none) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-#pragma unroll
-        for (int distance = 4; distance < 32; distance *= 2) sums[i] += __shfl_xor_sync(0xffffffffu, sums[i], distance);
-        if (row == 0) pool[at.m * S.chunk + k * 16 + (i / 2) * 8 + 2 * q + i % 2] = sums[i];
-      }
+      for (int half = 0; half < 2; ++half) store_pool_sums<S.math>(sums[half], pool + at.m * S.chunk + k * 16 + half * 8, lane);
     }
   }
 }

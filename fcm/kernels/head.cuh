@@ -1,8 +1,9 @@
 // Heads: global mean + fully connected (the classifier), and squeeze-and-excitation (mean, two dense layers; its output is a gate).
 //
-// A warp computes one output as a dot product over a weight row in shared memory; rows are fetched before the kernel before has ended.
-// pool_fc: a block owns some outputs of a few images. se: the blocks of a cluster share an image; each makes a slice of the hidden
-// layer, all read the whole of it through distributed shared memory, then each makes a slice of the gate.
+// A block handles up to eight images at a time and some outputs of each dense stage, whose weight rows are fetched before the kernel
+// before has ended. 16-bit: outputs x depth times depth x images on tensor cores, a warp 16 outputs at a time; FP32: a warp an output, as
+// a dot product. pool_fc: blocks share the outputs. se: the blocks of a cluster do, and send their slices of the hidden layer to each
+// other.
 #pragma once
 
 #include "fcm/head_geometry.h"
@@ -13,6 +14,7 @@ namespace fcm::kernel {
 
 using geometry::HeadGeometry;
 using geometry::HeadShape;
+using geometry::kHeadImages;
 
 template <class Cfg>
 struct Head {
@@ -26,65 +28,148 @@ struct Head {
   int thread = static_cast<int>(threadIdx.x);
   int warp = warp_index(), lane = static_cast<int>(threadIdx.x) % 32;
 
-  FCM_DEVICE float* means() const { return reinterpret_cast<float*>(shared + G.s_mean); }
-  FCM_DEVICE float* hidden() const { return reinterpret_cast<float*>(shared + G.s_hidden); }
   FCM_DEVICE const float* bias(int at) const {
     return reinterpret_cast<const float*>(static_cast<const unsigned char*>(args.weights) + at);
   }
-
-  /// Copies weight rows [first, first + count) of a matrix of `rows`.
-  FCM_DEVICE void fetch_rows(int to, int at, int row_bytes, int first, int count, int rows) {
-    const int here = geometry::max_of(0, geometry::min_of(count, rows - first));
-    copy_linear<G.threads>(shared + to, static_cast<const unsigned char*>(args.weights) + at + static_cast<long long>(first) * row_bytes,
-                           here * row_bytes, thread);
+  /// Element `i` of the row of an image in shared memory.
+  template <int kDepth>
+  FCM_DEVICE static int element_at(int image, int i) {
+    return image * geometry::head_row_bytes(kDepth, G.el) + i * G.el;
   }
 
-  /// Means of one image to floats, rounded as the pooled tensor would be; pad channels are zero. Pixels are added in order.
-  FCM_DEVICE void average(int image, float* to) {
+  /// Copies `count` weight rows from the `first`-th on into rows of kDepth elements, of which kPitch are in global memory, then zeros.
+  template <int kDepth, int kPitch>
+  FCM_DEVICE void fetch_rows(int to, int at, int first, int count) {
+    constexpr int pieces = kDepth / G.vec, real = kPitch / G.vec;
+    const unsigned char* from = static_cast<const unsigned char*>(args.weights) + at + static_cast<long long>(first) * (kPitch * G.el);
+    const u32 rows = shared_address(shared + to);
+    using Walk = Deal<pieces, G.threads>;
+    for (Walk w = Walk::from(thread); w.row < count; w.advance()) {
+      const bool valid = pieces == real || w.piece < real;
+      copy16(rows + element_at<kDepth>(w.row, w.piece * G.vec), from + (valid ? w.row * (kPitch * G.el) + w.piece * 16 : 0), valid);
+    }
+  }
+
+  FCM_DEVICE void put(unsigned char* p, float x) {
+    if constexpr (kIs16<M>) {
+      *reinterpret_cast<u16*>(p) = static_cast<u16>(pack2<M>(x, 0.0f) & 0xffffu);
+    } else {
+      *reinterpret_cast<float*>(p) = x;
+    }
+  }
+
+  /// Means of `count` images from the `first`-th on, as elements; pad channels are zero. Tiles and pixels are added in order.
+  FCM_DEVICE void average(int first, int count) {
     constexpr float scale = 1.0f / static_cast<float>(S.pixels);
+    unsigned char* to = shared + G.s_mean;
     if constexpr (S.sums) {
-      constexpr int pitch = geometry::round_up(S.c, 4);
-      const float* from = static_cast<const float*>(args.input) + static_cast<long long>(image) * S.sum_tiles * pitch;
-      for (int c = thread; c < G.c_pitch; c += G.threads) {
-        float sum = 0.0f;
-        if (c < S.c) {
-          for (int t = 0; t < S.sum_tiles; ++t) sum += from[t * pitch + c];
+      constexpr int pitch = geometry::round_up(S.c, 4), fours = G.c_depth / 4;
+      const float* from = static_cast<const float*>(args.input) + static_cast<long long>(first) * S.sum_tiles * pitch;
+      using Walk = Deal<fours, G.threads>;
+#pragma unroll 2
+      for (Walk w = Walk::from(thread); w.row < count; w.advance()) {
+        float4 sum{0.0f, 0.0f, 0.0f, 0.0f};
+        const float* p = from + w.row * (S.sum_tiles * pitch) + w.piece * 4;
+        if (w.piece * 4 < pitch) {
+#pragma unroll 8
+          for (int t = 0; t < S.sum_tiles; ++t) {
+            const float4 v = *reinterpret_cast<const float4*>(p + t * pitch);
+            sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+          }
         }
-        to[c] = rounded<M>(sum * scale);
+        const float means[4] = {sum.x, sum.y, sum.z, sum.w};
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          put(to + element_at<G.c_depth>(w.row, w.piece * 4 + i), w.piece * 4 + i < S.c ? means[i] * scale : 0.0f);
       }
     } else {
-      const unsigned char* from =
-          static_cast<const unsigned char*>(args.input) + static_cast<long long>(image) * S.pixels * G.c_pitch * G.el;
-      for (int v = thread; v < G.c_pitch / G.vec; v += G.threads) {
+      constexpr int row_bytes = G.c_pitch * G.el;
+      const unsigned char* from = static_cast<const unsigned char*>(args.input) + static_cast<long long>(first) * S.pixels * row_bytes;
+      using Walk = Deal<G.c_depth / G.vec, G.threads>;
+      for (Walk w = Walk::from(thread); w.row < count; w.advance()) {
         Vector<M> sum{};
-#pragma unroll 4
-        for (int p = 0; p < S.pixels; ++p) {
-          const Vector<M> x = Vector<M>::from(*reinterpret_cast<const uint4*>(from + p * (G.c_pitch * G.el) + v * 16));
+        const unsigned char* p = from + static_cast<long long>(w.row) * S.pixels * row_bytes + w.piece * 16;
+        if (w.piece * G.vec < G.c_pitch) {
+#pragma unroll 16
+          for (int pixel = 0; pixel < S.pixels; ++pixel) {
+            const Vector<M> x = Vector<M>::from(*reinterpret_cast<const uint4*>(p + pixel * row_bytes));
 #pragma unroll
-          for (int i = 0; i < G.vec; ++i) sum.v[i] += x.v[i];
+            for (int i = 0; i < G.vec; ++i) sum.v[i] += x.v[i];
+          }
         }
 #pragma unroll
-        for (int i = 0; i < G.vec; ++i) to[v * G.vec + i] = rounded<M>(sum.v[i] * scale);
+        for (int i = 0; i < G.vec; ++i) sum.v[i] *= scale;
+        *reinterpret_cast<uint4*>(to + element_at<G.c_depth>(w.row, w.piece * G.vec)) = sum.raw();
       }
     }
   }
 
-  /// A warp's dot product of a weight row with floats; the same sum in all lanes.
-  FCM_DEVICE float dot(const unsigned char* row, const float* x, int count) const {
+  /// A warp's dot product of two FP32 rows; the same sum in all lanes.
+  template <int kDepth>
+  FCM_DEVICE float dot(const unsigned char* row, const unsigned char* x) const {
     float sum = 0.0f;
-    for (int first = 0; first < count / G.vec; first += 32) {  // all lanes stay together
-      const int v = first + lane;
-      if (v >= count / G.vec) continue;
-      const Vector<M> w = Vector<M>::from(*reinterpret_cast<const uint4*>(row + v * 16));
-#pragma unroll
-      for (int i = 0; i < G.vec; ++i) sum += w.v[i] * x[v * G.vec + i];
+    for (int v = lane; v < kDepth / 4; v += 32) {
+      const float4 a = *reinterpret_cast<const float4*>(row + v * 16), b = *reinterpret_cast<const float4*>(x + v * 16);
+      sum += a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
     }
+    __syncwarp();
 #pragma unroll
     for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
     return sum;
   }
 
-  FCM_DEVICE void store(long long index, float x) {
+  /// Rows of kDepth weights times the images at `x`: use(row, image, product) once for each of `count` rows and `images` images, in some
+  /// thread of the block. Ends with what `use` wrote to shared memory not yet visible to others.
+  template <int kRows, int kDepth, int kShares, class Use>
+  FCM_DEVICE void dense(int rows, int x, int count, int images, Use use) {
+    if constexpr (kIs16<M>) {
+      constexpr int tiles = geometry::ceil_div(kRows, 16), padded = tiles * 16, steps = kDepth / 16;
+      float* parts = reinterpret_cast<float*>(shared + G.s_parts);  // [share][image][row]
+      const u32 a_at = shared_address(shared + rows + element_at<kDepth>(lane & 15, (lane >> 4) * 8));
+      const u32 b_at = shared_address(shared + x + element_at<kDepth>(lane & 7, ((lane >> 3) & 1) * 8));
+      for (int unit = warp; unit < tiles * kShares; unit += S.warps) {
+        const int tile = unit % tiles, share = unit / tiles;
+        const int begin = share * steps / kShares, end = (share + 1) * steps / kShares;
+        float sum[2][4] = {};  // two chains hide each other's latency
+        const auto step = [&](float(&c)[4], int k) {
+          u32 a[4], b[2];
+          ldmatrix(a, a_at + element_at<kDepth>(tile * 16, k * 16));
+          ldmatrix(b, b_at + k * 32);
+          mma_k16<M>(c, a[0], a[1], a[2], a[3], b[0], b[1]);
+        };
+#pragma unroll 4
+        for (int k = begin; k + 1 < end; k += 2) {
+          step(sum[0], k);
+          step(sum[1], k + 1);
+        }
+        if ((end - begin) % 2 != 0) step(sum[0], end - 1);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int image = 2 * (lane & 3) + i % 2, row = tile * 16 + (lane >> 2) + i / 2 * 8;
+          parts[(share * kHeadImages + image) * padded + row] = sum[0][i] + sum[1][i];
+        }
+      }
+      __syncthreads();
+      for (int i = thread; i < images * padded; i += G.threads) {
+        const int image = i / padded, row = i % padded;
+        if (row >= count) continue;
+        float sum = 0.0f;
+#pragma unroll
+        for (int share = 0; share < kShares; ++share) sum += parts[(share * kHeadImages + image) * padded + row];
+        use(row, image, sum);
+      }
+    } else {
+      for (int row = warp; row < count; row += S.warps) {
+        for (int image = 0; image < images; ++image) {
+          const float sum = dot<kDepth>(shared + rows + element_at<kDepth>(row, 0), shared + x + element_at<kDepth>(image, 0));
+          if (lane == 0) use(row, image, sum);
+        }
+      }
+    }
+  }
+
+  FCM_DEVICE void store(int image, int n, float x) {
+    const long long index = static_cast<long long>(image) * G.out_pitch + n;
     if constexpr (kIs16<M> && !S.wide_out) {
       static_cast<u16*>(args.output)[index] = static_cast<u16>(pack2<M>(x, 0.0f) & 0xffffu);
     } else {
@@ -92,80 +177,93 @@ struct Head {
     }
   }
 
+  /// The last dense stage: outputs from the n0-th on, of `images` images from the `first`-th on.
+  FCM_DEVICE void make_outputs(int x, int n0, int first, int images) {
+    dense<G.out_slice, G.depth, G.out_shares>(G.s_out_weights, x, geometry::min_of(G.out_slice, S.out_c - n0), images,
+                                              [&](int row, int image, float sum) {
+                                                const float y = sum + bias(G.out_bias_at)[n0 + row];
+                                                store(first + image, n0 + row, activation<S.out_act.fn>(y, S.out_act.a, S.out_act.b));
+                                              });
+  }
+  /// Zeros behind the last output.
+  FCM_DEVICE void clear_pad(int first, int images) {
+    constexpr int pad = G.out_pitch - S.out_c;
+    if constexpr (pad > 0) {
+      for (int i = thread; i < images * pad; i += G.threads) store(first + i / pad, S.out_c + i % pad, 0.0f);
+    }
+  }
+
   FCM_DEVICE void run_pool_fc() {
     constexpr int n_blocks = geometry::ceil_div(G.out_pitch, S.n_tile);
-    const int n0 = (static_cast<int>(blockIdx.x) % n_blocks) * S.n_tile;
-    fetch_rows(G.s_out_weights, G.out_at, G.c_pitch * G.el, n0, S.n_tile, S.out_c);
+    const int block = static_cast<int>(blockIdx.x) % n_blocks, n0 = block * S.n_tile;
+    fetch_rows<G.c_depth, G.c_pitch>(G.s_out_weights, G.out_at, n0, geometry::min_of(S.n_tile, S.out_c - n0));
     copy_commit();
     if constexpr (S.jitter) random_spin(args.jitter);
     wait_for_predecessor();
-    const int groups = geometry::ceil_div(args.batch, S.images);
-    const int step = static_cast<int>(gridDim.x) / n_blocks;
-    for (int group = static_cast<int>(blockIdx.x) / n_blocks; group < groups; group += step) {
-      const int first = group * S.images, count = geometry::min_of(S.images, args.batch - first);
-      for (int i = 0; i < count; ++i) average(first + i, means() + i * G.c_pitch);
+    const int step = static_cast<int>(gridDim.x) / n_blocks * S.images;
+    for (int first = static_cast<int>(blockIdx.x) / n_blocks * S.images; first < args.batch; first += step) {
+      const int count = geometry::min_of(S.images, args.batch - first);
+      average(first, count);
       copy_wait<0>();
       __syncthreads();
-      for (int n = warp; n < S.n_tile && n0 + n < G.out_pitch; n += S.warps) {
-        const bool real = n0 + n < S.out_c;
-        for (int i = 0; i < count; ++i) {
-          float y = 0.0f;
-          if (real) {
-            y = dot(shared + G.s_out_weights + n * G.c_pitch * G.el, means() + i * G.c_pitch, G.c_pitch) + bias(G.out_bias_at)[n0 + n];
-            y = activation<S.out_act.fn>(y, S.out_act.a, S.out_act.b);
-          }
-          if (lane == 0) store(static_cast<long long>(first + i) * G.out_pitch + n0 + n, y);
-        }
-      }
+      make_outputs(G.s_mean, n0, first, count);
+      if (block == 0) clear_pad(first, count);
       __syncthreads();
     }
   }
 
-  /// This block's slice of the hidden layer into its own shared memory, then the whole of it from all blocks of the cluster.
-  FCM_DEVICE void make_hidden(int rank) {
+  /// This block's slice of the hidden layer, to the shared memory of all blocks of the cluster.
+  FCM_DEVICE void make_hidden(int rank, int images) {
     const int h0 = rank * G.hidden_slice;
-    for (int h = warp; h < G.hidden_slice && h0 + h < S.hidden; h += S.warps) {
-      float y = dot(shared + G.s_hidden_weights + h * G.c_pitch * G.el, means(), G.c_pitch) + bias(G.hidden_bias_at)[h0 + h];
-      y = rounded<M>(activation<S.hidden_act.fn>(y, S.hidden_act.a, S.hidden_act.b));
-      if (lane == 0) hidden()[h0 + h] = y;
-    }
-    if constexpr (S.split > 1) {
-      cluster_sync();
-      for (int h = thread; h < S.hidden; h += G.threads) {
-        const int owner = h / G.hidden_slice;
-        if (owner != rank) hidden()[h] = load_remote_float(hidden() + h, static_cast<u32>(owner));
-      }
-    }
-    for (int h = S.hidden + thread; h < G.hidden_pitch; h += G.threads) hidden()[h] = 0.0f;
-    __syncthreads();
+    dense<G.hidden_slice, G.c_depth, G.hidden_shares>(
+        G.s_hidden_weights, G.s_mean, geometry::min_of(G.hidden_slice, S.hidden - h0), images, [&](int row, int image, float sum) {
+          const float y = activation<S.hidden_act.fn>(sum + bias(G.hidden_bias_at)[h0 + row], S.hidden_act.a, S.hidden_act.b);
+          unsigned char* own = shared + G.s_hidden + element_at<G.hidden_depth>(image, h0 + row);
+          if constexpr (S.split == 1) {
+            put(own, y);
+          } else {
+#pragma unroll 4
+            for (int to = 0; to < S.split; ++to) {
+              if constexpr (kIs16<M>) {
+                store_remote(remote_address(shared_address(own), static_cast<u32>(to)), static_cast<u16>(pack2<M>(y, 0.0f) & 0xffffu));
+              } else {
+                store_remote(remote_address(shared_address(own), static_cast<u32>(to)), y);
+              }
+            }
+          }
+        });
   }
 
   FCM_DEVICE void run_se() {
     const int rank = static_cast<int>(blockIdx.x) % S.split, n0 = rank * G.out_slice;
-    fetch_rows(G.s_hidden_weights, G.hidden_at, G.c_pitch * G.el, rank * G.hidden_slice, G.hidden_slice, S.hidden);
-    fetch_rows(G.s_out_weights, G.out_at, G.hidden_pitch * G.el, n0, G.out_slice, S.out_c);
+    fetch_rows<G.c_depth, G.c_pitch>(G.s_hidden_weights, G.hidden_at, rank * G.hidden_slice,
+                                     geometry::min_of(G.hidden_slice, S.hidden - rank * G.hidden_slice));
+    fetch_rows<G.depth, G.hidden_pitch>(G.s_out_weights, G.out_at, n0, geometry::min_of(G.out_slice, S.out_c - n0));
     copy_commit();
+    constexpr int hidden_bytes = G.s_parts - G.s_hidden;  // with the zeros behind the last hidden value of an image
+    for (int i = thread * 4; i < hidden_bytes; i += G.threads * 4) *reinterpret_cast<u32*>(shared + G.s_hidden + i) = 0u;
+    if constexpr (S.split > 1) cluster_arrive();  // other blocks may write hidden values here
     if constexpr (S.jitter) random_spin(args.jitter);
     wait_for_predecessor();
-    const int step = static_cast<int>(gridDim.x) / S.split;
-    for (int image = static_cast<int>(blockIdx.x) / S.split; image < args.batch; image += step) {
-      average(image, means());
+    const int step = static_cast<int>(gridDim.x) / S.split * S.images;
+    for (int first = static_cast<int>(blockIdx.x) / S.split * S.images; first < args.batch; first += step) {
+      const int count = geometry::min_of(S.images, args.batch - first);
+      average(first, count);
       copy_wait<0>();
       __syncthreads();
-      make_hidden(rank);
-      for (int n = warp; n < G.out_slice && n0 + n < S.out_c; n += S.warps) {
-        float y = dot(shared + G.s_out_weights + n * G.hidden_pitch * G.el, hidden(), G.hidden_pitch) + bias(G.out_bias_at)[n0 + n];
-        y = activation<S.out_act.fn>(y, S.out_act.a, S.out_act.b);
-        if (lane == 0) store(static_cast<long long>(image) * G.out_pitch + n0 + n, y);
-      }
-      if (rank == 0) {
-        for (int n = S.out_c + thread; n < G.out_pitch; n += G.threads) store(static_cast<long long>(image) * G.out_pitch + n, 0.0f);
-      }
+      if constexpr (S.split > 1) cluster_wait();
+      make_hidden(rank, count);
       if constexpr (S.split > 1) {
-        cluster_sync();  // no block overwrites its hidden values, or leaves, while others read them
+        cluster_sync();  // the hidden layer is whole
       } else {
         __syncthreads();
       }
+      make_outputs(G.s_hidden, n0, first, count);
+      if (rank == 0) clear_pad(first, count);
+      if constexpr (S.split > 1) {
+        if (first + step < args.batch) cluster_arrive();  // done with its values
+      }
+      __syncthreads();
     }
   }
 

@@ -108,14 +108,61 @@ FCM_DEVICE Site site_of(const Tile& tile, const Place* table, int px) {
   return s;
 }
 
-/// Address of a pixel's channels in an NHWC input whose plane is the one that sites lie on.
+/// Whether some pixels of the tile's region lie outside the plane.
 template <class Cfg>
-FCM_DEVICE const unsigned char* pixel_of(const ModuleArgs& args, const Tile& tile, const Site& s, int px) {
+FCM_DEVICE bool touches_border(const Tile& tile) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  const long long index =
-      G.flat ? static_cast<long long>(tile.first) + px : (static_cast<long long>(s.image) * S.mid_h + s.y) * S.mid_w + s.x;
-  return static_cast<const unsigned char*>(args.input) + index * (G.in_pitch * G.el);
+  constexpr Window w = S.dw_window;
+  if constexpr (G.flat || G.tiles == 1) return false;
+  const int y = tile.oy * w.sh - w.top + G.ay.core_at, x = tile.ox * w.sw - w.left + G.ax.core_at;
+  return y < 0 || x < 0 || y + G.ay.core > S.mid_h || x + G.ax.core > S.mid_w;
+}
+
+/// Copies kPieces x 16 bytes of every pixel of the core region (flat: of the run) from the NHWC input, from its channel `first` on; zeros
+/// outside the plane, the run and the channels. `to(px, offset, piece)` is the address in shared memory, where `offset` is that of the
+/// pixel's row in a chunk buffer.
+template <class Cfg, int kPieces, class To>
+FCM_DEVICE void copy_region(const ModuleArgs& args, const Tile& tile, const Place* table, int first, int thread, To to) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr Window w = S.dw_window;
+  constexpr int pixel_bytes = G.in_pitch * G.el, total = G.core_px * kPieces, steps = geometry::ceil_div(total, G.threads);
+  constexpr int kTogether = geometry::min_of(steps, 4);  // whose places are read before the first is copied
+  constexpr bool exact = total % G.threads == 0 && steps % kTogether == 0;
+  using Walk = Deal<kPieces, G.threads>;
+  const int y0 = tile.oy * w.sh - w.top, x0 = tile.ox * w.sw - w.left;
+  const long long corner = G.flat ? static_cast<long long>(tile.first) : (static_cast<long long>(tile.image) * S.mid_h + y0) * S.mid_w + x0;
+  const unsigned char* origin = static_cast<const unsigned char*>(args.input) + corner * pixel_bytes + first * G.el;
+  const bool border = touches_border<Cfg>(tile);
+  Walk walk = Walk::from(thread);
+  for (int step = 0; step < steps; step += kTogether) {
+    Walk at[kTogether];
+    Place where[kTogether];
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) {
+      at[i] = walk;
+      walk.advance();
+      if constexpr (!G.flat) where[i] = table[exact ? at[i].row : geometry::min_of(at[i].row, G.core_px - 1)];
+    }
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i) {
+      if (!exact && at[i].row >= G.core_px) break;
+      bool valid = first + at[i].piece * G.vec < G.in_pitch;
+      int offset = 0, source = at[i].row * pixel_bytes;
+      if constexpr (G.flat) {
+        offset = at[i].row * G.e_pitch;
+        valid = valid && tile.first + at[i].row < tile.end;
+      } else {
+        const int y = static_cast<int>(where[i].yx >> 16), x = static_cast<int>(where[i].yx & 0xffffu);
+        offset = static_cast<int>(where[i].offset);
+        source = (y * S.mid_w + x) * pixel_bytes;
+        if (border)
+          valid = valid && static_cast<u32>(y0 + y) < static_cast<u32>(S.mid_h) && static_cast<u32>(x0 + x) < static_cast<u32>(S.mid_w);
+      }
+      copy16(to(at[i].row, offset, at[i].piece), origin + source + at[i].piece * 16, valid);
+    }
+  }
 }
 
 /// One input element of the first convolution as float, before normalisation.
@@ -170,13 +217,9 @@ FCM_DEVICE void load_input_tile(const ModuleArgs& args, const Tile& tile, const 
     for (int px = thread; px < G.core_px; px += G.threads)
       gather_patch<Cfg, G.k1>(args, site_of<Cfg>(tile, table, px), x + px * G.x_pitch, G.x_vector);
   } else {
-    constexpr int vectors = G.k1 / G.vec;
-    for (int i = thread; i < G.core_px * vectors; i += G.threads) {
-      const int px = i / vectors, v = i % vectors;
-      const Site s = site_of<Cfg>(tile, table, px);
-      const bool valid = s.inside && v * G.vec < G.in_pitch;
-      copy16(x + px * G.x_pitch + v * G.x_vector, valid ? pixel_of<Cfg>(args, tile, s, px) + v * 16 : args.input, valid);
-    }
+    const u32 rows = shared_address(x);
+    copy_region<Cfg, G.k1 / G.vec>(args, tile, table, 0, thread,
+                                   [&](int px, int, int piece) { return rows + px * G.x_pitch + piece * G.x_vector; });
   }
 }
 
@@ -191,14 +234,9 @@ FCM_DEVICE void load_chunk(const ModuleArgs& args, const Tile& tile, const Place
       gather_patch<Cfg, G.e_chunk>(args, s, e + s.offset, 16);
     }
   } else {
-    constexpr int vectors = G.e_chunk / G.vec;
-    for (int i = thread; i < G.core_px * vectors; i += G.threads) {
-      const int px = i / vectors, v = i % vectors;
-      const Site s = site_of<Cfg>(tile, table, px);
-      const int channel = chunk * G.e_chunk + v * G.vec;
-      const bool valid = s.inside && channel < G.in_pitch;
-      copy16(e + s.offset + v * 16, valid ? pixel_of<Cfg>(args, tile, s, px) + channel * G.el : args.input, valid);
-    }
+    const u32 rows = shared_address(e);
+    copy_region<Cfg, G.e_chunk / G.vec>(args, tile, table, chunk * G.e_chunk, thread,
+                                        [&](int, int offset, int piece) { return rows + offset + piece * 16; });
   }
 }
 

@@ -31,6 +31,13 @@ FCM_DEVICE void ldmatrix(u32 (&r)[N], u32 address) {
   }
 }
 
+/// An 8 x 8 matrix of 16-bit elements, a row in four lanes, transposed.
+FCM_DEVICE u32 transposed(u32 x) {
+  u32 y;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
+}
+
 /// c[16 x 8] += a[16 x 8] b[8 x 8], 16-bit operands.
 template <Math M>
 FCM_DEVICE void mma_k8(float (&c)[4], u32 a0, u32 a1, u32 b0) {

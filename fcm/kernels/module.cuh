@@ -17,6 +17,9 @@ struct Block {
   static_assert(S.chunk % (16 * S.multiplier) == 0, "a chunk holds whole 16-channel groups before and after the depthwise stage");
   static_assert(!S.project || S.n_tile % (16 * S.warps_n) == 0, "each warp owns whole 16-column tiles");
   static constexpr bool kRing = G.weight_stages < G.block_chunks;
+  /// The input tile is free when the last chunk has been made of it, unless the residual is read from it: then the next tile's follows it
+  /// beside the depthwise stage and the stores.
+  static constexpr bool kEarlyInput = S.expand && !S.conv && !(S.residual != Residual::none && S.residual_is_input);
 
   const ModuleArgs& args;
   unsigned char* shared;
@@ -124,14 +127,19 @@ struct Block {
     if (more) __syncthreads();
   }
 
+  FCM_DEVICE void fetch_input(int of_work) {
+    load_input_tile<Cfg>(args, locate<Cfg>(of_work, args.batch), places(), shared + G.s_x, thread);
+    copy_commit();
+  }
+
   /// Modules with an expansion: the input tile stays in shared memory while chunks are made from it.
   FCM_DEVICE void run_expanding() {
     int step = 0;
+    if (kEarlyInput && work < works) fetch_input(work);
     for (; work < works; work += work_step) {
       const Tile tile = locate<Cfg>(work, args.batch);
       const bool more = work + work_step < works;
-      load_input_tile<Cfg>(args, tile, places(), shared + G.s_x, thread);
-      copy_commit();
+      if (!kEarlyInput) fetch_input(work);
       copy_wait<0>();
       if constexpr (S.warpgroup) publish_to_warpgroups();
       __syncthreads();
@@ -153,6 +161,7 @@ struct Block {
           expand_chunk<Cfg>(tile, places(), shared + G.s_x, stats(), weights_of(step, i), buffer_of(step), warp, lane);
         }
         __syncthreads();  // the chunk is whole
+        if (kEarlyInput && more && i + 1 == my_chunks) fetch_input(work + work_step);
         consume(acc, tile, chunk_of(i), buffer_of(step), weights_of(step, i));
         if constexpr (kRing) copy_wait<0>();
         if constexpr (kRing && S.warpgroup) publish_to_warpgroups();

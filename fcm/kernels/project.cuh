@@ -17,20 +17,16 @@ FCM_DEVICE void projection_operands(AFragment<Of<Cfg>::S.math> (&a)[kTiles], con
   } else if constexpr (kIs16<S.math>) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      float v[kTiles][4];
+      Eight<S.math> v[kTiles];
       depthwise<Cfg, kTiles>(v, e, weights, tile, k * 2 + half, lane);
 #pragma unroll
-      for (int t = 0; t < kTiles; ++t) {
-        a[t].r[2 * half] = activate_pair<Cfg, false>(v[t][0], v[t][1]);
-        a[t].r[2 * half + 1] = activate_pair<Cfg, false>(v[t][2], v[t][3]);
-      }
+      for (int i = 0; i < kTiles * 2; ++i) a[i / 2].r[2 * half + i % 2] = transposed(v[i / 2].r[i % 2]);
     }
   } else {
-    float v[kTiles][4];
+    Eight<S.math> v[kTiles];
     depthwise<Cfg, kTiles>(v, e, weights, tile, k, lane);
 #pragma unroll
-    for (int i = 0; i < kTiles * 4; ++i)
-      a[i / 4].r[i % 4] = __float_as_uint(activation<S.dw_act.fn>(v[i / 4][i % 4], S.dw_act.a, S.dw_act.b));
+    for (int i = 0; i < kTiles * 4; ++i) a[i / 4].r[i % 4] = __float_as_uint(v[i / 4].v[i % 4]);
   }
 }
 

@@ -29,6 +29,7 @@ struct Constant {
 };
 constexpr Constant kConstants[] = {{"global_latency", &TileModel::global_latency},
                                    {"bytes_a_cycle", &TileModel::bytes_a_cycle},
+                                   {"copy", &TileModel::copy},
                                    {"barrier", &TileModel::barrier},
                                    {"cluster_barrier", &TileModel::cluster_barrier},
                                    {"matrix_f16", &TileModel::matrix_f16},
@@ -56,7 +57,8 @@ constexpr Constant kConstants[] = {{"global_latency", &TileModel::global_latency
                                    {"wavefront", &TileModel::wavefront},
                                    {"warpgroup_step", &TileModel::warpgroup_step},
                                    {"head_depth", &TileModel::head_depth},
-                                   {"head_row", &TileModel::head_row}};
+                                   {"head_row", &TileModel::head_row},
+                                   {"head_step", &TileModel::head_step}};
 
 struct Sample {
   Row row;

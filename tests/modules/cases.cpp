@@ -178,7 +178,7 @@ bool random_tile(Random& random, const ModuleSpec& spec, const jit::Target& targ
     TileConfig t;
     const bool flat = !head && !shape_of(spec, t).dw;
     t.tile_h = flat || head ? 1 : between(random, 1, 12);
-    t.tile_w = flat ? 16 * between(random, 1, 6) : between(random, 1, 20);
+    t.tile_w = flat ? 16 * between(random, 1, 6) : between(random, 1, head ? 8 : 20);
     t.chunk = 16 * pick(random, {1, 1, 2, 3, 4, 8, 10});
     t.n_tile = 16 * pick(random, {1, 2, 3, 4, 6, 8});
     t.split = pick(random, {1, 1, 2, 3, 4, 5, 8, 12, 16});

@@ -99,16 +99,24 @@ TEST(Geometry, PitchesAvoidBankConflicts) {
   }
 }
 
-TEST(Geometry, TapSlotsHoldEveryRowOnce) {
+TEST(Geometry, EveryTapMeetsItsInputRowOnce) {
   for (int kh = 1; kh <= 11; ++kh) {
-    for (const int stride : {1, 2}) {
-      geometry::Window w;
-      w.kh = kh;
-      w.sh = stride;
-      std::multiset<int> taps;
-      for (int slot = 0; slot < geometry::round_up(kh, 2); ++slot) taps.insert(geometry::tap_at(w, slot));
-      for (int tap = 0; tap < kh; ++tap) EXPECT_EQ(taps.count(tap), 1u) << kh;
-      for (int slot = 0; slot < kh; slot += 2) EXPECT_GE(geometry::tap_at(w, slot), 0) << kh;  // a word's first slot is never empty
+    for (const int stride : {1, 2, 3}) {
+      for (const int dilation : {1, 2, 3}) {
+        geometry::Window w;
+        w.kh = kh, w.sh = stride, w.dh = dilation;
+        const int rows = (kh - 1) * dilation + stride + 1;  // under two output rows
+        for (const int output : {0, 1}) {
+          std::multiset<int> taps;
+          for (int row = -1; row < rows + 2; ++row) {
+            const int tap = geometry::tap_of(w, row, output);
+            if (tap < 0) continue;
+            taps.insert(tap);
+            EXPECT_EQ(row, output * stride + tap * dilation);
+          }
+          EXPECT_EQ(taps.size(), static_cast<size_t>(kh));
+        }
+      }
     }
   }
 }
