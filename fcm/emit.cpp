@@ -205,11 +205,26 @@ Shape shape_of(const ModuleSpec& spec, const TileConfig& tile) {
   s.out_h = planes.back().height, s.out_w = planes.back().width;
   s.residual = spec.residual, s.residual_is_input = spec.residual_is_input;
   s.pool = spec.pool, s.gate = spec.gate, s.norm = spec.norm, s.norm_epsilon = spec.norm_epsilon;
+  set_tile(s, tile);
+  return s;
+}
+
+TiledModule tiled(const ModuleSpec& spec, const TileConfig& tile) {
+  const Shape s = shape_of(spec, tile);
+  return {&spec, tile, s, geometry::derive(s)};
+}
+
+TiledModule TiledModule::with(const TileConfig& other) const {
+  Shape s = shape;
+  set_tile(s, other);
+  return {spec, other, s, geometry::derive(s)};
+}
+
+void set_tile(Shape& s, const TileConfig& tile) {
   s.tile_h = tile.tile_h, s.tile_w = tile.tile_w, s.chunk = tile.chunk, s.n_tile = tile.n_tile, s.split = tile.split;
   s.warps_m = tile.warps_m, s.warps_k = tile.warps_k, s.warps_n = tile.warps_n, s.stages = tile.stages;
   s.expand_m = tile.expand_m, s.expand_n = tile.expand_n, s.resident = tile.resident, s.min_blocks = tile.min_blocks;
   s.warpgroup = tile.warpgroup;
-  return s;
 }
 
 int shared_limit(const jit::Target& target) {
@@ -284,8 +299,7 @@ std::string partition_refusal(const Shape& s, const TileConfig& t, const jit::Ta
   return {};
 }
 
-std::string size_refusal(const Shape& s, const TileConfig& t, const jit::Target& target) {
-  const geometry::Geometry g = geometry::derive(s);
+std::string size_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t, const jit::Target& target) {
   if (t.split > g.chunks) return "more blocks than chunks share the middle channels";
   if (s.conv && !s.expand && g.chunks != 1) return "a convolution's patch does not fit one chunk";
   if (t.warps_m > g.m_tiles) return "more warps than pixel groups";
@@ -311,9 +325,12 @@ std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const jit::T
   if (std::string why = refusal(spec, target); !why.empty()) return why;
   const ModuleKind kind = kind_of(spec);
   if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) return head_refusal(spec, tile, target);
-  const Shape s = shape_of(spec, tile);
-  if (std::string why = partition_refusal(s, tile, target); !why.empty()) return why;
-  return size_refusal(s, tile, target);
+  return refusal(tiled(spec, tile), target);
+}
+
+std::string refusal(const TiledModule& m, const jit::Target& target) {
+  if (std::string why = partition_refusal(m.shape, m.tile, target); !why.empty()) return why;
+  return size_refusal(m.shape, m.geometry, m.tile, target);
 }
 
 int64_t LaunchPlan::grid(int64_t batch, int64_t resident_blocks) const {

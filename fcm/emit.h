@@ -14,11 +14,27 @@ namespace fcm {
 
 /// The kernel's constants for a spec and a tile. Meaningful for specs whose stages chain (see `refusal`).
 geometry::Shape shape_of(const ModuleSpec& spec, const TileConfig& tile);
+/// Writes the tile into a shape.
+void set_tile(geometry::Shape& shape, const TileConfig& tile);
+
+/// A module that is no head (pool_fc, se), cut into tiles: the shape that emit writes and every size that follows. A search goes from tile
+/// to tile without reading the spec again, which must outlive this.
+struct TiledModule {
+  const ModuleSpec* spec;
+  TileConfig tile;
+  geometry::Shape shape;
+  geometry::Geometry geometry;
+
+  TiledModule with(const TileConfig& other) const;
+};
+TiledModule tiled(const ModuleSpec& spec, const TileConfig& tile);
 
 /// Why no tile can run the spec on a target; empty when some can.
 std::string refusal(const ModuleSpec& spec, const jit::Target& target);
 /// Why this tile cannot; empty when it can.
 std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& target);
+/// The same for a spec that is legal itself.
+std::string refusal(const TiledModule& module, const jit::Target& target);
 
 /// Shared memory that a block may use on a target, bytes.
 int shared_limit(const jit::Target& target);

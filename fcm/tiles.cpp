@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "fcm/head.h"
+#include "fcm/tile_trees.h"
 #include "runtime/support/error.h"
 
 namespace fcm {
@@ -175,6 +176,11 @@ double dense_cycles(const geometry::HeadShape& s, const geometry::HeadGeometry& 
   return m.matrix_latency + rounds * steps * m.head_step + m.barrier + std::ceil(tiles * 16 * images / g.threads) * m.head_row;
 }
 
+/// What the blocks of `clusters` clusters wait for each other.
+double cluster_cycles(int split, int clusters, const TileModel& m) {
+  return m.cluster_barrier + m.cluster_doubling * (std::log2(split) - 1) + (split > 8 && clusters > 7 ? m.crowded_clusters : 0.0);
+}
+
 TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& m) {
   const geometry::HeadShape s = head_shape_of(spec, tile);
   const geometry::HeadGeometry g = geometry::derive(s);
@@ -186,9 +192,11 @@ TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, 
   const double row_bytes = s.sums ? 4.0 * s.c : static_cast<double>(g.c_pitch) * g.el, rows = s.sums ? s.sum_tiles : s.pixels;
   const double rounds = std::ceil(images * row_bytes / 16 / g.threads), together = s.sums ? 8 : 16;  // loads under way at a time
   r.fetch = m.global_latency * rounds * std::ceil(rows / together) + images * rows * row_bytes / m.bytes_a_cycle;
-  if (se) r.expand = dense_cycles(s, g, g.hidden_slice, g.c_depth, images, m) + (s.split > 1 ? m.cluster_barrier : m.barrier);
+  if (se)
+    r.expand = dense_cycles(s, g, g.hidden_slice, g.c_depth, images, m) +
+               (s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) : m.barrier);
   r.depthwise = dense_cycles(s, g, g.out_slice, g.depth, images, m);
-  r.finish = s.split > 1 ? m.cluster_barrier : 0;
+  r.finish = s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) : 0;
   const double waves = std::ceil(static_cast<double>(r.blocks) / (device.multiprocessors * r.concurrent));
   r.prologue = m.global_latency + m.first_weights * g.s_mean / m.bytes_a_cycle;
   r.total = r.prologue + waves * (r.fetch + r.expand + r.depthwise + r.finish);
@@ -241,12 +249,16 @@ double wavefronts(const Shape& s, const Geometry& g) {
 TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& m) {
   const ModuleKind kind = kind_of(spec);
   if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) return rate_head(spec, tile, batch, device, m);
-  const Shape s = shape_of(spec, tile);
-  const Geometry g = geometry::derive(s);
+  return rate(tiled(spec, tile), batch, device, m);
+}
+
+TileRating rate(const TiledModule& module, int batch, const TileDevice& device, const TileModel& m) {
+  const Shape& s = module.shape;
+  const Geometry& g = module.geometry;
   TileRating r;
   const double works = geometry::work_items(s, g, batch);
   r.blocks = static_cast<int>(works) * s.split * g.n_blocks;
-  r.concurrent = concurrency(tile, g, device.target);
+  r.concurrent = concurrency(module.tile, g, device.target);
   const double step = matrix_cycles(s.math, m);
   const double chunks = g.block_chunks;
   const double input_bytes = static_cast<double>(g.core_px) * (s.expand ? g.k1 : g.e_chunk * chunks) * g.el;
@@ -257,7 +269,9 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
   // Warps that share a quarter take turns; fewer than m.lone_warps wait for their own results as long as that many would.
   const double turns = std::max(held * g.warps / 4.0, m.lone_warps);
   const double copies = s.conv ? 0.0 : std::ceil(input_bytes / 16 / g.threads) * m.copy * turns;
-  r.fetch = m.global_latency + std::max(input_bytes / m.bytes_a_cycle, copies) + gather;
+  const double active = std::min<double>(r.blocks, device.multiprocessors);
+  const double bandwidth = std::min(m.bytes_alone, m.bytes_a_cycle * device.multiprocessors / active);
+  r.fetch = m.global_latency + std::max(input_bytes / bandwidth, copies) + gather;
   if (s.norm != geometry::Norm::none) {  // two passes over a tile's pixels, eight lanes each
     const double steps = std::ceil(g.stat_rows * 8.0 / g.threads) * std::ceil(s.in_c / 8.0 / g.vec);
     r.fetch += m.stat_latency + steps * m.stat_step + (s.expand ? m.barrier : 0.0);
@@ -282,14 +296,15 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
   r.depthwise = chunks * (groups * ((operand + dense) * turns + m.group_latency) + (s.stages > 1 && s.expand ? 1 : 2) * m.barrier);
   if (s.project) {
     const double vectors = std::ceil(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
-    const double pushes = s.split > 1 ? m.cluster_barrier + m.push * held * g.warps * g.warp_m * g.warp_n * 2 : 2 * m.barrier;
+    const double pushes =
+        s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) + m.push * held * g.warps * g.warp_m * g.warp_n * 2 : 2 * m.barrier;
     r.finish = m.finish + vectors * (m.finish_vector + m.finish_part * s.split * s.warps_k) + pushes;
   }
   const double first_weights = s.resident ? weight_bytes : g.weight_stages * static_cast<double>(g.record_a + g.record_b);
   if (2 * held > r.concurrent)
-    r.prologue = m.global_latency + held * first_weights / m.bytes_a_cycle + static_cast<double>(s.stages * g.e_bytes) / 64;
+    r.prologue = m.global_latency + held * first_weights / bandwidth + static_cast<double>(s.stages * g.e_bytes) / 64;
   const double reloaded = s.resident && works > device.multiprocessors ? m.reloaded : 1.0;
-  const double traffic = held * (input_bytes + (waves > 1 ? reloaded : m.first_weights) * weight_bytes) / m.bytes_a_cycle;
+  const double traffic = held * (input_bytes + (waves > 1 ? reloaded : m.first_weights) * weight_bytes) / bandwidth;
   // A later tile's input comes beside the depthwise stage of the tile before, unless the residual is read from that one's place.
   const bool early = s.expand && !s.conv && !(s.residual != geometry::Residual::none && s.residual_is_input);
   const double hidden = early ? (1 - 1 / waves) * std::min(r.fetch, r.depthwise + r.finish) : 0.0;
@@ -298,6 +313,8 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
   // Starting blocks takes time; clusters that cannot all be resident at once wait for whole groups of multiprocessors.
   const double starting = (held - 1) * (s.project && s.split > 1 ? m.more_clusters : m.more_blocks);
   r.total = waves * std::max({latency, traffic, r.shared}) + starting;
+  if (m.trees && g.el == 2 && device.target.major == 9)
+    r.total *= std::exp(tile_correction(tile_trees(), tile_features(module, r, device.multiprocessors)));
   return r;
 }
 

@@ -19,42 +19,47 @@ struct TileDevice {
 /// H200. They are effective values of this model (a barrier's cost holds what warps wait for each other), not properties of the hardware
 /// one by one.
 struct TileModel {
-  double global_latency = 80;   ///< first bytes of a dependent load, with address arithmetic
-  double bytes_a_cycle = 25.3;  ///< L2 to one multiprocessor
-  double copy = 7.24;           ///< of 16 bytes of input that a thread asks for
-  double barrier = 412;
-  double cluster_barrier = 2300;
-  double matrix_f16 = 8.27;  ///< a 16 x 8 matrix step of depth 16 (FP32: 8) on one of the four quarters
+  double global_latency = 174;  ///< first bytes of a dependent load, with address arithmetic
+  double bytes_a_cycle = 18.8;  ///< L2 to one multiprocessor when all of them read, and when it alone does
+  double bytes_alone = 164;
+  double copy = 5.15;  ///< of 16 bytes of input that a thread asks for
+  double barrier = 282;
+  double cluster_barrier =
+      86.4;  ///< of two blocks, what each doubling adds, and more than seven clusters of over eight blocks (a GPC each)
+  double cluster_doubling = 401;
+  double crowded_clusters = 1070;
+  double matrix_f16 = 4.79;  ///< a 16 x 8 matrix step of depth 16 (FP32: 8) on one of the four quarters
   double matrix_f32 = 77;
-  double warpgroup_step = 10.7;  ///< a 64 x 16 step of a warpgroup's matrix product
-  double matrix_latency = 135;
-  double unit_work = 42.6;      ///< activation and stores of a 16 x 16 tile of the expansion
-  double unit_latency = 409;    ///< of a unit beside its matrix steps
+  double warpgroup_step = 10.3;  ///< a 64 x 16 step of a warpgroup's matrix product
+  double matrix_latency = 101;
+  double unit_work = 44.4;      ///< activation and stores of a 16 x 16 tile of the expansion
+  double unit_latency = 573;    ///< of a unit beside its matrix steps
   double group_latency = 1.04;  ///< of a group of the depthwise stage beside its work
-  double window_pair = 2.8;     ///< loads for two taps of a window's column, and a column
-  double window_column = 1.72;
-  double window_f32 = 6;  ///< a tap of an FP32 window
-  double operand = 2.6;   ///< of eight channels of a pixel group beside the window, of eight channels of a group, and without a window
-  double operand_group = 66.4;
-  double operand_flat = 1.85;
+  double window_pair = 5.27;    ///< loads for two taps of a window's column, and a column
+  double window_column = 0.379;
+  double window_f32 = 6;   ///< a tap of an FP32 window
+  double operand = 0.485;  ///< of eight channels of a pixel group beside the window, of eight channels of a group, and without a window
+  double operand_group = 69.2;
+  double operand_flat = 29.7;
   double dense = 0.138;  ///< of an output column tile beside its matrix steps
-  double store = 382;    ///< of a pixel group that leaves without a projection
-  double gather = 19;    ///< of an element of a convolution's patch
+  double store = 367;    ///< of a pixel group that leaves without a projection
+  double gather = 18.2;  ///< of an element of a convolution's patch
   double stat_latency =
       150;  ///< of a pixel's statistics beside its steps (not fitted: counted from the code), and of 16 bytes in both passes
   double stat_step = 50;
-  double finish = 2.65;
-  double finish_vector = 351;  ///< of 16 bytes of output a thread, and of each partial sum in it
+  double finish = 3.71;
+  double finish_vector = 419;  ///< of 16 bytes of output a thread, and of each partial sum in it
   double finish_part = 2.08;
-  double push = 84.9;           ///< a warp's 512 bytes to other blocks of a cluster
-  double lone_warps = 1.68;     ///< fewer warps a quarter wait for their own results as long as this many would
-  double more_blocks = 9.3;     ///< start of a second, third, ... block on a multiprocessor
+  double push = 109;            ///< a warp's 512 bytes to other blocks of a cluster
+  double lone_warps = 1.79;     ///< fewer warps a quarter wait for their own results as long as this many would
+  double more_blocks = 16.8;    ///< start of a second, third, ... block on a multiprocessor
   double more_clusters = 55.8;  ///< the same for blocks of clusters
   double reloaded = 0.25;       ///< share of the weights fetched again for later tiles when they stay
   double first_weights = 0.3;   ///< share of the first weights' fetch that is not hidden behind the kernel before
-  double wavefront = 1.4;       ///< of shared memory: one a cycle at best
+  double wavefront = 1.92;      ///< of shared memory: one a cycle at best
   double head_depth = 30;       ///< 256 channels of an output row of an FP32 head; an output of any head
   double head_row = 60;
+  bool trees = true;      ///< correct the rating of 16-bit modules on Hopper by what was learnt (fcm/tile_trees.h)
   double head_step = 14;  ///< a 16 x 8 matrix step of depth 16 of a head, with both loads (counted, not fitted)
 };
 
@@ -76,6 +81,7 @@ struct RatedTile {
 };
 
 TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& model = {});
+TileRating rate(const TiledModule& module, int batch, const TileDevice& device, const TileModel& model = {});
 /// "prologue 0 fetch 812 expand 240 depthwise 410 finish 900, 128 blocks x 2: 2362".
 std::string to_string(const TileRating& rating);
 

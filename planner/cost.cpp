@@ -16,7 +16,9 @@ using geometry::Axis;
 using geometry::Geometry;
 using ModuleShape = geometry::Shape;
 
-constexpr double kMapShare = 0.9;        // of the bandwidth, for operators that only move or map
+constexpr double kMapShare = 0.9;  // of the bandwidth, for operators that only move or map
+constexpr double kDepthwiseShare =
+    0.075;                               // of the CUDA cores' rate, for a library's depthwise convolution (measured on H200, 2.5 G MAC/ms)
 constexpr double kReferenceMacs = 1024;  // a cycle and multiprocessor: what fcm::rate assumes of mma.sync
 
 bool is_head(const ModuleSpec& spec) {
@@ -253,19 +255,18 @@ std::string to_string(const Cost& c) {
                      c.compute_us, c.latency_us, c.time_us);
 }
 
-std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device) {
-  if (std::string why = refusal(spec, tile, device.target); !why.empty()) return why;
-  const BlockSize block = block_of(spec, tile);
+namespace {
+
+std::string block_refusal(const BlockSize& block, const DeviceModel& device) {
   if (block.shared_bytes > device.shared_per_block_kib * 1024)
     return fmt::format("{} bytes of shared memory, {} KiB a block on {}", block.shared_bytes, device.shared_per_block_kib, device.name);
   if (block.threads > std::min(1024.0, device.threads_per_sm)) return fmt::format("{} threads a block", block.threads);
   return {};
 }
 
-Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, int64_t resident_blocks) {
-  if (is_head(spec)) return head_traffic(spec, tile, images);
-  const ModuleShape s = shape_of(spec, tile);
-  const Geometry g = geometry::derive(s);
+Traffic traffic_of(const TiledModule& m, int64_t images, int64_t resident_blocks) {
+  const ModuleShape& s = m.shape;
+  const Geometry& g = m.geometry;
   const auto n = static_cast<double>(images);
   const double n_b = g.n_blocks;
   const int works = geometry::work_items(s, g, static_cast<int>(images));
@@ -274,7 +275,7 @@ Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t i
   const bool stays = g.weight_stages == g.block_chunks;
   const double map = n * s.out_h * s.out_w * g.out_pitch * g.el;
   Traffic t;
-  t.input = n_b * (s.expand ? s.split : 1) * n * pixels_read(s, g) * input_element_bytes(spec, g);
+  t.input = n_b * (s.expand ? s.split : 1) * n * pixels_read(s, g) * input_element_bytes(*m.spec, g);
   if (s.norm != geometry::Norm::none && !s.expand) t.input *= 1 + s.split;  // every block takes the statistics of whole pixels
   t.weights = n_b * (stays ? groups : works) * g.chunks * (g.record_a + g.record_b);
   if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4;
@@ -283,6 +284,22 @@ Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t i
   if (s.pool != geometry::Pool::none) t.sums = n * g.tiles * geometry::round_up(g.out_channels, 4) * 4;
   if (s.gate) t.gate = n_b * works * g.in_pitch * g.el;
   return t;
+}
+
+}  // namespace
+
+std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device) {
+  if (std::string why = refusal(spec, tile, device.target); !why.empty()) return why;
+  return block_refusal(block_of(spec, tile), device);
+}
+
+std::string refusal(const TiledModule& m, const DeviceModel& device) {
+  if (std::string why = refusal(m, device.target); !why.empty()) return why;
+  return block_refusal({m.geometry.threads, m.geometry.shared_bytes}, device);
+}
+
+Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, int64_t resident_blocks) {
+  return is_head(spec) ? head_traffic(spec, tile, images) : traffic_of(tiled(spec, tile), images, resident_blocks);
 }
 
 double module_elements(const ModuleSpec& spec, int64_t images) {
@@ -305,12 +322,18 @@ double module_elements(const ModuleSpec& spec, int64_t images) {
 Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
                  const TileModel& model) {
   if (is_head(spec)) return head_cost(spec, tile, images, device, residency, model);
-  const ModuleShape s = shape_of(spec, tile);
-  const Geometry g = geometry::derive(s);
-  const int held = blocks_per_sm(tile, g.threads, g.shared_bytes, device);
-  Cost c;
-  c.traffic = module_traffic(spec, tile, images, static_cast<int64_t>(device.sm_count) * held);
+  Cost c = module_cost(tiled(spec, tile), images, device, residency, model);
   c.elements = module_elements(spec, images);
+  return c;
+}
+
+Cost module_cost(const TiledModule& m, int64_t images, const DeviceModel& device, const Residency& residency, const TileModel& model) {
+  const ModuleSpec& spec = *m.spec;
+  const ModuleShape& s = m.shape;
+  const Geometry& g = m.geometry;
+  const int held = blocks_per_sm(m.tile, g.threads, g.shared_bytes, device);
+  Cost c;
+  c.traffic = traffic_of(m, images, static_cast<int64_t>(device.sm_count) * held);
   c.blocks = static_cast<double>(geometry::work_items(s, g, static_cast<int>(images))) * s.split * g.n_blocks;
   c.waves = std::ceil(c.blocks / device.sm_count);
   set_module_work(c, spec, s, g, images);
@@ -318,8 +341,7 @@ Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images,
   const double dense = dense_rate(spec, device) * device.sm_count * device.clock_mhz,
                core = device.core_f32 * device.sm_count * device.clock_mhz;
   c.compute_us = quantised * std::max(dense > 0 ? c.tensor_macs / dense : 0.0, c.core_macs / core);
-  c.latency_us =
-      latency_us(spec, rate(spec, tile, static_cast<int>(images), {device.target, static_cast<int>(device.sm_count)}, model), device);
+  c.latency_us = latency_us(spec, rate(m, static_cast<int>(images), {device.target, static_cast<int>(device.sm_count)}, model), device);
   c.step_us = device.step_us(true);
   set_dram(c, g.blob_bytes, device, residency);
   finish(c, device);
@@ -341,7 +363,8 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
   }
   c.blocks = d.sm_count;
   const double share = macs == 0 ? kMapShare : d.library_share;
-  const double rate = (tensor ? d.tensor_f16 : d.core_f32) * d.sm_count * d.clock_mhz * share;
+  const double arithmetic_share = depthwise ? kDepthwiseShare : d.library_share;
+  const double rate = (tensor ? d.tensor_f16 : d.core_f32) * d.sm_count * d.clock_mhz * arithmetic_share;
   c.compute_us = macs / rate;
   c.latency_us = macs == 0 ? d.library_small_us : depthwise ? d.library_depthwise_us : d.library_conv_us;
   c.step_us += d.step_us(false);

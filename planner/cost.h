@@ -63,12 +63,16 @@ struct Residency {
 
 /// Whether a tile can run on the modelled device (shared memory and threads of the model, legality of the module).
 std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device);
+std::string refusal(const TiledModule& module, const DeviceModel& device);
 
 /// Traffic of a module kernel; `resident_blocks`: blocks that the device holds at a time.
 Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, int64_t resident_blocks);
 /// Elements that any kernel of this module must touch.
 double module_elements(const ModuleSpec& spec, int64_t images);
 Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
+                 const TileModel& model = {});
+/// The same for a module that is no head, but for `elements`, which do not depend on the tile.
+Cost module_cost(const TiledModule& module, int64_t images, const DeviceModel& device, const Residency& residency = {},
                  const TileModel& model = {});
 
 /// A node run by a library or an operator kernel of its own. Nodes that move nothing cost nothing.

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <unordered_set>
 
 #include "fcm/emit.h"
@@ -22,6 +23,7 @@ constexpr size_t kStarts = 4;     // cuts that are climbed from
 constexpr int kMostClimbs = 12;   // moves from one start
 constexpr int kWidestTile = 320;  // output columns of a block
 constexpr int kLongestChunk = 160;
+constexpr double kMostTaught = 1.6;  // times the best so far: what a correction may make good
 
 /// `extent` in equal pieces, rounded up to `granule`, none longer than about `target`.
 int even_cut(int extent, int granule, int target) {
@@ -42,16 +44,23 @@ void add_unique(std::vector<int>& list, int x) {
   if (std::find(list.begin(), list.end(), x) == list.end()) list.push_back(x);
 }
 
+TileModel without_trees() {
+  TileModel m;
+  m.trees = false;
+  return m;
+}
+
 class Cuts {
  public:
   Cuts(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency)
-      : spec_(spec), images_(images), device_(device), residency_(residency), base_(shape_of(spec, TileConfig{})) {
+      : spec_(spec), images_(images), device_(device), residency_(residency), module_(tiled(spec, TileConfig{})), base_(module_.shape) {
     const bool whole = base_.conv && !base_.expand;
     all_chunks_ = whole ? std::vector<int>{round_up(base_.dw_c, 16)} : even_cuts(base_.dw_c, 16 * base_.multiplier, kLongestChunk);
     if (base_.project) all_columns_ = even_cuts(base_.out_c, 16, kWidestTile);
   }
 
   std::vector<CostedTile> search() {
+    if (!refusal(spec_, device_.target).empty()) return {};
     sweep_cuts();
     sort(found_);
     std::vector<CostedTile> starts;
@@ -63,10 +72,12 @@ class Cuts {
     for (const CostedTile& start : starts) climb(start);
     sort(found_);
     if (found_.size() > kKept) found_.resize(kKept);
+    for (CostedTile& f : found_) f.cost.elements = module_elements(spec_, images_);
     return std::move(found_);
   }
 
  private:
+  Geometry geometry_of(const TileConfig& t) const { return module_.with(t).geometry; }
   static void sort(std::vector<CostedTile>& list) {
     std::stable_sort(list.begin(), list.end(), [](const CostedTile& a, const CostedTile& b) { return a.cost.time_us < b.cost.time_us; });
   }
@@ -115,8 +126,8 @@ class Cuts {
   /// Ways to share the chunks among blocks: none, and as many as fill the device once or twice.
   std::vector<int> splits(const TileConfig& t) const {
     std::vector<int> list = {1};
-    const Geometry g = geometry::derive(shape_of(spec_, t));
-    const double blocks = static_cast<double>(geometry::work_items(shape_of(spec_, t), g, static_cast<int>(images_))) * g.n_blocks;
+    const Geometry g = geometry_of(t);
+    const double blocks = static_cast<double>(geometry::work_items(module_.with(t).shape, g, static_cast<int>(images_))) * g.n_blocks;
     const int most = std::min(g.chunks, !base_.project ? 64 : device_.target.major < 9 || base_.pool != geometry::Pool::none ? 1 : 16);
     for (const double fill : {0.5, 1.0, 2.0}) {
       const int wanted = std::clamp(static_cast<int>(device_.sm_count * fill / blocks), 1, most);
@@ -143,7 +154,7 @@ class Cuts {
 
   /// One layout of about eight warps: over pixels first, then columns until the sums fit the registers, then channels.
   void lay_out(TileConfig& t) const {
-    const Geometry g = geometry::derive(shape_of(spec_, t));
+    const Geometry g = geometry_of(t);
     t.warps_m = g.m_tiles >= 8 ? 8 : g.m_tiles >= 4 ? 4 : g.m_tiles >= 2 ? 2 : 1;
     if (g.m_tiles % 7 == 0) t.warps_m = 7;
     t.warps_n = 1;
@@ -237,7 +248,7 @@ class Cuts {
     t.warpgroup = false;
     t.expand_m = t.expand_n = 1;
     if (!base_.expand) return;
-    const Geometry g = geometry::derive(shape_of(spec_, t));
+    const Geometry g = geometry_of(t);
     const int cols = g.e_chunk / 16, rows = ceil_div(g.core_px, 16), warps = t.warps_m * t.warps_k * t.warps_n;
     for (const int n : {4, 3, 2}) {
       if (cols % n == 0 && rows * (cols / n) >= warps) {
@@ -260,7 +271,7 @@ class Cuts {
   void choose_warpgroup_expansion(TileConfig& t) const {
     t.warpgroup = true;
     t.expand_m = t.expand_n = 1;
-    const int columns = geometry::derive(shape_of(spec_, t)).e_chunk / 16;
+    const int columns = geometry_of(t).e_chunk / 16;
     for (const int n : {4, 3, 2}) {
       if (columns % n != 0) continue;
       t.expand_n = n;
@@ -275,7 +286,13 @@ class Cuts {
       t.resident = resident;
       t.stages = base_.expand ? 1 : std::min(mine + 1, 3);
       if (!tried_.insert(to_key(t)).second) continue;
-      if (refusal(spec_, t, device_).empty()) found_.push_back({t, module_cost(spec_, t, images_, device_, residency_)});
+      const TiledModule m = module_.with(t);
+      if (!refusal(m, device_).empty()) continue;
+      Cost cost = module_cost(m, images_, device_, residency_, untaught_);
+      // The trees are asked last, and only of tiles that they could make the best.
+      if (cost.time_us < kMostTaught * best_us_) cost = module_cost(m, images_, device_, residency_);
+      best_us_ = std::min(best_us_, cost.time_us);
+      found_.push_back({t, cost});
     }
   }
 
@@ -292,8 +309,11 @@ class Cuts {
   int64_t images_;
   const DeviceModel& device_;
   const Residency& residency_;
-  ModuleShape base_;
+  TiledModule module_;
+  const ModuleShape& base_;
   std::vector<int> all_chunks_, all_columns_;
+  TileModel untaught_ = without_trees();
+  double best_us_ = std::numeric_limits<double>::infinity();
   std::unordered_set<uint64_t> tried_;
   std::vector<CostedTile> found_;
 };

@@ -266,11 +266,11 @@ int run(const Arguments& a) {
   Plan plan = !a.load.empty() ? read_plan_file(read_file(a.load), a.load, *graph, backend, device)
               : a.tune        ? *gpu->engine(options, fuse, true, true, "")->plan()
                               : plan_fused(*graph, options, backend, device, fuse);
+  const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   if (!a.load.empty()) options = plan.options;
   PartitionOptions how{compute_dtype(options.precision), options.tf32, fuse, nullptr};
   if (!a.load.empty() || a.tune) how.fuse.fixed[a.batch] = segments_of(plan.variant_for(a.batch));
   const Partition parts = partition(*graph, device, how, a.batch);
-  const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   PlanView view;
   view.graph = graph.get();
   view.device = &device;

@@ -1,6 +1,6 @@
 // fcm-tile-fit: fits the constants of the tile model (fcm/tiles.h) to surveys and says how well it chooses.
 //
-//   fcm-tile-fit TABLE... [--device h200] [--evaluations 3000] [--report-only]
+//   fcm-tile-fit TABLE... [--device h200] [--evaluations 3000] [--report-only | --list | --trees fcm/tile_trees.inc]
 //
 // Each constant is changed in turn by a factor that shrinks when nothing helps any more; a change stays when the loss falls. The loss is
 // the mean squared logarithm of predicted over measured time, in which tiles near the best measured of their module count most: the model
@@ -12,6 +12,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <map>
 #include <numeric>
 #include <thread>
@@ -19,6 +20,7 @@
 #include "planner/cost.h"
 #include "runtime/support/error.h"
 #include "tests/calibration/table.h"
+#include "tests/calibration/trees.h"
 
 namespace fcm::calibration {
 namespace {
@@ -29,6 +31,9 @@ struct Constant {
 };
 constexpr Constant kConstants[] = {{"global_latency", &TileModel::global_latency},
                                    {"bytes_a_cycle", &TileModel::bytes_a_cycle},
+                                   {"bytes_alone", &TileModel::bytes_alone},
+                                   {"cluster_doubling", &TileModel::cluster_doubling},
+                                   {"crowded_clusters", &TileModel::crowded_clusters},
                                    {"copy", &TileModel::copy},
                                    {"barrier", &TileModel::barrier},
                                    {"cluster_barrier", &TileModel::cluster_barrier},
@@ -155,6 +160,7 @@ void report(const char* what, const std::vector<Sample>& samples, const std::vec
 
 TileModel fit(const std::vector<Sample>& samples, const DeviceModel& device, int evaluations) {
   TileModel model;
+  model.trees = false;
   double best = loss(samples, predict(samples, device, model));
   int used = 0;
   for (double factor = 1.4; factor > 1.01 && used < evaluations; factor = std::sqrt(factor)) {
@@ -178,7 +184,84 @@ TileModel fit(const std::vector<Sample>& samples, const DeviceModel& device, int
   return model;
 }
 
-int run(const std::vector<std::string>& tables, const std::string& key, int evaluations, bool report_only) {
+/// What the trees learn from and are asked about: modules that are no heads, in 16 bits, where latency decides.
+struct Lesson {
+  std::vector<size_t> sample;
+  std::vector<TileFeatures> x;
+  std::vector<float> y, weight;
+};
+Lesson lesson_of(const std::vector<Sample>& samples, const DeviceModel& device, TileModel model) {
+  model.trees = false;
+  Lesson lesson;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    const Row& row = samples[i].row;
+    if (kind_of(row.spec) == ModuleKind::pool_fc || kind_of(row.spec) == ModuleKind::se || dtype_of(row.spec) == DType::f32) continue;
+    const TiledModule m = tiled(row.spec, row.tile);
+    const Cost cost = module_cost(m, row.batch, device, {}, model);
+    if (std::max({cost.dram_us, cost.l2_us, cost.compute_us}) > cost.latency_us) continue;
+    const TileRating r = rate(m, row.batch, {device.target, static_cast<int>(device.sm_count)}, model);
+    lesson.sample.push_back(i);
+    lesson.x.push_back(tile_features(m, r, static_cast<int>(device.sm_count)));
+    lesson.y.push_back(static_cast<float>(std::log(std::max(0.3, row.us - cost.step_us) / cost.latency_us)));
+    lesson.weight.push_back(static_cast<float>(samples[i].weight));
+  }
+  return lesson;
+}
+
+Lesson part_of(const Lesson& all, const std::vector<Sample>& samples, size_t fold, size_t folds, bool inside) {
+  Lesson part;
+  for (size_t i = 0; i < all.x.size(); ++i) {
+    if ((std::hash<std::string>{}(fcm::to_string(samples[all.sample[i]].row.spec)) % folds == fold) != inside) continue;
+    part.sample.push_back(all.sample[i]);
+    part.x.push_back(all.x[i]), part.y.push_back(all.y[i]), part.weight.push_back(all.weight[i]);
+  }
+  return part;
+}
+
+/// Grows trees on all rows; before that, judges trees by modules that they have not seen. Writes them to `path`.
+void grow_trees(const std::vector<Sample>& samples, const std::vector<std::string>& groups, const DeviceModel& device,
+                const TileModel& model, const std::string& path) {
+  constexpr size_t kFolds = 4;
+  TileModel plain = model;
+  plain.trees = false;
+  const Lesson lesson = lesson_of(samples, device, model);
+  const std::vector<double> rated = predict(samples, device, plain);
+  report("without trees", samples, groups, rated);
+  std::vector<double> us = rated;
+  const double step_us = device.step_us(true);
+  const auto correct = [&](const Lesson& part, const std::vector<TileTree>& trees) {
+    for (size_t i = 0; i < part.x.size(); ++i)
+      us[part.sample[i]] = step_us + (rated[part.sample[i]] - step_us) * std::exp(tile_correction(trees, part.x[i]));
+  };
+  for (size_t fold = 0; fold < kFolds; ++fold) {
+    const Lesson others = part_of(lesson, samples, fold, kFolds, false);
+    correct(part_of(lesson, samples, fold, kFolds, true), grow(others.x, others.y, others.weight));
+  }
+  report("trees, by modules not seen", samples, groups, us);
+  const std::vector<TileTree> trees = grow(lesson.x, lesson.y, lesson.weight);
+  correct(lesson, trees);
+  report("trees", samples, groups, us);
+  std::ofstream out(path);
+  out << to_source(trees);
+  out.close();
+  if (!out) throw Error(ErrorCode::bad_input, fmt::format("'{}' cannot be written", path));
+}
+
+/// One line a row: what was measured, what is predicted, and the terms of the rating.
+void list_rows(const std::vector<Sample>& samples, const DeviceModel& device) {
+  for (const Sample& s : samples) {
+    const Row& r = s.row;
+    const Cost c = module_cost(r.spec, r.tile, r.batch, device, {});
+    const TileRating t = rate(r.spec, r.tile, r.batch, {device.target, static_cast<int>(device.sm_count)});
+    fmt::print(
+        "row\t{}\t{:.3f}\t{:.3f}\t{:.3f}\t{:.3f}\t{:.3f}\t{:.3f}\t{:.0f}\t{:.0f}\t{:.0f}\t{:.0f}\t{:.0f}\t{:.0f}\t{}\t{}\t{:.0f}\t{}\t{}\n",
+        r.batch, r.us, c.time_us, c.dram_us, c.l2_us, c.compute_us, c.latency_us, t.prologue, t.fetch, t.expand, t.depthwise, t.finish,
+        t.shared, t.blocks, t.concurrent, t.total, fcm::to_string(r.spec), fcm::to_string(r.tile));
+  }
+}
+
+int run(const std::vector<std::string>& tables, const std::string& key, int evaluations, bool report_only, bool rows_wanted,
+        const std::string& trees) {
   std::vector<Row> rows;
   for (const std::string& t : tables) {
     const std::vector<Row> more = read_rows(t);
@@ -188,7 +271,15 @@ int run(const std::vector<std::string>& tables, const std::string& key, int eval
   std::vector<std::string> groups;
   const std::vector<Sample> samples = samples_of(rows, groups);
   const DeviceModel device = device_model(key);
+  if (rows_wanted) {
+    list_rows(samples, device);
+    return 0;
+  }
   fmt::print("{} rows, {} modules and batches\n", samples.size(), groups.size());
+  if (!trees.empty()) {
+    grow_trees(samples, groups, device, {}, trees);
+    return 0;
+  }
   report("before", samples, groups, predict(samples, device, {}));
   if (report_only) return 0;
   // Half of the modules are fitted and the other half judged, so that what is learnt by heart shows.
@@ -216,17 +307,19 @@ int run(const std::vector<std::string>& tables, const std::string& key, int eval
 
 int main(int argc, char** argv) {
   std::vector<std::string> tables;
-  std::string device = "h200";
+  std::string device = "h200", trees;
   int evaluations = 3000;
-  bool report_only = false;
+  bool report_only = false, list = false;
   CLI::App app("Fits the constants of the tile model to surveys.", "fcm-tile-fit");
   app.add_option("TABLE", tables, "What fcm-tile-survey wrote")->required();
   app.add_option("--device", device, "The shipped model of the card that was surveyed")->capture_default_str();
   app.add_option("--evaluations", evaluations, "How often the model is evaluated")->capture_default_str();
   app.add_flag("--report-only", report_only, "Judge the model as it is");
+  app.add_flag("--list", list, "Only list every row with the terms of its prediction");
+  app.add_option("--trees", trees, "Only grow the trees of the model as it is, and write them to this file (fcm/tile_trees.inc)");
   CLI11_PARSE(app, argc, argv);
   try {
-    return fcm::calibration::run(tables, device, evaluations, report_only);
+    return fcm::calibration::run(tables, device, evaluations, report_only, list, trees);
   } catch (const std::exception& e) {
     fmt::print(stderr, "fcm-tile-fit: {}\n", e.what());
     return 2;

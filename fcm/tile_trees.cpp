@@ -1,0 +1,65 @@
+#include "fcm/tile_trees.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "fcm/tiles.h"
+
+namespace fcm {
+
+TileFeatures tile_features(const TiledModule& module, const TileRating& r, int multiprocessors) {
+  const geometry::Shape& s = module.shape;
+  const geometry::Geometry& g = module.geometry;
+  const auto log = [](double x) { return static_cast<float>(std::log(x)); };
+  const double latency = r.fetch + r.expand + r.depthwise + r.finish + 1, units = static_cast<double>(r.blocks) / multiprocessors;
+  const double waves = std::ceil(units / r.concurrent);
+  const auto share = [&](double x) { return static_cast<float>(x / latency); };
+  return {share(r.fetch),
+          share(r.expand),
+          share(r.depthwise),
+          share(r.finish),
+          share(r.shared),
+          share(r.prologue),
+          log(latency),
+          log(r.total + 1),
+          log(waves),
+          log(r.concurrent),
+          log(units),
+          static_cast<float>(units / r.concurrent / waves),
+          log(g.warps),
+          log(s.split),
+          log(std::max(1, r.blocks / s.split)),
+          log(s.warps_m),
+          log(s.warps_n),
+          log(s.warps_k),
+          log(s.chunk),
+          log(s.n_tile),
+          log(s.tile_h * s.tile_w),
+          log(s.tile_w),
+          s.resident ? 1.0f : 0.0f,
+          static_cast<float>(s.stages),
+          static_cast<float>(s.expand_m * s.expand_n),
+          static_cast<float>(s.min_blocks),
+          s.warpgroup ? 1.0f : 0.0f,
+          static_cast<float>(g.block_chunks),
+          static_cast<float>(s.dw ? s.dw_window.kh : 0),
+          static_cast<float>(g.warp_m * std::max(1, g.warp_n)),
+          log(g.shared_bytes),
+          static_cast<float>((s.conv ? 1 : 0) + (s.expand ? 2 : 0) + (s.dw ? 4 : 0) + (s.project ? 8 : 0))};
+}
+
+float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features) {
+  constexpr float kMost = 0.7f;  // beyond, the rating is outside of what was measured
+  float sum = 0;
+  for (const TileTree& tree : trees) sum += tree(features);
+  return std::clamp(sum, -kMost, kMost);
+}
+
+const std::vector<TileTree>& tile_trees() {
+  static const std::vector<TileTree> trees = {
+#include "fcm/tile_trees.inc"
+  };
+  return trees;
+}
+
+}  // namespace fcm

@@ -1,0 +1,41 @@
+// What the rating of a tile (fcm/tiles.h) does not know, learnt from measured kernels: a sum of small regression trees over the rating's
+// terms and the tile, as in the cost models of autotuners. fcm-tile-fit grows them and writes fcm/tile_trees.inc.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "fcm/emit.h"
+
+namespace fcm {
+
+struct TileRating;
+
+/// What a tree looks at; the order is that of `tile_features`.
+inline constexpr size_t kTileFeatures = 32;
+using TileFeatures = std::array<float, kTileFeatures>;
+TileFeatures tile_features(const TiledModule& module, const TileRating& rating, int multiprocessors);
+
+/// Four questions "is feature f at most t?", the answers lead to one of sixteen values. Questions stand level by level: those of node i are
+/// nodes 2i + 1 (yes) and 2i + 2 (no).
+struct TileTree {
+  static constexpr size_t kQuestions = 15, kLeaves = 16;
+  std::array<uint8_t, kQuestions> feature{};
+  std::array<float, kQuestions> at_most{};
+  std::array<float, kLeaves> value{};
+
+  float operator()(const TileFeatures& f) const {
+    size_t node = 0;
+    while (node < kQuestions) node = 2 * node + (f[feature[node]] <= at_most[node] ? 1 : 2);
+    return value[node - kQuestions];
+  }
+};
+
+/// Natural logarithm of measured over rated cycles, as the trees expect it; bounded. Grown on an H200.
+float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features);
+/// The trees of fcm/tile_trees.inc.
+const std::vector<TileTree>& tile_trees();
+
+}  // namespace fcm
