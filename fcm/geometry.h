@@ -127,6 +127,7 @@ struct Geometry {
   bool runs = false;  ///< a warp's pixel groups stand below each other, so that input rows are read once for all of them
   int e_rows = 1, e_half = 1, e_slots = 16, e_pitch = 0, e_bytes = 0;  ///< one chunk buffer
   int n_blocks = 1, warp_m = 1, warp_n = 1;
+  int gate_rows = 0, gate_at = 0;  ///< gates of the images that a run of pixels touches, behind the rows of a chunk buffer
   int dw_channel_bytes = 0, expand_bytes = 0, expand_bias_at = 0, expand_sums_at = 0, dw_at = 0, dw_bias_at = 0, record_a = 0, record_b = 0;
   int bias_at = 0, sums_at = 0, a_at = 0, b_at = 0, blob_bytes = 0;  ///< packed weights in global memory
   int weight_stages = 1;
@@ -274,7 +275,9 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
     }
   }
   g.e_pitch = bank_pitch(g.e_chunk, g.el);
-  g.e_bytes = g.e_rows * g.e_slots * g.e_pitch;
+  g.gate_at = g.e_rows * g.e_slots * g.e_pitch;
+  if (s.gate) g.gate_rows = s.pool != Pool::none ? 1 : ceil_div(s.tile_w - 1, s.out_h * s.out_w) + 1;
+  g.e_bytes = g.gate_at + g.gate_rows * g.e_chunk * g.el;
   g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
   g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;
   derive_weights(s, g);

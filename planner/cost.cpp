@@ -282,7 +282,7 @@ Traffic traffic_of(const TiledModule& m, int64_t images, int64_t resident_blocks
   if (s.pool != geometry::Pool::only) t.output = map;
   if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand)) t.residual = map;
   if (s.pool != geometry::Pool::none) t.sums = n * g.tiles * geometry::round_up(g.out_channels, 4) * 4;
-  if (s.gate) t.gate = n_b * works * g.in_pitch * g.el;
+  if (s.gate) t.gate = n_b * works * g.gate_rows * g.in_pitch * g.el;
   return t;
 }
 

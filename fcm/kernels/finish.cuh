@@ -15,9 +15,8 @@ FCM_DEVICE long long output_pixel(const Tile& tile, int m, int r) {
     return p < tile.end ? p : -1;
   } else {
     const int ty = (m / G.m_tiles_w) * 2 + r / 8, tx = (m % G.m_tiles_w) * 8 + r % 8;
-    const int y = tile.oy + ty, x = tile.ox + tx;
-    if (ty >= S.tile_h || tx >= S.tile_w || y >= S.out_h || x >= S.out_w) return -1;
-    return (static_cast<long long>(tile.image) * S.out_h + y) * S.out_w + x;
+    if (ty >= tile.rows || tx >= tile.columns) return -1;
+    return tile.base + ty * S.out_w + tx;
   }
 }
 

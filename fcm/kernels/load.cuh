@@ -16,11 +16,13 @@ struct Of {
 
 /// One piece of work: an output tile of one image, or (flat) a run of pixels.
 struct Tile {
-  int image;   // unused when pixels run across images
-  int index;   // within the image
-  int oy, ox;  // first output row and column
-  int first;   // flat: first pixel counted over the batch
-  int end;     // flat: first pixel that is not this tile's
+  int image;          // unused when pixels run across images
+  int index;          // within the image
+  int oy, ox;         // first output row and column
+  int rows, columns;  // that exist
+  long long base;     // first output pixel counted over the batch
+  int first;          // flat: first pixel counted over the batch
+  int end;            // flat: first pixel that is not this tile's
 };
 
 template <class Cfg>
@@ -48,6 +50,9 @@ FCM_DEVICE Tile locate(int work, int batch) {
     } else {
       t.oy = (t.index / G.ax.tiles) * S.tile_h;
       t.ox = (t.index % G.ax.tiles) * S.tile_w;
+      t.rows = S.out_h % S.tile_h == 0 ? S.tile_h : geometry::min_of(S.tile_h, S.out_h - t.oy);
+      t.columns = S.out_w % S.tile_w == 0 ? S.tile_w : geometry::min_of(S.tile_w, S.out_w - t.ox);
+      t.base = (static_cast<long long>(t.image) * S.out_h + t.oy) * S.out_w + t.ox;
     }
   }
   return t;
@@ -189,22 +194,30 @@ FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned cha
   constexpr Shape S = Of<Cfg>::S;
   constexpr Window w = S.conv_window;
   constexpr bool normalise = S.input != InputFormat::nhwc;
+  constexpr int kTogether = geometry::min_of(depth, 32), count = Vector<S.math>::kCount;  // elements asked for before the first is used
   const int y0 = s.y * w.sh - w.top, x0 = s.x * w.sw - w.left;
 #pragma unroll
-  for (int first = 0; first < depth; first += Vector<S.math>::kCount) {
-    Vector<S.math> v;
+  for (int first = 0; first < depth; first += kTogether) {
+    float value[kTogether];
+    bool inside[kTogether];
 #pragma unroll
-    for (int i = 0; i < Vector<S.math>::kCount; ++i) {
+    for (int i = 0; i < kTogether; ++i) {
       const int k = first + i, c = k % S.in_c, kx = (k / S.in_c) % w.kw, ky = k / (S.in_c * w.kw);
       const int y = y0 + ky * w.dh, x = x0 + kx * w.dw;
-      float value = 0.0f;
-      if (ky < w.kh && s.inside && y >= 0 && y < S.in_h && x >= 0 && x < S.in_w) {
-        value = input_element<Cfg>(args.input, s.image, y, x, c);
-        if constexpr (normalise) value = value * args.scale[c] + args.shift[c];
-      }
-      v.v[i] = value;
+      inside[i] = ky < w.kh && s.inside && y >= 0 && y < S.in_h && x >= 0 && x < S.in_w;
+      value[i] = inside[i] ? input_element<Cfg>(args.input, s.image, y, x, c) : 0.0f;
     }
-    *reinterpret_cast<uint4*>(row + first / Vector<S.math>::kCount * vector_step) = v.raw();
+#pragma unroll
+    for (int v = 0; v < kTogether && first + v < depth; v += count) {
+      Vector<S.math> out;
+#pragma unroll
+      for (int i = 0; i < count; ++i) {
+        const int c = (first + v + i) % S.in_c;
+        out.v[i] = value[v + i];
+        if (normalise && inside[v + i]) out.v[i] = out.v[i] * args.scale[c] + args.shift[c];
+      }
+      *reinterpret_cast<uint4*>(row + (first + v) / count * vector_step) = out.raw();
+    }
   }
 }
 
@@ -223,6 +236,23 @@ FCM_DEVICE void load_input_tile(const ModuleArgs& args, const Tile& tile, const 
   }
 }
 
+/// The chunk's channels of the gates of the images that a run of pixels touches, one row an image.
+template <class Cfg>
+FCM_DEVICE void copy_gate(const ModuleArgs& args, const Tile& tile, int chunk, u32 to, int thread) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int pieces = G.e_chunk / G.vec, plane = S.out_h * S.out_w;
+  const int first_image = tile.first / plane;
+  using Walk = Deal<pieces, G.threads>;
+  for (Walk w = Walk::from(thread); w.row < G.gate_rows; w.advance()) {
+    const int image = first_image + w.row, channel = chunk * G.e_chunk + w.piece * G.vec;
+    const bool valid = image < args.batch && channel < G.in_pitch;
+    const unsigned char* from = static_cast<const unsigned char*>(args.gate);
+    if (valid) from += (static_cast<long long>(image) * G.in_pitch + channel) * G.el;
+    copy16(to + (w.row * pieces + w.piece) * 16, from, valid);
+  }
+}
+
 /// A chunk of channels straight from the input into a chunk buffer (modules that start with the depthwise stage or a projection).
 template <class Cfg>
 FCM_DEVICE void load_chunk(const ModuleArgs& args, const Tile& tile, const Place* table, int chunk, unsigned char* e, int thread) {
@@ -237,6 +267,7 @@ FCM_DEVICE void load_chunk(const ModuleArgs& args, const Tile& tile, const Place
     const u32 rows = shared_address(e);
     copy_region<Cfg, G.e_chunk / G.vec>(args, tile, table, chunk * G.e_chunk, thread,
                                         [&](int, int offset, int piece) { return rows + offset + piece * 16; });
+    if constexpr (S.gate) copy_gate<Cfg>(args, tile, chunk, rows + G.gate_at, thread);
   }
 }
 

@@ -86,7 +86,7 @@ struct Block {
   /// Depthwise stage and what follows it, for the chunk in `e`.
   FCM_DEVICE void consume(Sums& acc, const Tile& tile, int chunk, const unsigned char* e, const unsigned char* weights) {
     if constexpr (S.project) {
-      project_chunk<Cfg>(acc, args, tile, chunk, e, weights, at, lane);
+      project_chunk<Cfg>(acc, tile, chunk, e, weights, at, lane);
     } else {
       float* pool = reinterpret_cast<float*>(shared + G.s_pool);
       unsigned char* corner = shared + G.s_stage + warp * 16 * 16 * G.el;

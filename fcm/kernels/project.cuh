@@ -30,24 +30,28 @@ FCM_DEVICE void projection_operands(AFragment<Of<Cfg>::S.math> (&a)[kTiles], con
   }
 }
 
-/// Multiplies a left operand by the gate of its images. `channel` is the operand's first channel.
+/// Byte, in a chunk buffer, of the gate of the image that holds a lane's pixel: row `half` * 8 + lane / 4 of the `m`-th 16 pixels.
 template <class Cfg>
-FCM_DEVICE void apply_gate(AFragment<Of<Cfg>::S.math>& a, const ModuleArgs& args, const Tile& tile, int m, int channel, int lane) {
+FCM_DEVICE int gate_row(const Tile& tile, int m, int half, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int plane = S.out_h * S.out_w;
+  const int last = tile.end - 1, p = tile.first + m * 16 + half * 8 + (lane >> 2);
+  return G.gate_at + ((p < last ? p : last) / plane - tile.first / plane) * (G.e_chunk * G.el);
+}
+
+/// Multiplies a left operand, of the chunk's channels from `channel` on, by the gates of its images.
+template <Math M>
+FCM_DEVICE void apply_gate(AFragment<M>& a, const unsigned char* e, const int (&rows)[2], int channel, int lane) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int last = tile.end - 1, p = tile.first + m * 16 + half * 8 + (lane >> 2);
-    const int image = (p < last ? p : last) / plane;
-    const unsigned char* g = static_cast<const unsigned char*>(args.gate) + static_cast<long long>(image) * G.in_pitch * G.el;
     const int c = channel + 2 * (lane & 3);
-    if constexpr (kIs16<S.math>) {
-      const u32* pairs = reinterpret_cast<const u32*>(g);
-      if (c < G.in_pitch) a.r[half] = multiply2<S.math>(a.r[half], pairs[c / 2]);
-      if (c + 8 < G.in_pitch) a.r[2 + half] = multiply2<S.math>(a.r[2 + half], pairs[c / 2 + 4]);
-    } else if (c < G.in_pitch) {
-      const float2 v = *reinterpret_cast<const float2*>(g + c * 4);
+    if constexpr (kIs16<M>) {
+      const u32* pairs = reinterpret_cast<const u32*>(e + rows[half] + c * 2);
+      a.r[half] = multiply2<M>(a.r[half], pairs[0]);
+      a.r[2 + half] = multiply2<M>(a.r[2 + half], pairs[4]);
+    } else {
+      const float2 v = *reinterpret_cast<const float2*>(e + rows[half] + c * 4);
       a.r[2 * half] = __float_as_uint(__uint_as_float(a.r[2 * half]) * v.x);
       a.r[2 * half + 1] = __float_as_uint(__uint_as_float(a.r[2 * half + 1]) * v.y);
     }
@@ -66,14 +70,19 @@ FCM_DEVICE WarpPlace place_of(int warp) {
 
 /// Adds a chunk's contribution to the warp's accumulators. `weights` is the chunk's stage in shared memory.
 template <class Cfg>
-FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp_n], const ModuleArgs& args, const Tile& tile, int chunk,
-                              const unsigned char* e, const unsigned char* weights, WarpPlace at, int lane) {
+FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp_n], const Tile& tile, int chunk, const unsigned char* e,
+                              const unsigned char* weights, WarpPlace at, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int columns = S.n_tile / 16;
   const unsigned char* units = weights + G.record_a + at.n * G.warp_n * geometry::kUnitBytes;
   int groups[G.warp_m];
   pixel_groups<Cfg>(groups, at.m, 0);
+  int gates[S.gate ? G.warp_m : 1][2];
+  if constexpr (S.gate) {
+#pragma unroll
+    for (int i = 0; i < 2 * G.warp_m; ++i) gates[i / 2][i % 2] = gate_row<Cfg>(tile, groups[i / 2], i % 2, lane);
+  }
 #pragma unroll 2
   for (int k = at.k; k < S.chunk / G.ks; k += S.warps_k) {
     if (chunk * S.chunk + k * G.ks >= S.dw_c) break;
@@ -81,7 +90,7 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
     projection_operands<Cfg, G.warp_m>(a, e, weights, groups, k, lane);
     if constexpr (S.gate) {
 #pragma unroll
-      for (int j = 0; j < G.warp_m; ++j) apply_gate<Cfg>(a[j], args, tile, groups[j], chunk * S.chunk + k * G.ks, lane);
+      for (int j = 0; j < G.warp_m; ++j) apply_gate<S.math>(a[j], e, gates[j], k * G.ks, lane);
     }
     multiply<S.math>(
         acc, a, [&](int n) { return units + (k * columns + n) * geometry::kUnitBytes; }, lane);

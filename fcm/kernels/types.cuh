@@ -76,6 +76,14 @@ FCM_DEVICE float2 unpack2(u32 x) {
 /// Product of two pairs, rounded once to the element type.
 template <Math M>
 FCM_DEVICE u32 multiply2(u32 x, u32 y) {
+  u32 z;
+  if constexpr (M == Math::f16) {
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(z) : "r"(x), "r"(y));
+    return z;
+  } else if constexpr (kArch >= 900) {
+    asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(z) : "r"(x), "r"(y));
+    return z;
+  }
   const float2 a = unpack2<M>(x), b = unpack2<M>(y);
   return pack2<M>(a.x * b.x, a.y * b.y);
 }
