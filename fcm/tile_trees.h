@@ -28,7 +28,7 @@ struct TileTree {
 
   float operator()(const TileFeatures& f) const {
     size_t node = 0;
-    while (node < kQuestions) node = 2 * node + (f[feature[node]] <= at_most[node] ? 1 : 2);
+    for (int level = 0; level < 4; ++level) node = 2 * node + 2 - static_cast<size_t>(f[feature[node]] <= at_most[node]);  // no branch
     return value[node - kQuestions];
   }
 };

@@ -10,7 +10,6 @@
 
 #include "fcm/head.h"
 #include "fcm/tile_trees.h"
-#include "runtime/support/error.h"
 
 namespace fcm {
 namespace {
@@ -349,15 +348,7 @@ std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const 
     enumerate(spec, batch, device, list);
   }
   std::stable_sort(list.begin(), list.end(), [](const RatedTile& a, const RatedTile& b) { return a.rating.total < b.rating.total; });
-  if (most == 1 && !list.empty()) list.resize(1);
   return diverse(list, most);
-}
-
-TileConfig default_tile(const ModuleSpec& spec, int batch, const TileDevice& device) {
-  if (const std::string why = refusal(spec, device.target); !why.empty()) throw Error(ErrorCode::unsupported, to_string(spec) + ": " + why);
-  const std::vector<RatedTile> list = candidate_tiles(spec, batch, device, 1);
-  if (list.empty()) throw Error(ErrorCode::unsupported, fmt::format("{}: no tile fits sm_{}", to_string(spec), device.target.text()));
-  return list.front().tile;
 }
 
 }  // namespace fcm

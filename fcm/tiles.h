@@ -1,4 +1,4 @@
-// Which tiles a module may run with, rated by a simple model of a multiprocessor, and the one taken when nothing is measured.
+// Which tiles a module may run with, rated by a simple model of a multiprocessor.
 #pragma once
 
 #include <cstddef>
@@ -87,9 +87,8 @@ std::string to_string(const TileRating& rating);
 
 /// Every legal tile of a pool_fc or se module that is worth rating at a batch.
 std::vector<TileConfig> head_tiles(const ModuleSpec& spec, int batch, const jit::Target& target);
-/// The best `most` legal tiles by rating, best first; the same inputs give the same list. Empty when the spec is refused.
+/// The best `most` of all legal tiles by rating, best first; the same inputs give the same list. Empty when the spec is refused. Rates
+/// every legal tile, which takes up to seconds: for surveys and tests; networks are planned with planner/tile_search.h.
 std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const TileDevice& device, size_t most = 32);
-/// The first of them. Throws Error(unsupported) with the reason when there is none.
-TileConfig default_tile(const ModuleSpec& spec, int batch, const TileDevice& device);
 
 }  // namespace fcm

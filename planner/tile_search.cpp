@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <unordered_set>
 
 #include "fcm/emit.h"
@@ -18,7 +19,6 @@ using geometry::Geometry;
 using geometry::round_up;
 using ModuleShape = geometry::Shape;
 
-constexpr size_t kKept = 4;       // tiles returned
 constexpr size_t kStarts = 4;     // cuts that are climbed from
 constexpr int kMostClimbs = 12;   // moves from one start
 constexpr int kWidestTile = 320;  // output columns of a block
@@ -59,27 +59,33 @@ class Cuts {
     if (base_.project) all_columns_ = even_cuts(base_.out_c, 16, kWidestTile);
   }
 
-  std::vector<CostedTile> search() {
+  std::vector<CostedTile> search(size_t most) {
     if (!refusal(spec_, device_.target).empty()) return {};
     sweep_cuts();
-    sort(found_);
     std::vector<CostedTile> starts;
-    for (const CostedTile& f : found_) {
+    for (const size_t i : best_first()) {
+      const CostedTile& f = found_[i];
       const bool known = std::any_of(starts.begin(), starts.end(), [&](const CostedTile& o) { return same_plane(o.tile, f.tile); });
       if (!known) starts.push_back(f);
       if (starts.size() == kStarts) break;
     }
     for (const CostedTile& start : starts) climb(start);
-    sort(found_);
-    if (found_.size() > kKept) found_.resize(kKept);
-    for (CostedTile& f : found_) f.cost.elements = module_elements(spec_, images_);
-    return std::move(found_);
+    std::vector<CostedTile> best;
+    for (const size_t i : best_first()) {
+      if (best.size() == most) break;
+      best.push_back(found_[i]);
+      best.back().cost.elements = module_elements(spec_, images_);
+    }
+    return best;
   }
 
  private:
   Geometry geometry_of(const TileConfig& t) const { return module_.with(t).geometry; }
-  static void sort(std::vector<CostedTile>& list) {
-    std::stable_sort(list.begin(), list.end(), [](const CostedTile& a, const CostedTile& b) { return a.cost.time_us < b.cost.time_us; });
+  std::vector<size_t> best_first() const {
+    std::vector<size_t> order(found_.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return found_[a].cost.time_us < found_[b].cost.time_us; });
+    return order;
   }
 
   std::vector<std::pair<int, int>> planes() const {
@@ -243,12 +249,22 @@ class Cuts {
     }
   }
 
+  /// Every way to run a cut with a layout of warps, once: by warps or warpgroups, with weights that stay or rotate.
+  void consider(TileConfig t) {
+    if (!tried_.insert(to_key(t)).second) return;
+    const Geometry g = geometry_of(t);
+    choose_expansion(t, g);
+    consider_residency(t);
+    if (!base_.expand || !device_.target.arch_specific || device_.target.major != 9) return;
+    choose_warpgroup_expansion(t, g);
+    consider_residency(t);
+  }
+
   /// The expansion's unit: as many columns as leave every warp some work, two rows of tiles when there is plenty.
-  void choose_expansion(TileConfig& t) const {
+  void choose_expansion(TileConfig& t, const Geometry& g) const {
     t.warpgroup = false;
     t.expand_m = t.expand_n = 1;
     if (!base_.expand) return;
-    const Geometry g = geometry_of(t);
     const int cols = g.e_chunk / 16, rows = ceil_div(g.core_px, 16), warps = t.warps_m * t.warps_k * t.warps_n;
     for (const int n : {4, 3, 2}) {
       if (cols % n == 0 && rows * (cols / n) >= warps) {
@@ -259,21 +275,12 @@ class Cuts {
     if (ceil_div(rows, 2) * (cols / t.expand_n) >= 2 * warps) t.expand_m = 2;
   }
 
-  void consider(TileConfig t) {
-    choose_expansion(t);
-    consider_residency(t);
-    if (!base_.expand || !device_.target.arch_specific || device_.target.major != 9) return;
-    choose_warpgroup_expansion(t);
-    consider_residency(t);
-  }
-
   /// The same by warpgroups: 64 rows, as many columns as divide the chunk.
-  void choose_warpgroup_expansion(TileConfig& t) const {
+  static void choose_warpgroup_expansion(TileConfig& t, const Geometry& g) {
     t.warpgroup = true;
     t.expand_m = t.expand_n = 1;
-    const int columns = geometry_of(t).e_chunk / 16;
     for (const int n : {4, 3, 2}) {
-      if (columns % n != 0) continue;
+      if (g.e_chunk / 16 % n != 0) continue;
       t.expand_n = n;
       return;
     }
@@ -285,7 +292,6 @@ class Cuts {
       if (!resident && mine == 1) continue;  // one chunk stays either way
       t.resident = resident;
       t.stages = base_.expand ? 1 : std::min(mine + 1, 3);
-      if (!tried_.insert(to_key(t)).second) continue;
       const TiledModule m = module_.with(t);
       if (!refusal(m, device_).empty()) continue;
       Cost cost = module_cost(m, images_, device_, residency_, untaught_);
@@ -296,11 +302,10 @@ class Cuts {
     }
   }
 
-  /// The fields that tiles of one module differ in, packed.
+  /// The fields that cuts and layouts differ in, packed.
   static uint64_t to_key(const TileConfig& t) {
     uint64_t key = 0;
-    for (const int field : {t.tile_h, t.tile_w, t.chunk, t.n_tile, t.split, t.warps_m, t.warps_k, t.warps_n, t.min_blocks,
-                            t.resident ? 1 : 0, t.warpgroup ? 1 : 0})
+    for (const int field : {t.tile_h, t.tile_w, t.chunk, t.n_tile, t.split, t.warps_m, t.warps_k, t.warps_n, t.min_blocks})
       key = (key ^ static_cast<uint64_t>(field)) * 0x9e3779b97f4a7c15ULL + (key >> 29);
     return key;
   }
@@ -318,13 +323,14 @@ class Cuts {
   std::vector<CostedTile> found_;
 };
 
-std::vector<CostedTile> search_head(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency) {
+std::vector<CostedTile> search_head(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency,
+                                    size_t most) {
   std::vector<CostedTile> list;
   for (const TileConfig& t : head_tiles(spec, static_cast<int>(images), device.target)) {
     if (refusal(spec, t, device).empty()) list.push_back({t, module_cost(spec, t, images, device, residency)});
   }
   std::stable_sort(list.begin(), list.end(), [](const CostedTile& a, const CostedTile& b) { return a.cost.time_us < b.cost.time_us; });
-  if (list.size() > kKept) list.resize(kKept);
+  if (list.size() > most) list.resize(most);
   return list;
 }
 
@@ -334,7 +340,7 @@ const std::vector<CostedTile>& TileSearch::tiles(const ModuleSpec& spec, int64_t
   const auto [entry, fresh] = known_.try_emplace(fmt::format("{} {}", images, to_string(spec)));
   if (fresh) {
     const bool head = spec.stages[0].op == StageOp::pool;
-    entry->second = head ? search_head(spec, images, device_, residency_) : Cuts(spec, images, device_, residency_).search();
+    entry->second = head ? search_head(spec, images, device_, residency_, most_) : Cuts(spec, images, device_, residency_).search(most_);
   }
   return entry->second;
 }

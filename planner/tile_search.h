@@ -18,14 +18,17 @@ struct CostedTile {
 /// Searches once a spec and number of images. One thread.
 class TileSearch {
  public:
-  TileSearch(const DeviceModel& device, const Residency& residency) : device_(device), residency_(residency) {}
+  /// `most`: tiles that a search returns. `device` must outlive this.
+  TileSearch(const DeviceModel& device, const Residency& residency, size_t most = 4)
+      : device_(device), residency_(residency), most_(most) {}
 
-  /// The best legal tiles of the short list by predicted time, at most four, best first; empty when none is legal.
+  /// The best legal tiles of the short list by predicted time, best first; empty when none is legal.
   const std::vector<CostedTile>& tiles(const ModuleSpec& spec, int64_t images);
 
  private:
   const DeviceModel& device_;
   Residency residency_;
+  size_t most_;
   std::unordered_map<std::string, std::vector<CostedTile>> known_;
 };
 

@@ -15,7 +15,7 @@
 #include "embed/bench_kernels.h"
 #include "fcm/emit.h"
 #include "fcm/launch.h"
-#include "fcm/tiles.h"
+#include "planner/tile_search.h"
 #include "runtime/device/cuda_check.h"
 #include "runtime/device/cudnn.h"
 #include "runtime/support/error.h"
@@ -54,7 +54,11 @@ class FusedModule {
 class ModuleBench {
  public:
   ModuleBench(const ModuleBenchOptions& options, const DeviceInfo& device)
-      : options_(options), device_(device), cache_(jit::DiskCache::standard()) {}
+      : options_(options),
+        device_(device),
+        model_(device_model_for(device)),
+        search_(model_, {}, static_cast<size_t>(std::max(1, options.tune))),
+        cache_(jit::DiskCache::standard()) {}
 
   // Compiles everything the list needs in parallel, once; the tiles that `row` will look at.
   void compile(const std::vector<ModuleCase>& cases) {
@@ -150,12 +154,9 @@ class ModuleBench {
   }
 
  private:
-  std::vector<TileConfig> tiles(const ModuleSpec& spec, int64_t batch) const {
-    const TileDevice device{device_.target, device_.sm_count};
-    if (options_.tune <= 0) return {default_tile(spec, static_cast<int>(batch), device)};
+  std::vector<TileConfig> tiles(const ModuleSpec& spec, int64_t batch) {
     std::vector<TileConfig> list;
-    for (const RatedTile& rated : candidate_tiles(spec, static_cast<int>(batch), device, static_cast<size_t>(options_.tune)))
-      list.push_back(rated.tile);
+    for (const CostedTile& t : search_.tiles(spec, batch)) list.push_back(t.tile);
     return list;
   }
 
@@ -183,7 +184,8 @@ class ModuleBench {
   // The fastest of the tiles, by a quick measurement where there is more than one.
   std::unique_ptr<FusedModule> fastest(const ModuleSpec& spec, int64_t batch, Operands& operands, TileConfig& chosen) {
     const std::vector<TileConfig> list = tiles(spec, batch);
-    if (list.empty()) throw Error(ErrorCode::unsupported, refusal(spec, device_.target));
+    if (list.empty())
+      throw Error(ErrorCode::unsupported, fmt::format("no tile fits sm_{} {}", device_.target.text(), refusal(spec, device_.target)));
     std::unique_ptr<FusedModule> best;
     double best_us = 0;
     TimerOptions quick = options_.timer;
@@ -264,6 +266,8 @@ class ModuleBench {
 
   const ModuleBenchOptions& options_;
   const DeviceInfo& device_;
+  DeviceModel model_;
+  TileSearch search_;
   jit::DiskCache cache_;
   std::map<std::string, jit::Binary> binaries_;
   std::unique_ptr<CudnnHandle> handle_;
@@ -300,7 +304,7 @@ ModuleBenchResult run_module_bench(const std::string& list_name, const std::vect
   result.device = info.name;
   result.cudnn = options.unfused ? cudnn().version_text : "not used";
   progress("device rates", 0);
-  result.rates = measure_rates(info);
+  result.rates = rates_of(info);
   ModuleBench bench(options, info);
   progress("compiling", 0);
   bench.compile(cases);

@@ -16,7 +16,7 @@ struct ModuleBenchOptions {
   std::vector<int64_t> batches = {1};
   DType dtype = DType::f16;
   bool tf32 = false;
-  int tune = 0;         ///< measure the best so many tiles and keep the fastest; 0: the default tile
+  int tune = 0;         ///< measure the best so many tiles of the planner's search and keep the fastest; 0: its first
   bool unfused = true;  ///< compare with cuDNN
   size_t plans = 6;     ///< cuDNN engine configurations tried a layer and form
   bool pdl = true;

@@ -1,4 +1,4 @@
-// What this device can do at most, measured: bandwidths, arithmetic rates, the cost of a step.
+// What this device can do at most, for bounds: the engine's measured rates (runtime/engine/device_rates.h) at the maximum clock.
 #pragma once
 
 #include "runtime/device/info.h"
@@ -15,6 +15,6 @@ struct Rates {
 };
 
 /// About a second. Throws Error.
-Rates measure_rates(const DeviceInfo& device);
+Rates rates_of(const DeviceInfo& device);
 
 }  // namespace fcm::bench

@@ -1,12 +1,15 @@
 // Tables read back, and what a survey times.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
 #include "fcm/emit.h"
+#include "fcm/tiles.h"
 #include "runtime/support/error.h"
 #include "tests/calibration/tasks.h"
+#include "tests/calibration/trees.h"
 
 namespace fcm::calibration {
 namespace {
@@ -37,6 +40,44 @@ TEST(Table, ListsOfModulesTakeADtype) {
   EXPECT_EQ(specs[0], specs[1]);
   EXPECT_EQ(specs[0].stages[0].dtype, DType::bf16);
   EXPECT_THROW(read_specs(temporary("bad.txt", "block | nonsense\n"), DType::f16), Error);
+}
+
+TEST(Trees, LearnAStepAndAProductAndRepeat) {
+  std::vector<TileFeatures> x;
+  std::vector<float> y, weight;
+  for (int i = 0; i < 600; ++i) {
+    TileFeatures f{};
+    f[3] = static_cast<float>(i % 30) / 30;
+    f[7] = static_cast<float>(i / 30) / 20;
+    f[9] = static_cast<float>(i * 7 % 11);  // says nothing
+    x.push_back(f);
+    y.push_back((f[3] > 0.5f ? 0.4f : -0.2f) + (f[3] > 0.5f && f[7] > 0.5f ? 0.2f : 0.0f));
+    weight.push_back(1);
+  }
+  const std::vector<TileTree> trees = grow(x, y, weight);
+  float worst = 0;
+  for (size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::abs(tile_correction(trees, x[i]) - y[i]));
+  EXPECT_LT(worst, 0.05f);
+  EXPECT_EQ(to_source(trees), to_source(grow(x, y, weight)));
+}
+
+TEST(Trees, AFarFeatureGivesABoundedCorrection) {
+  ASSERT_FALSE(tile_trees().empty());
+  for (const float value : {-1e30f, 0.0f, 1e30f}) {
+    TileFeatures f;
+    f.fill(value);
+    EXPECT_LE(std::abs(tile_correction(tile_trees(), f)), 0.7f);
+  }
+}
+
+TEST(Trees, AreAskedAboutHopperAlone) {
+  const ModuleSpec spec = parse_spec(kBlock);
+  const TileConfig tile = parse_tile("t2x14_c48_n64_x8_w2.1.2_s1_e1.3_r1_b1");
+  TileModel untaught;
+  untaught.trees = false;
+  const TileDevice hopper{jit::Target::parse("90a"), 132}, other{jit::Target::parse("100"), 132};
+  EXPECT_NE(rate(spec, tile, 1, hopper).total, rate(spec, tile, 1, hopper, untaught).total);
+  EXPECT_EQ(rate(spec, tile, 1, other).total, rate(spec, tile, 1, other, untaught).total);
 }
 
 TEST(Tasks, AreLegalUniqueSpreadAndNotRepeated) {

@@ -1,8 +1,10 @@
 // geometry.h against brute force over random legal cases: what a tile needs is what it loads, and no two things share a byte.
 #include "fcm/geometry.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -117,6 +119,21 @@ TEST(Geometry, EveryTapMeetsItsInputRowOnce) {
           EXPECT_EQ(taps.size(), static_cast<size_t>(kh));
         }
       }
+    }
+  }
+}
+
+TEST(Geometry, AChunkBringsTheGatesOfAllImagesThatARunTouches) {
+  for (const int side : {1, 2, 3, 7, 14}) {
+    const ModuleSpec spec = parse_spec(fmt::format("nhwc {0}x{0} pw/40-24/f16/identity gate", side));
+    for (const int run : {16, 32, 64, 256}) {
+      const Geometry g = geometry::derive(shape_of(spec, parse_tile(fmt::format("t1x{}_c16_n32_x1_w1.1.1_s2_e1.1_r1_b1", run))));
+      const int plane = side * side;
+      int most = 0;
+      for (int first = 0; first < plane * 16; first += run) most = std::max(most, (first + run - 1) / plane - first / plane + 1);
+      EXPECT_GE(g.gate_rows, most) << side << " " << run;
+      EXPECT_LE(g.gate_rows, run) << side << " " << run;
+      EXPECT_EQ(g.e_bytes - g.gate_at, g.gate_rows * 16 * 2);
     }
   }
 }

@@ -90,20 +90,34 @@ TEST(Legality, TileLimitsFollowTheTarget) {
   EXPECT_NE(refusal(spec, parse_tile("t4x7_c40_n64_x1_w2.1.1_s1_e1.1_r1_b1"), jit::Target::parse("90a")), "");
 }
 
-TEST(Tiles, DefaultsExistAndRepeat) {
+TEST(Tiles, ExistAndRepeat) {
   for (const char* target : {"75", "80", "86", "90a", "120"}) {
     const TileDevice device{jit::Target::parse(target), 48};
     for (const int batch : {1, 64}) {
       const ModuleSpec spec = parse_spec(kInverted);
-      const TileConfig tile = default_tile(spec, batch, device);
-      EXPECT_EQ(refusal(spec, tile, device.target), "") << target;
-      EXPECT_EQ(default_tile(spec, batch, device), tile);
+      const std::vector<RatedTile> best = candidate_tiles(spec, batch, device, 1);
+      ASSERT_EQ(best.size(), 1u);
+      EXPECT_EQ(refusal(spec, best[0].tile, device.target), "") << target;
+      EXPECT_EQ(candidate_tiles(spec, batch, device, 1)[0].tile, best[0].tile);
     }
   }
-  EXPECT_THROW(default_tile(parse_spec("nhwc 14x14 pw/8-8/bf16/relu"), 1, {jit::Target::parse("75"), 24}), Error);
+  EXPECT_TRUE(candidate_tiles(parse_spec("nhwc 14x14 pw/8-8/bf16/relu"), 1, {jit::Target::parse("75"), 24}).empty());
   const std::vector<RatedTile> list = candidate_tiles(parse_spec(kInverted), 1, {jit::Target::parse("90a"), 132}, 24);
   ASSERT_EQ(list.size(), 24u);
   for (size_t i = 1; i < list.size(); ++i) EXPECT_LE(list[i - 1].rating.total, list[i].rating.total);
+}
+
+TEST(Tiles, OfHeadsAreLegalAndHandleSeveralImages) {
+  const ModuleSpec se = parse_spec("sums4 14x14 pool/672-672/f16/identity pw/672-28/f16/relu pw/28-672/f16/hard_sigmoid");
+  const jit::Target target = jit::Target::parse("90a");
+  int most = 0;
+  for (const TileConfig& t : head_tiles(se, 64, target)) {
+    EXPECT_EQ(refusal(se, t, target), "") << to_string(t);
+    most = std::max(most, t.tile_w);
+  }
+  EXPECT_EQ(most, 8);
+  for (const TileConfig& t : head_tiles(se, 1, target)) EXPECT_EQ(t.tile_w, 1);
+  EXPECT_NE(refusal(se, parse_tile("t1x9_c16_n16_x4_w8.1.1_s1_e1.1_r0_b1"), target), "");
 }
 
 TEST(Emit, IsPureAndDescribesTheLaunch) {

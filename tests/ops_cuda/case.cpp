@@ -1,7 +1,6 @@
 #include "tests/ops_cuda/case.h"
 
 #include <algorithm>
-#include <cstring>
 #include <random>
 
 #include "ops/op.h"
@@ -41,19 +40,6 @@ Tensor filled(const CaseInput& input, const Dims& dims, uint32_t seed) {
   }
   if (input.fill == Fill::permutation) std::shuffle(t.data<int64_t>().begin(), t.data<int64_t>().end(), random);
   return t;
-}
-
-int64_t element_offset(const Layout& layout, const Dims& dims, int64_t flat) {
-  if (layout.order == Order::rows) return flat;
-  const int64_t w = flat % dims[3];
-  const int64_t h = flat / dims[3] % dims[2];
-  const int64_t c = flat / (dims[3] * dims[2]) % dims[1];
-  const int64_t n = flat / (dims[3] * dims[2] * dims[1]);
-  return ((n * dims[2] + h) * dims[3] + w) * layout.channel_pitch + c;
-}
-
-int64_t element_total(const Layout& layout, const Dims& dims) {
-  return layout.order == Order::rows ? element_count(dims) : dims[0] * dims[2] * dims[3] * layout.channel_pitch;
 }
 
 int64_t pitch_of(int64_t channels, DType dtype) {
@@ -178,31 +164,6 @@ std::vector<Arrangement> arrangements(const Graph& graph, DType compute) {
   const bool nhwc = rule == ops::cuda::OrderRule::nhwc;
   if (wide) list.push_back(arrange("to_f32", nhwc, nhwc, DType::f32));
   return list;
-}
-
-std::vector<std::byte> pack(const Tensor& tensor, const Layout& layout) {
-  const Tensor converted = tensor.dtype() == layout.dtype ? tensor : tensor.cast(layout.dtype);
-  const size_t size = dtype_size(layout.dtype);
-  std::vector<std::byte> bytes(static_cast<size_t>(element_total(layout, tensor.dims())) * size);
-  for (int64_t i = 0; i < tensor.count(); ++i)
-    std::memcpy(bytes.data() + static_cast<size_t>(element_offset(layout, tensor.dims(), i)) * size,
-                converted.raw() + static_cast<size_t>(i) * size, size);
-  return bytes;
-}
-
-Tensor unpack(const std::vector<std::byte>& bytes, const Layout& layout, DType dtype, const Dims& dims, bool& dirty) {
-  Tensor stored(layout.dtype, dims);
-  const size_t size = dtype_size(layout.dtype);
-  std::vector<bool> real(bytes.size() / size, false);
-  for (int64_t i = 0; i < stored.count(); ++i) {
-    const auto at = static_cast<size_t>(element_offset(layout, dims, i));
-    std::memcpy(stored.raw() + static_cast<size_t>(i) * size, bytes.data() + at * size, size);
-    real[at] = true;
-  }
-  for (size_t at = 0; at < real.size(); ++at) {
-    for (size_t b = 0; b < size && !real[at]; ++b) dirty = dirty || bytes[at * size + b] != std::byte{0};
-  }
-  return stored.dtype() == dtype ? stored : stored.cast(dtype);
 }
 
 DeviceInfo any_device() {

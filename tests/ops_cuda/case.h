@@ -45,11 +45,6 @@ struct Arrangement {
 /// All arrangements that the order rule allows: rows, nhwc, and mixed; for 16-bit types also f32 results where they are promised.
 std::vector<Arrangement> arrangements(const Graph& graph, DType compute);
 
-/// Bytes of a tensor in a layout, pad lanes zero.
-std::vector<std::byte> pack(const Tensor& tensor, const Layout& layout);
-/// The tensor back from the bytes (floats as f32). Sets `dirty` when a pad lane is not zero.
-Tensor unpack(const std::vector<std::byte>& bytes, const Layout& layout, DType dtype, const Dims& dims, bool& dirty);
-
 /// All operators and the shapes that break things.
 const std::vector<Case>& all_cases();
 /// A few cases that together use every kernel file.

@@ -8,6 +8,7 @@
 
 #include "runtime/device/memory.h"
 #include "runtime/device/stream.h"
+#include "runtime/engine/host_layout.h"
 #include "runtime/support/error.h"
 #include "tests/ops_cuda/case.h"
 
@@ -21,6 +22,12 @@ constexpr int kGuardByte = 0xA5;
 
 double tolerance(DType dtype) {
   return dtype == DType::f32 ? 2e-5 : (dtype == DType::f16 ? 2e-3 : 1.6e-2);
+}
+
+/// The values of an output as `dtype`; `dirty` is set when a pad lane is not zero.
+Tensor unpack(const std::vector<std::byte>& bytes, const Layout& layout, DType dtype, const Dims& dims, bool& dirty) {
+  Tensor t = from_layout(bytes, layout, dims, &dirty);
+  return t.dtype() == dtype ? t : t.cast(dtype);
 }
 
 // What all tests share: the first device, a stream, handles. Kernels are cached in a folder of the build.
@@ -94,15 +101,14 @@ std::vector<std::vector<std::byte>> run_step(const BuiltStep& built, const Arran
       in.push_back(nullptr);
       continue;
     }
-    const std::vector<std::byte> bytes = pack(inputs[i], a.inputs[i]->layout);
+    const std::vector<std::byte> bytes = to_layout(inputs[i], a.inputs[i]->layout);
     buffers.emplace_back(bytes.size(), stream);
     buffers.back().upload(bytes, stream);
     in.push_back(buffers.back().data());
   }
   const size_t first_output = buffers.size();
   for (const DeviceTensor& y : a.outputs) {
-    const Tensor empty(DType::u8, at_batch(y.shape, batch));
-    buffers.emplace_back(pack(empty, {y.layout.order, DType::u8, y.layout.channel_pitch}).size() * dtype_size(y.layout.dtype), stream);
+    buffers.emplace_back(layout_bytes(y.layout, at_batch(y.shape, batch)), stream);
     out.push_back(buffers.back().data());
   }
   const GuardedBuffer workspace(std::max<size_t>(256, built.step->workspace_bytes(4, b.handles)), stream);
@@ -223,7 +229,7 @@ TEST(OpsCudaBorder, ReadsImagesAndUnalignedTensors) {
 
     Tensor x(DType::f32, dims);
     for (int64_t i = 0; i < x.count(); ++i) x.data<float>()[static_cast<size_t>(i)] = static_cast<float>(i % 97) / 64.0f;
-    const std::vector<std::byte> packed = pack(x, image.layout);
+    const std::vector<std::byte> packed = to_layout(x, image.layout);
     const DeviceBuffer caller(x.bytes() + 64);
     const GuardedBuffer inside(packed.size(), stream);
     copy_async(caller.bytes() + 4, x.raw(), x.bytes(), cudaMemcpyHostToDevice, stream);
@@ -249,7 +255,7 @@ TEST(OpsCudaBorder, ReadsImagesAndUnalignedTensors) {
       const auto at = static_cast<size_t>(((i / 105 * 5 + h) * 7 + w) * 3) + c;
       expected.data<float>()[static_cast<size_t>(i)] = (static_cast<float>(photo[at]) - args.mean[c]) / args.std[c];
     }
-    EXPECT_EQ(inside.download(stream), pack(expected, image.layout));
+    EXPECT_EQ(inside.download(stream), to_layout(expected, image.layout));
   }
 }
 

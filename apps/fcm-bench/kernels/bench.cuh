@@ -1,62 +1,12 @@
-// Kernels of the benchmark itself: what the device can do at most (rates), and the pointwise epilogue that follows a convolution where
-// cuDNN cannot fuse it. No toolkit header: NVRTC compiles this alone.
+// Kernels of the benchmark itself: a mark for profilers, and the pointwise epilogue that follows a convolution where cuDNN cannot fuse it.
+// No toolkit header: NVRTC compiles this alone.
 
 typedef unsigned int u32;
 struct alignas(16) Vec16 {
   u32 x, y, z, w;
 };
 
-// Copies `count` vectors `passes` times; with buffers larger than the L2 this is DRAM bandwidth, with smaller ones L2 bandwidth.
-extern "C" __global__ void copy_vectors(const Vec16* __restrict__ source, Vec16* target, unsigned long long count, int passes) {
-  for (int pass = 0; pass < passes; ++pass) {
-    for (unsigned long long i = blockIdx.x * (unsigned long long)blockDim.x + threadIdx.x; i < count;
-         i += (unsigned long long)gridDim.x * blockDim.x) {
-      Vec16 v;
-      // Past the L1, which would otherwise serve the second pass.
-      asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(source + i));
-      target[i] = v;
-    }
-  }
-}
-
-// Independent m16n8k16 products in registers: the tensor cores' FP16 rate through mma.sync.
-extern "C" __global__ void tensor_rate(float* sink, int iterations) {
-  float c[8][4] = {};
-  const u32 a = 0x3c003c00u + threadIdx.x, b = 0x38003800u + threadIdx.x;
-  for (int i = 0; i < iterations; ++i) {
-#pragma unroll
-    for (int t = 0; t < 8; ++t) {
-#if __CUDA_ARCH__ >= 800
-      asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%4,%4,%4}, {%5,%5}, {%0,%1,%2,%3};"
-                   : "+f"(c[t][0]), "+f"(c[t][1]), "+f"(c[t][2]), "+f"(c[t][3])
-                   : "r"(a), "r"(b));
-#else
-      asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%4}, {%5}, {%0,%1,%2,%3};"
-                   : "+f"(c[t][0]), "+f"(c[t][1]), "+f"(c[t][2]), "+f"(c[t][3])
-                   : "r"(a), "r"(b));
-#endif
-    }
-  }
-  float sum = 0;
-  for (int t = 0; t < 8; ++t) sum += c[t][0] + c[t][1] + c[t][2] + c[t][3];
-  if (sum == 12345.0f) *sink = sum;
-}
-
-// Independent FP32 fused multiply-adds: the CUDA cores' rate.
-extern "C" __global__ void fma_rate(float* sink, int iterations) {
-  float c[16];
-  for (int t = 0; t < 16; ++t) c[t] = threadIdx.x * 0.001f + t;
-  const float a = 1.0001f, b = 0.0001f * threadIdx.x;
-  for (int i = 0; i < iterations; ++i) {
-#pragma unroll
-    for (int t = 0; t < 16; ++t) c[t] = fmaf(c[t], a, b);
-  }
-  float sum = 0;
-  for (int t = 0; t < 16; ++t) sum += c[t];
-  if (sum == 12345.0f) *sink = sum;
-}
-
-// A step that does nothing but depend on the one before: the cost of a step.
+// A step that does nothing but depend on the one before: marks what a profiler counts.
 extern "C" __global__ void empty_step(float* value) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
