@@ -312,7 +312,8 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   // Starting blocks takes time; clusters that cannot all be resident at once wait for whole groups of multiprocessors.
   const double starting = (held - 1) * (s.project && s.split > 1 ? m.more_clusters : m.more_blocks);
   r.total = waves * std::max({latency, traffic, r.shared}) + starting;
-  if (m.trees && g.el == 2 && device.target.major == 9)
+  const bool surveyed = s.norm == geometry::Norm::none && (s.dw || !(s.expand && s.project));  // no list holds layers on tokens
+  if (m.trees && surveyed && g.el == 2 && device.target.major == 9)
     r.total *= std::exp(tile_correction(tile_trees(), tile_features(module, r, device.multiprocessors)));
   return r;
 }
