@@ -61,7 +61,6 @@ function(fcm_test name)
   cmake_parse_arguments(ARG "LOCKED" "LABEL;TIMEOUT" "SOURCES;USES" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_USES} fcm_flags GTest::gtest GTest::gtest_main)
-  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>)  # what is tested is optimised; tests are compiled in half the time
   target_compile_definitions(${name} PRIVATE FCM_SOURCE_DIR="${PROJECT_SOURCE_DIR}" FCM_BINARY_DIR="${PROJECT_BINARY_DIR}")
   if(NOT ARG_LABEL)
     set(ARG_LABEL cpu)

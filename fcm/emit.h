@@ -20,7 +20,7 @@ void set_tile(geometry::Shape& shape, const TileConfig& tile);
 /// A module that is no head (pool_fc, se), cut into tiles: the shape that emit writes and every size that follows. A search goes from tile
 /// to tile without reading the spec again, which must outlive this.
 struct TiledModule {
-  const ModuleSpec* spec;
+  const ModuleSpec* spec = nullptr;
   TileConfig tile;
   geometry::Shape shape;
   geometry::Geometry geometry;

@@ -330,6 +330,19 @@ std::string tile_key(const ModuleSpec& spec, int64_t images) {
   return fmt::format("{} x {}", images, to_string(spec));
 }
 
+void leave_out_views(Partition& partition, const PlanVariant& variant) {
+  std::set<NodeId> run;
+  for (const PlanStep& step : variant.steps) {
+    if (step.node != kNoNode) run.insert(step.node);
+  }
+  std::erase_if(partition.choices, [&](const Choice& c) { return !c.group.module && !run.contains(c.group.nodes.front()); });
+  partition.total = partition.unfused = Cost{};
+  for (const Choice& c : partition.choices) {
+    partition.total += c.group.cost;
+    partition.unfused += c.unfused.cost;
+  }
+}
+
 std::vector<FixedSegment> segments_of(const PlanVariant& variant) {
   std::vector<FixedSegment> segments;
   for (const PlanStep& step : variant.steps) {

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks the format of every source with clang-format, and the product's sources (with --all the tests' too) with clang-tidy. A file that
 # passed clang-tidy is not looked at again until it, a header that it includes, its compile command or the configuration changes
-# (.deps/lint remembers digests). clang-tidy needs build/release to have been built.
-#   scripts/lint.sh [--all | --format-only | --fix]    --fix: rewrites the format
+# (.deps/lint and scripts/tidy_passed.txt remember digests). clang-tidy needs build/release to have been built.
+#   scripts/lint.sh [--all | --record | --format-only | --fix]    --record: notes what passed in scripts/tidy_passed.txt; --fix: rewrites the format
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$FCM_ROOT"
 
@@ -20,10 +20,10 @@ check_format() {
 case "${1:-}" in
   --fix) format -i ;;
   --format-only) check_format ;;
-  '' | --all)
+  '' | --all | --record)
     check_format
     [ -f build/release/compile_commands.json ] || fail "build/release is missing: run scripts/test.sh, or cmake --preset release and ninja"
     python3 scripts/tidy.py build/release "$@"
     ;;
-  *) fail "usage: scripts/lint.sh [--all | --format-only | --fix]" ;;
+  *) fail "usage: scripts/lint.sh [--all | --record | --format-only | --fix]" ;;
 esac

@@ -1,9 +1,10 @@
 """Runs clang-tidy on the sources of a compilation database, on all cores, and skips those that passed before and did not change.
 
-  tidy.py BUILD [--all]    --all: the tests' sources too, which take a third of the time
+  tidy.py BUILD [--all] [--record]    --all: the tests' sources too, which take a third of the time
 
 A file's digest covers its text, every project header it includes (by ninja's dependency log), its compile command, .clang-tidy and the
-tool's version. Digests of files that passed are kept in .deps/lint.
+tool's version, but not where the project lies. Digests of files that passed are kept in .deps/lint, and with --record those of the product's
+sources in scripts/tidy_passed.txt, which is committed: a fresh clone looks only at what nobody has recorded.
 """
 
 import concurrent.futures
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PASSED = ROOT / ".deps" / "lint"
+RECORD = ROOT / "scripts" / "tidy_passed.txt"
 TIDY = "clang-tidy-16"  # 14, the default of Debian 12, cannot read libstdc++'s ranges
 
 
@@ -36,10 +39,15 @@ def project_dependencies(build):
 
 
 def digest(command, files, version):
-    state = hashlib.sha256(version + (ROOT / ".clang-tidy").read_bytes() + command["command"].encode())
+    words = command["command"].replace(str(ROOT), ".")
+    state = hashlib.sha256(version + (ROOT / ".clang-tidy").read_bytes() + words.encode())
     for file in sorted(set(files)):
         state.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
-    return state.hexdigest()
+    return state.hexdigest()[:32]
+
+
+def recorded():
+    return set(RECORD.read_text(encoding="utf-8").split()) if RECORD.exists() else set()
 
 
 def check(build, source, key):
@@ -51,11 +59,11 @@ def check(build, source, key):
     return result.stdout + ("" if result.stdout else result.stderr)
 
 
-def work(build, with_tests):
-    """(source, digest) of every source that has not passed as it is."""
-    version = subprocess.run([TIDY, "--version"], capture_output=True, check=True).stdout
+def sources(build, with_tests):
+    """Source -> digest. Of the tool's version only the number counts: it also tells the host's processor."""
+    version = re.search(rb"version \S+", subprocess.run([TIDY, "--version"], capture_output=True, check=True).stdout).group()
     dependencies = project_dependencies(build)
-    todo = {}
+    found = {}
     for command in json.loads((build / "compile_commands.json").read_text(encoding="utf-8")):
         source = pathlib.Path(command["file"]).resolve()
         if build in source.parents or not source.is_relative_to(ROOT):
@@ -63,18 +71,23 @@ def work(build, with_tests):
         if not with_tests and source.is_relative_to(ROOT / "tests"):
             continue
         words = shlex.split(command["command"])
-        key = digest(command, [source, *dependencies.get(words[words.index("-o") + 1], [])], version)
-        if not (PASSED / key).exists():
-            todo[source] = key
-    return sorted(todo.items())
+        found[source] = digest(command, [source, *dependencies.get(words[words.index("-o") + 1], [])], version)
+    return found
 
 
 def main():
     build = (ROOT / sys.argv[1]).resolve()
     PASSED.mkdir(parents=True, exist_ok=True)
-    todo = work(build, with_tests="--all" in sys.argv[2:])
-    if not todo:
-        return 0
+    known = recorded()
+    todo = sorted((s, key) for s, key in sources(build, "--all" in sys.argv[2:]).items() if key not in known and not (PASSED / key).exists())
+    failed = run(build, todo) if todo else 0
+    if "--record" in sys.argv[2:] and not failed:
+        RECORD.write_text("\n".join(sorted(sources(build, False).values())) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+def run(build, todo):
+    """Checks files in parallel; how many have complaints."""
     start = time.monotonic()
     print(f"== clang-tidy on {len(todo)} files", file=sys.stderr)
     failed = 0
@@ -84,7 +97,7 @@ def main():
                 failed += 1
                 print(complaint, flush=True)
     print(f"== clang-tidy: {failed} of {len(todo)} files with complaints, {time.monotonic() - start:.0f} s", file=sys.stderr)
-    return 1 if failed else 0
+    return failed
 
 
 if __name__ == "__main__":

@@ -270,7 +270,8 @@ int run(const Arguments& a) {
   if (!a.load.empty()) options = plan.options;
   PartitionOptions how{compute_dtype(options.precision), options.tf32, fuse, nullptr};
   if (!a.load.empty() || a.tune) how.fuse.fixed[a.batch] = segments_of(plan.variant_for(a.batch));
-  const Partition parts = partition(*graph, device, how, a.batch);
+  Partition parts = partition(*graph, device, how, a.batch);
+  leave_out_views(parts, plan.variant_for(a.batch));
   PlanView view;
   view.graph = graph.get();
   view.device = &device;

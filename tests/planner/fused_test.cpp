@@ -101,6 +101,22 @@ TEST(FusedPlan, TransposesBetweenMapsAndTokensAreViews) {
   EXPECT_LE(blocks, 6) << to_string(plan);
 }
 
+TEST(FusedPlan, APartitionWithoutViewsHasThePlansSteps) {
+  const Graph net = test::token_net({1.0, 64, 16});
+  const Plan plan = fused(net);
+  const DeviceModel device = device_model("h200");
+  Partition parts = partition(net, device, {DType::f16, false, {}, nullptr}, 1);
+  const double before = parts.total.time_us;
+  leave_out_views(parts, plan.variants.front());
+  size_t converted = 0;
+  for (const PlanStep& s : plan.variants.front().steps) converted += s.kind == PlanStep::Kind::convert ? 1 : 0;
+  EXPECT_EQ(parts.choices.size() + converted, plan.variants.front().steps.size());
+  EXPECT_LT(parts.total.time_us, before);
+  for (const Choice& c : parts.choices) {
+    EXPECT_FALSE(!c.group.module && std::holds_alternative<Transpose>(net.nodes[static_cast<size_t>(c.group.nodes[0])].op));
+  }
+}
+
 // Channels that do not fill 16-byte vectors have pad lanes in NHWC: the Transposes drop them.
 TEST(FusedPlan, PaddedMapsAreCopiedToTokens) {
   test::NetBuilder b;
