@@ -194,7 +194,7 @@ FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned cha
   constexpr Shape S = Of<Cfg>::S;
   constexpr Window w = S.conv_window;
   constexpr bool normalise = S.input != InputFormat::nhwc;
-  constexpr int kTogether = geometry::min_of(depth, 32), count = Vector<S.math>::kCount;  // elements asked for before the first is used
+  constexpr int count = Vector<S.math>::kCount, kTogether = depth <= 32 ? depth : count;  // elements asked for before the first is used
   const int y0 = s.y * w.sh - w.top, x0 = s.x * w.sw - w.left;
 #pragma unroll
   for (int first = 0; first < depth; first += kTogether) {

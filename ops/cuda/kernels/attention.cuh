@@ -85,7 +85,7 @@ __device__ __forceinline__ void load_tokens(typename P::TE* shared, const void* 
     const T* from = base + static_cast<int64>(row) * View::kToken + (valid ? channel : 0);
     T* to = shared + token * kPitch + channel;
     if constexpr (kWidth * sizeof(T) == 16) {
-      copy16(to, from, valid);
+      copy16(fcm::kernel::shared_address(to), from, valid);
     } else {
       Pack<T, kWidth> pack{};
       if (valid) pack = *reinterpret_cast<const Pack<T, kWidth>*>(from);
