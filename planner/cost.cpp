@@ -17,8 +17,8 @@ using geometry::Geometry;
 using ModuleShape = geometry::Shape;
 
 constexpr double kMapShare = 0.9;  // of the bandwidth, for operators that only move or map
-constexpr double kDepthwiseShare =
-    0.075;                               // of the CUDA cores' rate, for a library's depthwise convolution (measured on H200, 2.5 G MAC/ms)
+// Of the CUDA cores' rate, for a library's depthwise convolution (measured on an H200: 2.5 G multiply-adds a millisecond).
+constexpr double kDepthwiseShare = 0.075;
 constexpr double kReferenceMacs = 1024;  // a cycle and multiprocessor: what fcm::rate assumes of mma.sync
 
 bool is_head(const ModuleSpec& spec) {

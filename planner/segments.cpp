@@ -412,35 +412,25 @@ std::vector<Segment> SegmentFinder::starting_at(const std::vector<NodeId>& chain
     }
     return lengths;
   };
-  for (const size_t head : head_lengths(0)) {
+  // A segment of one module; whether it can be.
+  const auto keep_module = [&](size_t length, auto make) {
     Segment segment;
     ModulePart part;
-    std::string why = line_reason(head);
-    if (why.empty()) why = make_head(rest.first(head), part);
+    std::string why = line_reason(length);
+    if (why.empty()) why = (this->*make)(rest.first(length), part);
     segment.parts = {part};
-    keep(head, why, std::move(segment));
-  }
+    keep(length, why, std::move(segment));
+    return why.empty();
+  };
+  for (const size_t head : head_lengths(0)) keep_module(head, &SegmentFinder::make_head);
   const size_t norms = std::holds_alternative<Normalize>(node(rest[0]).op) ? 1 : 0;
-  for (size_t run = norms + 1; run <= norms + kLongestTokenRun && is_gemm(run - 1); ++run) {
-    Segment segment;
-    ModulePart part;
-    std::string why = line_reason(run);
-    if (why.empty()) why = make_token_run(rest.first(run), part);
-    segment.parts = {part};
-    keep(run, why, std::move(segment));
-  }
+  for (size_t run = norms + 1; run <= norms + kLongestTokenRun && is_gemm(run - 1); ++run) keep_module(run, &SegmentFinder::make_token_run);
   for (size_t run = 1; run <= kLongestRun && is_conv(run - 1); ++run) {
-    std::string why = line_reason(run);
-    Segment segment;
-    ModulePart part;
-    if (why.empty()) why = make_run(rest.first(run), part);
-    segment.parts = {part};
-    keep(run, why, std::move(segment));
-    if (!why.empty()) continue;
+    if (!keep_module(run, &SegmentFinder::make_run)) continue;
     const ValueId map = node(rest[run - 1]).outputs[0];
     for (const size_t head : head_lengths(run)) {
       Segment pooled;
-      why = line_reason(run + head);
+      std::string why = line_reason(run + head);
       if (why.empty()) why = make_pooled(rest.first(run), rest.subspan(run, head), pooled);
       keep(run + head, why, std::move(pooled));
     }
@@ -448,7 +438,7 @@ std::vector<Segment> SegmentFinder::starting_at(const std::vector<NodeId>& chain
     if (gate.empty() || run + 5 > rest.size() || !std::equal(gate.begin(), gate.end(), rest.begin() + static_cast<ptrdiff_t>(run)))
       continue;
     Segment gated;
-    why = check_private(node(gate[3]).outputs[0]);
+    std::string why = check_private(node(gate[3]).outputs[0]);
     if (why.empty()) why = make_gated(rest.first(run), rest.subspan(run, 5), gated);
     keep(run + 5, why, std::move(gated));
   }

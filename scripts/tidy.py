@@ -60,7 +60,7 @@ def check(build, source, key):
 
 
 def sources(build, with_tests):
-    """Source -> digest. Of the tool's version only the number counts: it also tells the host's processor."""
+    """Source -> digest. Of what the tool tells of itself only the version's number counts."""
     version = re.search(rb"version \S+", subprocess.run([TIDY, "--version"], capture_output=True, check=True).stdout).group()
     dependencies = project_dependencies(build)
     found = {}

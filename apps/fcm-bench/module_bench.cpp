@@ -12,12 +12,12 @@
 
 #include "apps/fcm-bench/operands.h"
 #include "apps/fcm-bench/unfused.h"
-#include "embed/bench_kernels.h"
 #include "fcm/emit.h"
 #include "fcm/launch.h"
 #include "planner/tile_search.h"
 #include "runtime/device/cuda_check.h"
 #include "runtime/device/cudnn.h"
+#include "runtime/engine/device_rates.h"
 #include "runtime/support/error.h"
 
 namespace fcm::bench {
@@ -56,7 +56,7 @@ class ModuleBench {
   ModuleBench(const ModuleBenchOptions& options, const DeviceInfo& device)
       : options_(options),
         device_(device),
-        model_(device_model_for(device)),
+        model_(model_of_device(device)),
         search_(model_, {}, static_cast<size_t>(std::max(1, options.tune))),
         cache_(jit::DiskCache::standard()) {}
 
@@ -278,8 +278,7 @@ class ModuleBench {
 std::vector<ModuleResultRow> trace_modules(const std::vector<ModuleCase>& cases, const ModuleBenchOptions& options, int device) {
   const DeviceGuard guard(device);
   const DeviceInfo info = device_info(device);
-  const jit::Module markers(jit::compile({"bench marker", embedded::bench_kernels().at("apps/fcm-bench/kernels/bench.cuh"), {}, {}},
-                                         info.target, jit::DiskCache::standard()));
+  const jit::Module markers(jit::compile(rate_program(), info.target, jit::DiskCache::standard()));
   const DeviceBuffer value(4);
   const auto marker = [&](cudaStream_t stream) {
     void* out = value.data();

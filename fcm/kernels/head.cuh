@@ -50,13 +50,15 @@ struct Head {
     }
   }
 
-  FCM_DEVICE void put(unsigned char* p, float x) {
+  /// A value as an element: 16 bits, or the float itself.
+  FCM_DEVICE static auto element(float x) {
     if constexpr (kIs16<M>) {
-      *reinterpret_cast<u16*>(p) = static_cast<u16>(pack2<M>(x, 0.0f) & 0xffffu);
+      return static_cast<u16>(pack2<M>(x, 0.0f) & 0xffffu);
     } else {
-      *reinterpret_cast<float*>(p) = x;
+      return x;
     }
   }
+  FCM_DEVICE static void put(unsigned char* p, float x) { *reinterpret_cast<decltype(element(x))*>(p) = element(x); }
 
   /// Means of `count` images from the `first`-th on, as elements; pad channels are zero. Tiles and pixels are added in order.
   FCM_DEVICE void average(int first, int count) {
@@ -171,7 +173,7 @@ struct Head {
   FCM_DEVICE void store(int image, int n, float x) {
     const long long index = static_cast<long long>(image) * G.out_pitch + n;
     if constexpr (kIs16<M> && !S.wide_out) {
-      static_cast<u16*>(args.output)[index] = static_cast<u16>(pack2<M>(x, 0.0f) & 0xffffu);
+      static_cast<u16*>(args.output)[index] = element(x);
     } else {
       static_cast<float*>(args.output)[index] = x;
     }
@@ -223,13 +225,7 @@ struct Head {
             put(own, y);
           } else {
 #pragma unroll 4
-            for (int to = 0; to < S.split; ++to) {
-              if constexpr (kIs16<M>) {
-                store_remote(remote_address(shared_address(own), static_cast<u32>(to)), static_cast<u16>(pack2<M>(y, 0.0f) & 0xffffu));
-              } else {
-                store_remote(remote_address(shared_address(own), static_cast<u32>(to)), y);
-              }
-            }
+            for (int to = 0; to < S.split; ++to) store_remote(remote_address(shared_address(own), static_cast<u32>(to)), element(y));
           }
         });
   }
