@@ -13,6 +13,9 @@ struct ModuleArgs {
   int batch = 1;
   float scale[4] = {1, 1, 1, 1};  ///< of the user's tensor, a channel: x * scale + shift before a first convolution
   float shift[4] = {0, 0, 0, 0};
+  /// The kernel behind this one in its stream waits for it by itself and may start beside it. Not so a library's: cuDNN and cuBLASLt launch
+  /// some kernels programmatically that count on the end of what is ahead.
+  bool next_waits = true;
   unsigned jitter = 0;  ///< seed of the random spins (kernels emitted with jitter only)
 };
 

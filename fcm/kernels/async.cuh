@@ -61,8 +61,10 @@ FCM_DEVICE void copy_linear(unsigned char* shared, const unsigned char* global, 
 }
 
 /// Lets the next kernel of the stream start; it waits for this grid's end before it reads what this one writes.
-FCM_DEVICE void launch_dependents() {
-  if constexpr (kArch >= 900) asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+FCM_DEVICE void release_next(bool it_waits) {
+  if constexpr (kArch >= 900) {
+    if (it_waits) asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  }
 }
 /// Waits until the kernels before this one have ended and their writes are visible. Every block executes it before it reads
 /// activations, before any global write, and before it exits.

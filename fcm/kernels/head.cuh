@@ -264,7 +264,7 @@ struct Head {
   }
 
   FCM_DEVICE void run() {
-    launch_dependents();
+    release_next(args.next_waits);
     if constexpr (kSe) {
       run_se();
     } else {

@@ -217,7 +217,7 @@ struct Block {
   }
 
   FCM_DEVICE void run() {
-    launch_dependents();
+    release_next(args.next_waits);
     prologue();
     if constexpr (S.jitter) random_spin(args.jitter);
     wait_for_predecessor();

@@ -186,6 +186,8 @@ class AttentionStep : public Step {
     for (void*& pointer : pointers) arguments.push_back(&pointer);
     int64_t batch = args.batch;
     arguments.push_back(&batch);
+    int next_waits = args.programmatic && args.before_own ? 1 : 0;
+    arguments.push_back(&next_waits);
     form->kernel->launch(args.stream, dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(form->threads)),
                          static_cast<size_t>(form->shared), arguments.data());
   }

@@ -27,7 +27,9 @@ class KernelBorder : public Border {
     launch.pointers[0] = &launch.values.source;
     launch.pointers[1] = &launch.values.target;
     launch.pointers[2] = &launch.values.batch;
-    launch.pointers[3] = has_transform_ ? launch.transform : nullptr;
+    size_t count = 3;
+    if (has_transform_) launch.pointers[count++] = launch.transform;
+    launch.pointers[count] = &launch.values.next_waits;
     const int64_t blocks = (threads_.at(args.batch) + kBlock - 1) / kBlock;
     if (blocks > 0x7fffffff) throw Error(ErrorCode::unsupported, text_ + ": more elements than a grid can hold; use a smaller batch");
     cudaKernelNodeParams params{};

@@ -165,7 +165,9 @@ int LtStep::candidates(int64_t batch, LibraryHandles& handles) const {
 }
 
 void LtStep::enqueue(const StepArgs& args) const {
-  for (const Launch& launch : before_) launch.enqueue(args);
+  StepArgs ahead = args;
+  ahead.before_own = false;
+  enqueue_in_turn(before_, ahead);
   const Dim* const extents[] = {&problem_.m, &problem_.n, &problem_.count};
   const bool empty = std::any_of(std::begin(extents), std::end(extents), [&](const Dim* d) { return d->at(args.batch) == 0; });
   if (!empty) {
@@ -185,7 +187,7 @@ void LtStep::enqueue(const StepArgs& args) const {
   }
   StepArgs behind = args;
   behind.after_own = false;
-  for (const Launch& launch : after_) launch.enqueue(behind);
+  enqueue_in_turn(after_, behind);
 }
 
 }  // namespace fcm::ops::cuda

@@ -61,13 +61,13 @@ Plan make_plan(const Request& r, std::vector<bool> reduced, bool keeps_rank, boo
 // Device function: element r of the reduced axes -> offset of operand `i`.
 std::string offset_function(const Plan& plan, size_t i, const char* name) {
   const Walk& walk = plan.inner;
-  std::string text = fmt::format("  __device__ __forceinline__ static int64 {}(int64 r) {{\n    int64 offset = 0;\n", name);
+  std::string text = fmt::format("  __device__ __forceinline__ static int64 {}(int64 r, [[maybe_unused]] int64 batch) {{\n    int64 offset = 0;\n", name);
   for (size_t axis = walk.extents.size(); axis-- > 0;) {
-    const int64_t stride = walk.operands[i].strides[axis].factor;
+    const std::string stride = expression(walk.operands[i].strides[axis]);  // of the batch, where images lie inside of a reduced axis
     if (axis == 0) {
-      text += fmt::format("    offset += r * {}LL;\n", stride);
+      text += fmt::format("    offset += r * ({});\n", stride);
     } else {
-      text += fmt::format("    offset += r % {0}LL * {1}LL;\n    r /= {0}LL;\n", std::max<int64_t>(1, walk.extents[axis].factor), stride);
+      text += fmt::format("    offset += r % {0}LL * ({1});\n    r /= {0}LL;\n", std::max<int64_t>(1, walk.extents[axis].factor), stride);
     }
   }
   return text + "    return offset;\n  }\n";

@@ -50,12 +50,12 @@ std::string kernel_text(const Walk& walk, int width, const std::string& expressi
       walk.mode(inputs, width), inputs, expression(out.strides.back()));
 }
 
-// `follow();` (numeric.cuh) as the first statement of the kernel.
+// The kernel's last parameter, and `follow` (numeric.cuh) as its first statement.
 std::string with_protocol(std::string body) {
   const size_t kernel = body.find("extern \"C\" __global__");
   const size_t opening = kernel == std::string::npos ? kernel : body.find(") {\n", kernel);
   if (opening == std::string::npos) throw Error(ErrorCode::internal, "a kernel without a body");
-  return body.insert(opening + 4, "  follow();\n");
+  return body.replace(opening, 4, ", int next_waits) {\n  follow(next_waits);\n");
 }
 
 }  // namespace
@@ -84,14 +84,25 @@ void Launch::enqueue(const StepArgs& args) const {
     throw Error(ErrorCode::unsupported,
                 fmt::format("{}: {} threads are more than a grid can hold; use a smaller batch", kernel->name(), count));
   std::array<void*, kMaxPointers> pointers{};
-  std::array<void*, kMaxPointers + 1> arguments{};
+  std::array<void*, kMaxPointers + 2> arguments{};
   for (size_t i = 0; i < places.size(); ++i) {
     pointers[i] = places[i].resolve(args);
     arguments[i] = &pointers[i];
   }
   int64_t batch = args.batch;
   arguments[places.size()] = &batch;
+  int next_waits = args.programmatic && args.before_own ? 1 : 0;
+  arguments[places.size() + 1] = &next_waits;
   kernel->launch(args.stream, dim3(static_cast<unsigned>(blocks)), dim3(block), 0, arguments.data(), args.programmatic && args.after_own);
+}
+
+void enqueue_in_turn(const std::vector<Launch>& launches, const StepArgs& args) {
+  StepArgs now = args;
+  for (size_t i = 0; i < launches.size(); ++i) {
+    now.after_own = i > 0 || args.after_own;
+    now.before_own = i + 1 < launches.size() || args.before_own;
+    launches[i].enqueue(now);
+  }
 }
 
 size_t KernelSequence::workspace_bytes(int64_t max_batch, LibraryHandles& /*handles*/) const {
@@ -99,11 +110,7 @@ size_t KernelSequence::workspace_bytes(int64_t max_batch, LibraryHandles& /*hand
 }
 
 void KernelSequence::enqueue(const StepArgs& args) const {
-  StepArgs next = args;
-  for (const Launch& launch : launches_) {
-    launch.enqueue(next);
-    next.after_own = true;
-  }
+  enqueue_in_turn(launches_, args);
 }
 
 jit::Program kernel_program(const std::string& name, const std::string& header, const std::string& body) {

@@ -35,6 +35,9 @@ struct Launch {
   void enqueue(const StepArgs& args) const;
 };
 
+/// One after another; `args` say what is ahead of the first and behind the last.
+void enqueue_in_turn(const std::vector<Launch>& launches, const StepArgs& args);
+
 class KernelSequence : public Step {
  public:
   KernelSequence(std::vector<Launch> launches, std::string text, Dim workspace = Dim(0))

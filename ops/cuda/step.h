@@ -138,6 +138,7 @@ struct StepArgs {
   int choice = 0;            ///< which of `candidates`
   bool programmatic = true;  ///< kernels of ours may be launched before the kernels of ours ahead of them have ended
   bool after_own = false;    ///< what is ahead in the stream is a kernel of ours: it waits for what it follows
+  bool before_own = false;   ///< what is behind is a kernel of ours, which may start early (not so a library's: some do not wait)
 };
 
 class Step {
@@ -178,13 +179,14 @@ class Border {
     const void* weights = nullptr;  ///< base of the uploaded WeightStore
     float mean[4] = {0, 0, 0, 0};   ///< image inputs only: y = (x - mean[c]) / std[c]
     float std[4] = {1, 1, 1, 1};
+    int next_waits = 0;  ///< what is behind in the stream is a kernel of ours, which may start early
   };
   /// Argument values of a launch; outlives the use of the cudaKernelNodeParams that point into it.
   struct Launch {
     Args values;
     float transform[8] = {};
     alignas(16) std::byte block[128] = {};  ///< an argument struct of the kernel's own
-    void* pointers[4] = {};
+    void* pointers[5] = {};
   };
 
   virtual ~Border() = default;

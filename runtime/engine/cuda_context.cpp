@@ -186,13 +186,15 @@ void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int
   const std::vector<CudaStep>& steps = engine_->steps(batch);
   const CudaStep& s = steps[step];
   const bool overlaps = programmatic && step > 0 && steps[step - 1].own();
+  const bool releases = programmatic && before_own(batch, step);
   if (s.border) {
-    s.border->enqueue(stream_->get(), own_border(batch, call), overlaps);
+    s.border->enqueue(stream_->get(), own_border(batch, call, releases), overlaps);
     return;
   }
   ops::cuda::StepArgs args = step_args(batch, call, choice);
   args.programmatic = programmatic;
   args.after_own = overlaps;
+  args.before_own = releases;
   if (s.module) {
     s.module->enqueue(args, overlaps);
   } else {
@@ -200,13 +202,20 @@ void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int
   }
 }
 
+// Whether the step behind `step` begins with a kernel of ours.
+bool CudaContext::before_own(int64_t batch, size_t step) const {
+  const std::vector<CudaStep>& steps = engine_->steps(batch);
+  return step + 1 < steps.size() && steps[step + 1].own();
+}
+
 // A border between our own copy of the caller's buffer and the arena.
-Border::Args CudaContext::own_border(int64_t batch, const Call& call) const {
+Border::Args CudaContext::own_border(int64_t batch, const Call& call, bool releases) const {
   Border::Args args;
   args.batch = batch;
   args.source = call.inputs[0];
   args.target = call.outputs[0];
   args.weights = engine_->weights();
+  args.next_waits = releases ? 1 : 0;
   return args;
 }
 
@@ -223,7 +232,7 @@ CudaContext::Prepared CudaContext::capture(int64_t batch, const std::vector<Call
     node.step = i;
     node.node = after;
     node.border = s.border.get();
-    node.args = own_border(batch, calls[i]);
+    node.args = own_border(batch, calls[i], engine_->programmatic_launch() && before_own(batch, i));
     prepared.borders.push_back(node);
   }
   prepared.graph.reset(capture.finish());
@@ -248,7 +257,7 @@ void CudaContext::trace(int64_t batch, std::span<const InputBuffer> inputs, std:
     for (size_t i = 0; i < calls.size(); ++i) {
       before(i);
       if (engine_->steps(batch)[i].border) {
-        const Binding bound = bind(i, own_border(batch, calls[i]), inputs, sources, outputs);
+        const Binding bound = bind(i, own_border(batch, calls[i], false), inputs, sources, outputs);
         bound.border->enqueue(stream_->get(), bound.args);
       } else {
         enqueue_step(i, batch, calls[i], engine_->choice(i, batch), false);
@@ -436,10 +445,11 @@ double CudaContext::time_in_graph(size_t step, int64_t batch, const Call& call) 
   ops::cuda::StepArgs args = step_args(batch, call, engine_->choice(step, batch));
   Capture capture(stream_->get());
   for (int i = 0; i < kRepetitions; ++i) {
+    args.after_own = i > 0 && s.own();
+    args.before_own = i + 1 < kRepetitions && s.own();
     if (s.module) {
-      s.module->enqueue(args, i > 0 && engine_->programmatic_launch());
+      s.module->enqueue(args, args.after_own && engine_->programmatic_launch());
     } else {
-      args.after_own = i > 0 && s.step->own();
       s.step->enqueue(args);
     }
   }

@@ -69,7 +69,8 @@ class CudaContext final : public Context {
   void prepare_graph(int64_t batch);
   std::vector<std::byte*> addresses(int64_t batch) const;
   std::vector<Call> make_calls(int64_t batch) const;
-  ops::cuda::Border::Args own_border(int64_t batch, const Call& call) const;
+  ops::cuda::Border::Args own_border(int64_t batch, const Call& call, bool releases) const;
+  bool before_own(int64_t batch, size_t step) const;
   void enqueue_all(int64_t batch, const std::vector<Call>& calls);
   /// `programmatic`: a kernel of ours that follows one of ours may start before that has ended.
   void enqueue_step(size_t step, int64_t batch, const Call& call, int choice, bool programmatic);

@@ -58,6 +58,7 @@ ModuleArgs ModuleStep::arguments(const ops::cuda::StepArgs& args) const {
   a.output = args.outputs[0];
   a.pool = static_cast<float*>(args.outputs[1]);
   a.batch = static_cast<int>(module_.images.at(args.batch));
+  a.next_waits = args.programmatic && args.before_own;
   a.jitter = modules_.jitter() ? seed_ : 0;
   return a;
 }
@@ -81,6 +82,7 @@ ModuleArgs ModuleBorder::arguments(const Args& args) const {
   step.inputs = inputs;
   step.outputs = outputs;
   step.weights = args.weights;
+  step.before_own = args.next_waits != 0;
   ModuleArgs a = module_->arguments(step);
   for (int c = 0; c < 4; ++c) {
     a.scale[c] = 1.0f / args.std[c];

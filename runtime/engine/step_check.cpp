@@ -88,8 +88,9 @@ class Checker {
   }
 
  private:
-  /// The lowest precision among what a step reads and writes.
+  /// The lowest precision among what a step reads, multiplies and writes.
   DType precision(const PlanStep& step, DType lowest) const {
+    if (step.module && lowest == DType::f32) lowest = dtype_of(step.module->spec);
     for (const auto* list : {&step.inputs, &step.outputs}) {
       for (const BufferId b : *list) {
         if (b == kNoBuffer) continue;

@@ -114,11 +114,15 @@ TEST_F(FusedEngine, MapsOnlyObjectiveAgreesWithTheCpu) {
   EXPECT_LE(max_difference(run_host(*engine->create_context(1), *engine, 1, x), expected), tolerance(Precision::f16) * max_abs(expected));
 }
 
+TEST_F(FusedEngine, LibraryStepsBetweenModulesAgreeWithTheCpu) {
+  expect_agreement(grouped_net({1.0, 64, 16}), {1, 3, 9}, {std::begin(kAll), std::end(kAll)});
+}
+
 // Programmatic launches may overlap kernels; what they compute must not change by a bit.
 TEST_F(FusedEngine, ReplaysEqualRunsWithoutProgrammaticLaunch) {
   const char* asked = std::getenv("FCM_REPLAYS");
   const int replays = asked != nullptr ? std::atoi(asked) : 10000;
-  for (const Graph& graph : {mobilenet_v2({0.5, 96, 16}), efficient_net({0.5, 64, 16})}) {
+  for (const Graph& graph : {mobilenet_v2({0.5, 96, 16}), efficient_net({0.5, 64, 16}), grouped_net({1.0, 64, 16})}) {
     EngineOptions options = on_gpu(Precision::f16);
     const auto overlapped = create(graph, options);
     options.programmatic_launch = false;

@@ -245,6 +245,7 @@ void add_reductions(std::vector<Case>& list) {
                     1,
                     fn == ReduceFn::prod ? 8.0 : 2.0});
   }
+  list.push_back({"reduce_ahead_of_batch", Reduce{ReduceFn::mean, Ints{0}, false, false}, {in({2, kB, 40})}, 1, 1.0});
   list.push_back({"layer_norm_mean", Reduce{ReduceFn::mean, Ints{-1}, true, false}, {in({kB, 9, 200})}, 1, 1.0});
   list.push_back({"sum_i64", Reduce{ReduceFn::sum, Ints{1}, false, false}, {ints({kB, 9, 4})}, 1, 1.0});
   list.push_back({"softmax", Softmax{-1, false, false}, {in({kB, 1000})}, 1, 4.0});

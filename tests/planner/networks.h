@@ -31,11 +31,15 @@ class NetBuilder : public GraphBuilder {
   /// k x k convolution with "same" padding.
   ValueId layer(const std::string& name, ValueId x, int64_t out, int64_t k, int64_t s, Unary act, bool depthwise = false,
                 ValueId residual = kNoValue) {
+    return grouped(name, x, out, k, s, act, depthwise ? channels(x) : 1, residual);
+  }
+  ValueId grouped(const std::string& name, ValueId x, int64_t out, int64_t k, int64_t s, Unary act, int64_t groups,
+                  ValueId residual = kNoValue) {
     const Shape in = *graph.value(x).shape;
     const int64_t pad = k / 2;
     Conv op;
     op.window = Window{{k, k}, {s, s}, {1, 1}, {pad, pad}, {pad, pad}, AutoPad::explicit_pads};
-    op.group = depthwise ? in[1].factor : 1;
+    op.group = groups;
     op.activation = act;
     const Dims dims = {out, in[1].factor / op.group, k, k};
     std::vector<ValueId> inputs = {x, weights(name + "_w", dims, act.is_identity() ? 1.0 : 2.0), bias(name + "_b", out)};
@@ -65,6 +69,20 @@ struct Widths {
   int64_t classes = 1000;
   int64_t at(int64_t c) const { return std::max<int64_t>(8, static_cast<int64_t>(static_cast<double>(c) * width) / 8 * 8); }
 };
+
+/// Bottlenecks with grouped convolutions (as RegNet's), which a library runs between modules.
+inline Graph grouped_net(const Widths& w = {}) {
+  NetBuilder b;
+  ValueId x = b.input("image", Shape{Dim(1, true), 3, w.side, w.side});
+  x = b.layer("stem", x, w.at(64), 3, 2, Unary{UnaryFn::relu});
+  for (int i = 0; i < 8; ++i) {
+    const std::string name = "block" + std::to_string(i);
+    ValueId y = b.layer(name + "/reduce", x, w.at(64), 1, 1, Unary{UnaryFn::relu});
+    y = b.grouped(name + "/grouped", y, w.at(64), 3, 1, Unary{UnaryFn::relu}, w.at(64) / 8);
+    x = b.layer(name + "/expand", y, w.at(64), 1, 1, Unary{UnaryFn::relu}, false, x);
+  }
+  return b.finish({b.classifier(x, w.classes)});
+}
 
 inline Graph mobilenet_v1(const Widths& w = {}) {
   NetBuilder b;

@@ -324,8 +324,6 @@ __device__ __forceinline__ void tensor_core_kernel(const void* q, const void* k,
   const Work<P> work;
   const int* rows = static_cast<const int*>(table);
   const int first_query = work.tile * P::kQueryWarps * 16;
-  fcm::kernel::launch_dependents();
-  fcm::kernel::wait_for_predecessor();
   const auto load_chunk = [&](int chunk) {
     const int first = chunk * P::kChunk;
     const int count = min(P::kChunk, kRound - first);
@@ -424,8 +422,6 @@ __device__ __forceinline__ void scalar_kernel(const void* q, const void* k, cons
   const int row = static_cast<int>(threadIdx.x) / 8;
   const int slot = static_cast<int>(threadIdx.x) % 8;
   const int query = work.tile * 16 + row;
-  fcm::kernel::launch_dependents();
-  fcm::kernel::wait_for_predecessor();
   // The channels that fill up the last group of four stay zero.
   for (int i = static_cast<int>(threadIdx.x); i < 16 * kQkPitch; i += 128) queries[i] = 0.0f;
   for (int i = static_cast<int>(threadIdx.x); i < kChunk * kQkPitch; i += 128) keys[i] = 0.0f;
@@ -531,7 +527,6 @@ __device__ __forceinline__ void relu_kernel(const void* q, const void* k, const 
   const int* rows = static_cast<const int*>(table);
   const int thread = static_cast<int>(threadIdx.x);
   const int slice = thread / kPositions;
-  fcm::kernel::launch_dependents();
   for (int i = thread; i < kChunk * kVPitch; i += P::kThreads) values[i] = 0.0f;  // columns that fill up a group stay so
   fcm::kernel::wait_for_predecessor();
   float4 product[kEach] = {};

@@ -21,10 +21,11 @@ struct bool_t {
   uint8 bits;
 };
 
-// The protocol of programmatic launch, first in every kernel: the next kernel may start; what the kernels before this one wrote is there.
-__device__ __forceinline__ void follow() {
+// The protocol of programmatic launch, first in every kernel: the next kernel may start if it waits by itself; what the kernels before this
+// one wrote is there.
+__device__ __forceinline__ void follow(int next_waits) {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  if (next_waits) asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }

@@ -3,7 +3,7 @@
 // order, so that the same input gives the same bits.
 //
 // P: TI, TO, kLanes, kBlock, kLanesInner (lanes are neighbouring threads; otherwise groups are, which suits reduced axes that are
-// not the innermost in memory), kCount (reduced elements), count(batch), locate(), reduced(r) -> element offset.
+// not the innermost in memory), kCount (reduced elements), count(batch), locate(), reduced(r, batch) -> element offset.
 #pragma once
 
 #include "math.cuh"
@@ -54,13 +54,13 @@ __device__ __forceinline__ void reduce_kernel(const void* x, void* y, int64 batc
   if constexpr (P::kShifted) {  // log-sum-exp subtracts the maximum first
     A most = P::least();
     if (reads)
-      for (int64 r = index.lane; r < P::kCount; r += P::kLanes) most = fn::max(widen(from[P::reduced(r)]), most);
+      for (int64 r = index.lane; r < P::kCount; r += P::kLanes) most = fn::max(widen(from[P::reduced(r, batch)]), most);
     shift = group_combine<P>(index, most, [](A a, A b) { return fn::max(a, b); });
     if (shift == P::least() || shift == -P::least()) shift = A(0);  // infinite: exp would meet inf - inf
   }
   A acc = P::start();
   if (reads)
-    for (int64 r = index.lane; r < P::kCount; r += P::kLanes) acc = P::combine(acc, P::element(widen(from[P::reduced(r)]), shift));
+    for (int64 r = index.lane; r < P::kCount; r += P::kLanes) acc = P::combine(acc, P::element(widen(from[P::reduced(r, batch)]), shift));
   acc = group_combine<P>(index, acc, [](A a, A b) { return P::combine(a, b); });
   if (inside && index.lane == 0)
     static_cast<typename P::TO*>(y)[out_offset] = Store<typename P::TO>::from(pad ? A(0) : P::finish(acc, shift));
@@ -82,20 +82,20 @@ __device__ __forceinline__ void softmax_kernel(const void* x, void* y, int64 bat
   const bool reads = inside && !pad;
   A most = P::least();
   if (reads)
-    for (int64 r = index.lane; r < P::kCount; r += P::kLanes) most = fn::max(widen(from[P::reduced(r)]), most);
+    for (int64 r = index.lane; r < P::kCount; r += P::kLanes) most = fn::max(widen(from[P::reduced(r, batch)]), most);
   most = group_combine<P>(index, most, [](A a, A b) { return fn::max(a, b); });
   A sum = A(0);
   if (reads)
-    for (int64 r = index.lane; r < P::kCount; r += P::kLanes) sum += fn::exp_(widen(from[P::reduced(r)]) - most);
+    for (int64 r = index.lane; r < P::kCount; r += P::kLanes) sum += fn::exp_(widen(from[P::reduced(r, batch)]) - most);
   sum = group_combine<P>(index, sum, [](A a, A b) { return a + b; });
   if (!inside) return;
   const A log_sum = P::kLog ? fn::log_(sum) : A(0);
   for (int64 r = index.lane; r < P::kOutCount; r += P::kLanes) {
     A value = A(0);
     if (reads && r < P::kCount) {
-      const A shifted = widen(from[P::reduced(r)]) - most;
+      const A shifted = widen(from[P::reduced(r, batch)]) - most;
       value = P::kLog ? shifted - log_sum : fn::exp_(shifted) / sum;
     }
-    to[P::written(r)] = Store<typename P::TO>::from(value);
+    to[P::written(r, batch)] = Store<typename P::TO>::from(value);
   }
 }
