@@ -120,7 +120,7 @@ TEST_F(FusedEngine, LibraryStepsBetweenModulesAgreeWithTheCpu) {
 
 // Programmatic launches may overlap kernels; what they compute must not change by a bit.
 TEST_F(FusedEngine, ReplaysEqualRunsWithoutProgrammaticLaunch) {
-  const char* asked = std::getenv("FCM_REPLAYS");
+  const char* asked = std::getenv("FCM_TEST_REPLAYS");
   const int replays = asked != nullptr ? std::atoi(asked) : 10000;
   for (const Graph& graph : {mobilenet_v2({0.5, 96, 16}), efficient_net({0.5, 64, 16}), grouped_net({1.0, 64, 16})}) {
     EngineOptions options = on_gpu(Precision::f16);
