@@ -220,6 +220,8 @@ class GraphBuilder {
   std::vector<CudnnDescriptor> operations_;
 };
 
+constexpr size_t kProposals = 64;  // asked of a heuristic: listing costs nothing, and some are left out below
+
 // Engine configurations that one heuristic proposes, best first.
 std::vector<CudnnDescriptor> engine_configs(const CudnnDescriptor& graph, cudnnBackendHeurMode_t mode, size_t limit) {
   std::vector<CudnnDescriptor> configs;
@@ -264,13 +266,26 @@ bool cudnn_graph_supports(const Unary& activation) {
   return activation.is_identity() || configure_activation(activation, &mode, &upper);
 }
 
-std::vector<CudnnPlan> cudnn_plans(cudnnHandle_t handle, const CudnnConvSpec& spec, bool tf32, size_t limit) {
+std::string to_string(const CudnnConvSpec& s) {
+  std::string text = fmt::format("{} n{} {}x{}x{} -> {} k{}x{} s{}x{} p{}.{}.{}.{} d{}x{} g{}", dtype_name(s.dtype), s.batch, s.channels,
+                                 s.height, s.width, s.filters, s.kernel[0], s.kernel[1], s.stride[0], s.stride[1], s.pad_begin[0],
+                                 s.pad_begin[1], s.pad_end[0], s.pad_end[1], s.dilation[0], s.dilation[1], s.groups);
+  if (!s.fuse) return text + " alone";
+  text += " " + to_string(s.activation);
+  if (s.residual) text += s.residual_after_activation ? " residual=after" : " residual=before";
+  return text;
+}
+
+std::vector<CudnnPlan> cudnn_plans(cudnnHandle_t handle, const CudnnConvSpec& spec, bool tf32, size_t limit, const std::string& engine) {
   std::vector<CudnnPlan> plans;
   GraphBuilder builder(spec);
   const CudnnDescriptor graph = builder.build(handle);
   for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
-    for (const CudnnDescriptor& config : engine_configs(graph, mode, limit)) {
+    size_t place = 0;
+    for (const CudnnDescriptor& config : engine_configs(graph, mode, kProposals)) {
       if (plans.size() == limit) return plans;
+      std::string name = fmt::format("{}{}", mode == CUDNN_HEUR_MODE_A ? 'a' : 'f', place++);
+      if (!engine.empty() && name != engine) continue;
       // FP32 on tensor cores is TF32: only when asked for.
       if (spec.dtype == DType::f32 && !tf32 && has_note(config, CUDNN_NUMERICAL_NOTE_TENSOR_CORE)) continue;
       if (has_note(config, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)) continue;
@@ -283,7 +298,7 @@ std::vector<CudnnPlan> cudnn_plans(cudnnHandle_t handle, const CudnnConvSpec& sp
       int64_t count = 0;
       cudnn_check(cudnn().backend_get(plan.get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &count, &workspace),
                   "reading a plan's workspace size");
-      plans.emplace_back(std::move(plan), static_cast<size_t>(workspace));
+      plans.emplace_back(std::move(plan), static_cast<size_t>(workspace), std::move(name));
     }
     if (!plans.empty()) break;  // the fallback engines are slower; they matter only where mode A has none
   }

@@ -39,6 +39,9 @@ struct CudnnConvSpec {
   }
 };
 
+/// "f16 n64 64x56x56 -> 128 k3x3 s2x2 p0.0.1.1 d1x1 g64 clip(0,6) residual=before": the operations as text, equal for equal ones.
+std::string to_string(const CudnnConvSpec& spec);
+
 /// True when cuDNN has a pointwise mode for the function.
 bool cudnn_graph_supports(const Unary& activation);
 
@@ -64,19 +67,24 @@ class CudnnDescriptor {
 /// An executable form of a CudnnConvSpec by one engine configuration.
 class CudnnPlan {
  public:
-  CudnnPlan(CudnnDescriptor plan, size_t workspace) : plan_(std::move(plan)), workspace_(workspace) {}
+  CudnnPlan(CudnnDescriptor plan, size_t workspace, std::string engine)
+      : plan_(std::move(plan)), workspace_(workspace), engine_(std::move(engine)) {}
 
   size_t workspace_bytes() const { return workspace_; }
+  /// The heuristic that proposed it and its place there: "a0" is the first of mode A, "f2" the third of the fallback engines.
+  const std::string& engine() const { return engine_; }
   /// Device pointers; `bias` and `residual` are ignored where the spec has none.
   void execute(cudnnHandle_t handle, const void* x, const void* w, const void* bias, const void* residual, void* y, void* workspace) const;
 
  private:
   CudnnDescriptor plan_;
   size_t workspace_;
+  std::string engine_;
 };
 
 /// Up to `limit` deterministic plans, in the order of cuDNN's heuristics (mode A, then fallback). `tf32`: allow TF32 tensor cores for f32.
-/// Empty when no engine takes the spec.
-std::vector<CudnnPlan> cudnn_plans(cudnnHandle_t handle, const CudnnConvSpec& spec, bool tf32, size_t limit);
+/// Empty when no engine takes the spec. `engine`: only the plan of that name, unless it is empty.
+std::vector<CudnnPlan> cudnn_plans(cudnnHandle_t handle, const CudnnConvSpec& spec, bool tf32, size_t limit,
+                                   const std::string& engine = {});
 
 }  // namespace fcm

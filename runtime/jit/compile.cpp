@@ -1,13 +1,11 @@
 // NVRTC compilation to cubin, behind the disk cache; equal compilations that run at the same time are done once.
 #include <fmt/format.h>
 
-#include <atomic>
 #include <cstring>
 #include <fstream>
 #include <functional>
 #include <future>
 #include <mutex>
-#include <thread>
 
 #include "runtime/device/nvrtc.h"
 #include "runtime/jit/compile_log.h"
@@ -16,6 +14,7 @@
 #include "runtime/support/env.h"
 #include "runtime/support/error.h"
 #include "runtime/support/log.h"
+#include "runtime/support/threads.h"
 
 namespace fcm::jit {
 namespace {
@@ -236,27 +235,7 @@ Binary compile(const Program& program, const Target& target, const DiskCache& ca
 
 std::vector<Binary> compile_all(const std::vector<Program>& programs, const Target& target, const DiskCache& cache, int threads) {
   std::vector<Binary> binaries(programs.size());
-  std::vector<std::exception_ptr> errors(programs.size());
-  const LogTarget& log_target = current_log_target();
-  std::atomic<size_t> next{0};
-  const auto work = [&] {
-    const LogScope scope(log_target);
-    for (size_t i = next++; i < programs.size(); i = next++) {
-      try {
-        binaries[i] = compile(programs[i], target, cache);
-      } catch (...) {
-        errors[i] = std::current_exception();
-      }
-    }
-  };
-  const size_t wanted = threads > 0 ? static_cast<size_t>(threads) : std::max(1U, std::thread::hardware_concurrency());
-  {
-    std::vector<std::jthread> pool;
-    for (size_t i = 1; i < std::min(wanted, programs.size()); ++i) pool.emplace_back(work);
-    work();
-  }
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
+  on_threads(programs.size(), threads, [&](size_t i, size_t) { binaries[i] = compile(programs[i], target, cache); });
   return binaries;
 }
 
