@@ -5,13 +5,26 @@
 #include <type_traits>
 #include <vector>
 
-#include "apps/common/stats.h"
 #include "runtime/device/cuda_check.h"
+#include "runtime/device/info.h"
 #include "runtime/device/memory.h"
 #include "runtime/device/stream.h"
+#include "runtime/jit/jit.h"
 
 namespace fcm::bench {
 namespace {
+
+constexpr const char* kSpin = R"(
+__device__ unsigned long long now() {
+  unsigned long long ns;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns));
+  return ns;
+}
+extern "C" __global__ void spin(unsigned long long ns) {
+  if (ns == 0) return;
+  for (const unsigned long long start = now(); now() - start < ns;) {
+  }
+})";
 
 class CudaGpu final : public Gpu {
  public:
@@ -36,20 +49,17 @@ class CudaGpu final : public Gpu {
   double between_us(int first, int second) const override {
     return elapsed_us(marks_.at(static_cast<size_t>(first)), marks_.at(static_cast<size_t>(second)));
   }
-  double empty_replay_us() override {
-    cudaGraph_t graph = nullptr;
-    cuda_check(cudaGraphCreate(&graph, 0), "cudaGraphCreate");
-    const std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, decltype(&cudaGraphDestroy)> owner(graph, cudaGraphDestroy);
-    const GraphExec exec(graph);
-    std::vector<double> times;
-    for (int i = 0; i < 50; ++i) {
-      mark(0);
-      exec.launch(stream_.get());
-      mark(1);
-      wait(1);
-      times.push_back(between_us(0, 1));
+  void hold(double us) override { spin(us); }
+  void replay_trivial() override {
+    if (trivial_.get() == nullptr) {
+      cudaGraph_t graph = nullptr;
+      cuda_check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+      spin(0);
+      cuda_check(cudaStreamEndCapture(stream_.get(), &graph), "cudaStreamEndCapture");
+      const std::unique_ptr<std::remove_pointer_t<cudaGraph_t>, decltype(&cudaGraphDestroy)> owner(graph, cudaGraphDestroy);
+      trivial_ = GraphExec(graph);
     }
-    return apps::median_of(std::move(times));
+    trivial_.launch(stream_.get());
   }
   size_t free_bytes() const override {
     size_t available = 0, total = 0;
@@ -63,11 +73,22 @@ class CudaGpu final : public Gpu {
   }
 
  private:
+  void spin(double us) {
+    if (!spin_)
+      spin_ = std::make_unique<jit::Module>(
+          jit::compile({"bench spin", kSpin, {}, {}}, device_info(ordinal_).target, jit::DiskCache::standard()));
+    auto ns = static_cast<unsigned long long>(us * 1000);
+    std::array<void*, 1> arguments = {&ns};
+    cuda_check(cudaLaunchKernel(spin_->kernel("spin"), dim3(1), dim3(1), arguments.data(), 0, stream_.get()), "spin");
+  }
+
   DeviceGuard guard_;  // first: everything below is made on its device
   int ordinal_;
   Stream stream_;
   std::array<Event, 4> marks_ = {Event(true), Event(true), Event(true), Event(true)};
   std::vector<DeviceBuffer> buffers_;
+  std::unique_ptr<jit::Module> spin_;
+  GraphExec trivial_;
 };
 
 }  // namespace

@@ -25,8 +25,10 @@ class Gpu {
   virtual void wait() = 0;
   /// Microseconds between two reached marks.
   virtual double between_us(int first, int second) const = 0;
-  /// Microseconds between marks around the replay of a CUDA graph without nodes: what a replay costs before its first kernel.
-  virtual double empty_replay_us() = 0;
+  /// Keeps the stream busy for about `us`, so that what is enqueued meanwhile does not wait for the host.
+  virtual void hold(double us) = 0;
+  /// Enqueues a CUDA graph of one kernel that does nothing.
+  virtual void replay_trivial() = 0;
   /// Bytes free on the device now, all processes counted.
   virtual size_t free_bytes() const = 0;
   virtual std::string pci_address() const = 0;

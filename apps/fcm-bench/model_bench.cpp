@@ -210,7 +210,6 @@ void ModelBench::time_singles(Runner& runner, ModelResult& result) const {
     if (done < kMinSingles) return true;
     return done < kMaxSingles && us_since(start) < 1e6 * options_.duration_s / 2;
   };
-  if (gpu != nullptr) result.empty_us = gpu->empty_replay_us();
   Clock::time_point start = Clock::now();
   while (gpu != nullptr && more(result.gpu_us.size(), start)) {
     gpu->mark(0);

@@ -55,8 +55,7 @@ struct ModelResult {
 
   int replays = 0;                 ///< in each round
   std::vector<double> rounds_us;   ///< a run, by round
-  std::vector<double> gpu_us;      ///< single synchronised runs between events; empty on the CPU
-  std::optional<double> empty_us;  ///< the same of a CUDA graph without nodes: launching alone
+  std::vector<double> gpu_us;      ///< single synchronised runs between events, the host's handing over included; empty on the CPU
   std::vector<double> host_us;     ///< single runs, call to completion
   std::vector<double> enqueue_us;  ///< the call alone; empty on the CPU
   double enqueue_share = 0;        ///< of a round's time, that the host took to enqueue it

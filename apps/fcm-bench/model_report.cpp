@@ -77,10 +77,13 @@ json profile_json(const std::optional<Profile>& profile) {
                     {"bound_us", r.bound_us > 0 ? json(rounded(r.bound_us)) : json(nullptr)},
                     {"bound_by", r.bound_by}});
   }
-  return {{"method", profile->method},
-          {"sum_us", rounded(profile->sum_us)},
-          {"graph_us", optional_json(profile->graph_us)},
-          {"steps", std::move(rows)}};
+  json whole = nullptr;
+  if (profile->whole) {
+    whole = {{"record_us", rounded(profile->whole->record_us)},
+             {"events_us", rounded(profile->whole->events_us)},
+             {"launch_us", rounded(profile->whole->launch_us)}};
+  }
+  return {{"method", profile->method}, {"sum_us", rounded(profile->sum_us)}, {"whole", std::move(whole)}, {"steps", std::move(rows)}};
 }
 
 json result_json(const ModelResult& r) {
@@ -102,7 +105,6 @@ json result_json(const ModelResult& r) {
           {"median_us", rounded(apps::median_of(r.rounds_us))},
           {"rounds_us", samples_json(r.rounds_us)},
           {"gpu_us", spread_json(r.gpu_us)},
-          {"empty_graph_us", optional_json(r.empty_us)},
           {"host_us", spread_json(r.host_us)},
           {"enqueue_us", spread_json(r.enqueue_us)},
           {"enqueue_share", r.enqueue_share},
@@ -163,10 +165,11 @@ std::string profile_text(const ModelResult& r) {
   if (r.gpu_us.empty()) return text + "\n";
   const double run_us = apps::median_of(r.gpu_us);
   text += fmt::format("; one run {:.1f} us, a difference of {:+.1f} us: launches, less overlap", run_us, run_us - p.sum_us);
-  if (p.graph_us && r.empty_us) {
-    text +=
-        fmt::format("\n  CUPTI's record of a whole run {:.1f} us; between events {:.1f} us, of which a graph without nodes takes {:.1f} us",
-                    *p.graph_us, run_us, *r.empty_us);
+  if (p.whole) {
+    text += fmt::format(
+        "\n  CUPTI's record of a whole run {:.1f} us; between events around the same runs {:.1f} us, of which entering and leaving a graph "
+        "takes {:.1f} us: {:+.1f} us apart",
+        p.whole->record_us, p.whole->events_us, p.whole->launch_us, p.whole->rest_us());
   }
   return text + "\n";
 }

@@ -208,9 +208,12 @@ std::string steps(const json& r) {
     text += fmt::format("; one run {} µs, a difference of {:+.1f} µs (launches, less overlap)", number(run_us),
                         run_us - profile.at("sum_us").get<double>());
   }
-  if (has(profile, "graph_us")) {
-    text += fmt::format("; CUPTI's record of a whole run {} µs, to which events add the launch of a graph ({} µs)",
-                        number(profile.at("graph_us")), number(r.value("empty_graph_us", json())));
+  if (has(profile, "whole")) {
+    const json& whole = profile.at("whole");
+    text += fmt::format(
+        "; CUPTI's record of a whole run {} µs, between events around the same runs {} µs, of which entering and leaving a graph takes {} "
+        "µs",
+        number(whole.at("record_us")), number(whole.at("events_us")), number(whole.at("launch_us")));
   }
   text +=
       ".</p>\n<p class=\"soft\"><span class=\"key ours\"></span>fused module, measured &ensp;<span class=\"key\"></span>other step, "

@@ -1,5 +1,7 @@
 #include "apps/fcm-bench/profile.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <stdexcept>
@@ -84,16 +86,38 @@ void time_kernels(Runner& runner, ActivityTrace& activity, Profile& profile) {
   set_medians(profile, times);
 }
 
-// CUPTI's record of whole replays.
-double graph_time(const MakeRunner& make, ActivityTrace& activity) {
+// Microseconds between events around what `enqueue` puts on the stream, handed over while the device is still busy.
+double held_us(Gpu& gpu, const std::function<void()>& enqueue) {
+  constexpr double kHandOverUs = 100;
+  gpu.hold(kHandOverUs);
+  gpu.mark(0);
+  enqueue();
+  gpu.mark(1);
+  gpu.wait(1);
+  return gpu.between_us(0, 1);
+}
+
+Profile::Whole time_whole(const MakeRunner& make, ActivityTrace& activity) {
+  std::vector<double> events, trivial_events;
   activity.begin_graphs();
   {
     const std::unique_ptr<Runner> seen = make();  // captured while CUPTI watches
-    for (int i = 0; i < kReplays; ++i) seen->run();
+    Gpu& gpu = *seen->gpu();
+    for (int i = 0; i < kReplays; ++i) {
+      events.push_back(held_us(gpu, [&] { seen->enqueue(); }));
+      trivial_events.push_back(held_us(gpu, [&] { gpu.replay_trivial(); }));
+    }
   }
-  const std::vector<double> graphs = activity.end_graphs();
-  if (graphs.empty()) throw Error(ErrorCode::device, "CUPTI recorded no graph");
-  return apps::median_of(graphs);
+  const std::vector<double> graphs = activity.end_graphs();  // in turn: a run, a trivial one
+  if (graphs.size() != 2 * kReplays)
+    throw Error(ErrorCode::device, fmt::format("CUPTI recorded {} graphs of {}", graphs.size(), 2 * kReplays));
+  std::vector<double> records, trivial_records;
+  for (size_t i = 0; i < graphs.size(); ++i) (i % 2 == 0 ? records : trivial_records).push_back(graphs[i]);
+  Profile::Whole whole;
+  whole.record_us = apps::median_of(records);
+  whole.events_us = apps::median_of(events);
+  whole.launch_us = apps::median_of(trivial_events) - apps::median_of(trivial_records);
+  return whole;
 }
 
 void set_bounds(const DeviceModel& device, std::vector<ProfileRow>& rows) {
@@ -124,7 +148,7 @@ Profile profile_steps(const MakeRunner& make, const DeviceModel* device) {
   set_bounds(*device, profile.rows);
   try {
     time_kernels(*runner, *activity, profile);
-    profile.graph_us = graph_time(make, *activity);
+    profile.whole = time_whole(make, *activity);
   } catch (const std::runtime_error& e) {  // of CUPTI; ours or, through the callback, of the C API
     profile.unavailable = e.what();
   }

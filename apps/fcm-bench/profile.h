@@ -28,8 +28,15 @@ struct Profile {
   std::string unavailable;  ///< why there is none; empty when there is one
   std::string method;       ///< how the steps were timed
   std::vector<ProfileRow> rows;
-  double sum_us = 0;               ///< of the rows
-  std::optional<double> graph_us;  ///< CUPTI's record of whole replays: first node's start to last node's end, median
+  double sum_us = 0;  ///< of the rows
+  /// CUPTI's record of a whole replay, from its first node's start to its last node's end, beside the time between events around the same
+  /// replay while the device was still busy with something else, so that the host has no part in it. Medians.
+  struct Whole {
+    double record_us = 0, events_us = 0;
+    double launch_us = 0;  ///< what events add to the record of a graph of one kernel that does nothing: entering and leaving a graph
+    double rest_us() const { return events_us - launch_us - record_us; }
+  };
+  std::optional<Whole> whole;
 };
 
 using MakeRunner = std::function<std::unique_ptr<Runner>()>;
