@@ -15,7 +15,7 @@ struct Timing {
 };
 
 struct TimerOptions {
-  int repetitions = 20;  ///< times the sequence stands in the graph, so that the graph's own launch cost does not show
+  int repetitions = 50;  ///< times the sequence stands in the graph at most, so that the graph's own launch cost does not show
   int rounds = 7;
   int replays = 200;  ///< back to back in a round
 };

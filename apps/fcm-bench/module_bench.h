@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "apps/fcm-bench/cudnn_layers.h"
 #include "apps/fcm-bench/graph_timer.h"
 #include "apps/fcm-bench/module_list.h"
 #include "apps/fcm-bench/rates.h"
@@ -19,6 +21,7 @@ struct ModuleBenchOptions {
   int tune = 0;         ///< measure the best so many tiles of the planner's search and keep the fastest; 0: its first
   bool unfused = true;  ///< compare with cuDNN
   size_t plans = 6;     ///< cuDNN engine configurations tried a layer and form
+  LayerChoices known;   ///< forms of layers that are not searched again, of an earlier run's ModuleBenchResult::layers
   bool pdl = true;
   TimerOptions timer;
 };
@@ -44,18 +47,26 @@ struct ChainResult {
 };
 
 struct ModuleBenchResult {
-  std::string list, device, cudnn;
+  std::string list, date, device, driver, cudnn;
   Rates rates;
+  LayerChoices layers;  ///< how cuDNN ran each
   std::vector<ModuleResultRow> rows;
   std::vector<ChainResult> chains;
 };
 
-/// For a profiler that counts between cudaProfilerStart and cudaProfilerStop (tests/gpu/traffic.sh): runs each module warm, then once
-/// fused and once on cuDNN with the marker kernel `empty_step` before, between and after, and returns what was run in that order.
-std::vector<ModuleResultRow> trace_modules(const std::vector<ModuleCase>& cases, const ModuleBenchOptions& options, int device);
+/// A module that a profiler has seen, under every name that it has in the list.
+struct TracedModule {
+  std::vector<std::string> names;
+  ModuleResultRow row;
+};
 
-/// `progress` is told what is being measured.
+/// For a profiler that counts between cudaProfilerStart and cudaProfilerStop (tests/gpu/traffic.sh): runs each different module warm, then
+/// once fused and once on cuDNN with the marker kernel `empty_step` before, between and after, and returns what was run in that order.
+/// With `known` layers nothing is timed, which takes long under a profiler.
+std::vector<TracedModule> trace_modules(const std::vector<ModuleCase>& cases, const ModuleBenchOptions& options, int device);
+
+/// Equal modules are measured once at each batch. `partial` gets the result so far after each of them.
 ModuleBenchResult run_module_bench(const std::string& list_name, const std::vector<ModuleCase>& cases, const ModuleBenchOptions& options,
-                                   int device, const std::function<void(const std::string&, double)>& progress);
+                                   int device, const std::function<void(const ModuleBenchResult&)>& partial);
 
 }  // namespace fcm::bench

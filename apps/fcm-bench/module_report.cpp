@@ -10,8 +10,10 @@
 namespace fcm::bench {
 namespace {
 
+// As --precision names it.
 std::string precision_name(const ModuleBenchOptions& options) {
-  return options.tf32 ? "tf32" : std::string(dtype_name(options.dtype));
+  if (options.tf32) return "tf32";
+  return options.dtype == DType::f16 ? "fp16" : options.dtype == DType::bf16 ? "bf16" : "fp32";
 }
 
 // Geometric mean, worst and best of unfused over fused time at one batch.
@@ -48,15 +50,24 @@ void add_row(apps::Table& table, const ModuleResultRow& row) {
              row.bound.what(), row.tile, note});
 }
 
+// To nanoseconds.
+double rounded(double us) {
+  return std::round(us * 1000) / 1000;
+}
+
 nlohmann::json timing_json(const Timing& t) {
-  return {{"median_us", t.median_us}, {"min_us", t.min_us}, {"max_us", t.max_us}, {"single_replay_us", t.single_us}};
+  return {{"median_us", rounded(t.median_us)},
+          {"min_us", rounded(t.min_us)},
+          {"max_us", rounded(t.max_us)},
+          {"single_replay_us", rounded(t.single_us)}};
 }
 
 }  // namespace
 
 std::string to_text(const ModuleBenchResult& result, const ModuleBenchOptions& options) {
   const Rates& r = result.rates;
-  std::string text = fmt::format("{}: {}, {}, cuDNN {}\n", result.list, result.device, precision_name(options), result.cudnn);
+  std::string text = fmt::format("{}: {}, driver {}, {}, cuDNN {}\n", result.list, result.device,
+                                 result.driver.empty() ? "unknown" : result.driver, precision_name(options), result.cudnn);
   text += fmt::format(
       "measured: L2 {:.2f} TB/s, DRAM {:.2f} TB/s (read + written), tensor cores {:.0f} TFLOP/s (mma.sync f16), FP32 {:.1f} TFLOP/s, step "
       "{:.2f} us\n",
@@ -89,11 +100,11 @@ nlohmann::json to_json(const ModuleBenchResult& result, const ModuleBenchOptions
       item["tile"] = row.tile;
       item["fused"] = timing_json(row.fused);
       item["rated_cycles"] = row.rated_cycles;
-      item["bound"] = {{"total_us", row.bound.total_us()},
-                       {"memory_us", row.bound.memory_us},
-                       {"dense_us", row.bound.dense_us},
-                       {"depthwise_us", row.bound.depthwise_us},
-                       {"step_us", row.bound.step_us}};
+      item["bound"] = {{"total_us", rounded(row.bound.total_us())},
+                       {"memory_us", rounded(row.bound.memory_us)},
+                       {"dense_us", rounded(row.bound.dense_us)},
+                       {"depthwise_us", rounded(row.bound.depthwise_us)},
+                       {"step_us", rounded(row.bound.step_us)}};
       item["compulsory_bytes"] = row.work.compulsory_bytes;
       item["unfused_bytes"] = row.work.unfused_bytes;
       item["unfused_form"] = row.unfused_form;
@@ -110,7 +121,9 @@ nlohmann::json to_json(const ModuleBenchResult& result, const ModuleBenchOptions
     chains.push_back({{"batch", chain.batch}, {"modules", chain.modules}, {"timing", timing_json(chain.timing)}});
   const Rates& r = result.rates;
   return {{"list", result.list},
+          {"date", result.date},
           {"device", result.device},
+          {"driver", result.driver},
           {"cudnn", result.cudnn},
           {"precision", precision_name(options)},
           {"rates",
@@ -119,6 +132,7 @@ nlohmann::json to_json(const ModuleBenchResult& result, const ModuleBenchOptions
             {"tensor_macs_per_us", r.tensor_macs_per_us},
             {"fma_macs_per_us", r.fma_macs_per_us},
             {"step_us", r.step_us}}},
+          {"layers", result.layers},
           {"modules", std::move(rows)},
           {"chains", std::move(chains)}};
 }

@@ -1,5 +1,6 @@
 #include "apps/fcm-bench/operands.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -26,26 +27,17 @@ StageWeights random_weights(const StageSpec& s, std::mt19937_64& random) {
   return weights;
 }
 
-// A repeating run of random values: drawing every element of a batch-64 map would take longer than everything measured with it. The
-// period is prime, so that no two pixels, rows or images line up.
-class RandomRun {
- public:
-  explicit RandomRun(std::mt19937_64& random) : values_(uniform(random, 65537, 1.0f)) {}
-  float operator[](size_t i) const { return values_[i % values_.size()]; }
-
- private:
-  std::vector<float> values_;
-};
-
-// [N][H][W][C] with zero pad lanes.
-std::vector<float> padded_map(std::mt19937_64& random, size_t pixels, int channels, int pitch) {
-  const RandomRun run(random);
-  std::vector<float> values(pixels * static_cast<size_t>(pitch), 0.0f);
-  size_t drawn = 0;
-  for (size_t p = 0; p < pixels; ++p) {
-    for (int c = 0; c < channels; ++c) values[p * static_cast<size_t>(pitch) + static_cast<size_t>(c)] = run[drawn++];
+// [N][H][W][C] with zero pad lanes: random pixels, repeated on the device, since drawing and sending every element of a batch-64 map would
+// take longer than everything measured with it. The period is prime, so that no two rows or images line up.
+DeviceBuffer random_map(std::mt19937_64& random, size_t pixels, int channels, int pitch, DType dtype) {
+  constexpr size_t kPeriod = 1021;
+  const size_t drawn = std::min(pixels, kPeriod);
+  std::vector<float> values(drawn * static_cast<size_t>(pitch), 0.0f);
+  for (size_t p = 0; p < drawn; ++p) {
+    const std::vector<float> pixel = uniform(random, static_cast<size_t>(channels), 1.0f);
+    std::copy(pixel.begin(), pixel.end(), values.begin() + static_cast<ptrdiff_t>(p * static_cast<size_t>(pitch)));
   }
-  return values;
+  return repeated(values, pixels * static_cast<size_t>(pitch), dtype);
 }
 
 }  // namespace
@@ -62,15 +54,15 @@ Operands::Operands(const ModuleSpec& spec, int64_t batch, uint64_t seed) {
   const size_t in_pixels = static_cast<size_t>(batch) * static_cast<size_t>(spec.height) * static_cast<size_t>(spec.width);
   const int in_channels = spec.stages.front().in_channels;
   if (spec.input == InputTransform::nchw_f32) {
-    input = upload(padded_map(random, in_pixels, in_channels, in_channels), DType::f32);
+    input = random_map(random, in_pixels, in_channels, in_channels, DType::f32);
   } else {
-    input = upload(padded_map(random, in_pixels, in_channels, padded(in_channels, dtype)), dtype);
+    input = random_map(random, in_pixels, in_channels, padded(in_channels, dtype), dtype);
   }
   const Plane out = output_plane(spec);
   const size_t out_pixels = static_cast<size_t>(batch) * static_cast<size_t>(out.height) * static_cast<size_t>(out.width);
   const int out_pitch = output_pitch(spec);
   if (spec.residual != geometry::Residual::none && !spec.residual_is_input)
-    residual = upload(padded_map(random, out_pixels, output_channels(spec), out_pitch), dtype);
+    residual = random_map(random, out_pixels, output_channels(spec), out_pitch, dtype);
   output = DeviceBuffer(out_pixels * static_cast<size_t>(out_pitch) * dtype_size(output_dtype(spec)));
 }
 
@@ -86,16 +78,18 @@ DeviceBuffer upload(const std::vector<float>& values, DType dtype) {
   return buffer;
 }
 
-std::vector<float> download(const DeviceBuffer& buffer, size_t count, DType dtype) {
-  std::vector<float> values(count);
-  if (dtype == DType::f32) {
-    cuda_check(cudaMemcpy(values.data(), buffer.data(), count * 4, cudaMemcpyDeviceToHost), "cudaMemcpy");
-    return values;
+DeviceBuffer repeated(const std::vector<float>& values, size_t count, DType dtype) {
+  const DeviceBuffer once = upload(values, dtype);
+  DeviceBuffer buffer(count * dtype_size(dtype));
+  size_t filled = std::min(once.size(), buffer.size());
+  cuda_check(cudaMemcpy(buffer.data(), once.data(), filled, cudaMemcpyDeviceToDevice), "cudaMemcpy");
+  while (filled < buffer.size()) {  // whole periods, but for the last copy
+    const size_t more = std::min(filled, buffer.size() - filled);
+    cuda_check(cudaMemcpy(buffer.bytes() + filled, buffer.data(), more, cudaMemcpyDeviceToDevice), "cudaMemcpy");
+    filled += more;
   }
-  std::vector<uint16_t> stored(count);
-  cuda_check(cudaMemcpy(stored.data(), buffer.data(), count * 2, cudaMemcpyDeviceToHost), "cudaMemcpy");
-  for (size_t i = 0; i < count; ++i) values[i] = dtype == DType::f16 ? f16_to_f32(stored[i]) : bf16_to_f32(stored[i]);
-  return values;
+  cuda_check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");  // copies within the device do not wait
+  return buffer;
 }
 
 }  // namespace fcm::bench

@@ -26,7 +26,7 @@ struct Operands {
 
 /// Floats rounded to `dtype` on the device.
 DeviceBuffer upload(const std::vector<float>& values, DType dtype);
-/// And back.
-std::vector<float> download(const DeviceBuffer& buffer, size_t count, DType dtype);
+/// `count` elements that repeat `values`, rounded to `dtype`.
+DeviceBuffer repeated(const std::vector<float>& values, size_t count, DType dtype);
 
 }  // namespace fcm::bench

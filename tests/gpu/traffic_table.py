@@ -1,5 +1,5 @@
 """Joins Nsight Compute's counters with fcm-bench --trace: one line a module, fused against unfused. Called by traffic.sh with the files of
-both, the list's name, and where to write JSON (empty: nowhere)."""
+both, the list's name, the file whose layers were run (it names the card), and where to write JSON (empty: nowhere)."""
 
 import csv
 import json
@@ -53,14 +53,18 @@ def main():
         fused, unfused = found[2 * index], found[2 * index + 1]
         (l2, dram), (other_l2, other_dram) = total(fused), total(unfused)
         saved = 1 - l2 / other_l2
-        savings.setdefault(row["batch"], []).append(saved)
-        print(f"{row['name']:34} {row['batch']:5} {l2 / 1e6:12.3f} {other_l2 / 1e6:9.3f} {saved:6.1%} {row['compulsory_bytes'] / 1e6:11.3f} "
-              f"{dram / 1e6:14.3f} {other_dram / 1e6:9.3f} {len(fused):3}:{len(unfused):<3}")
-        records.append({"name": row["name"], "batch": row["batch"], "l2_fused": l2, "l2_unfused": other_l2, "dram_fused": dram,
-                        "dram_unfused": other_dram, "saved": saved, "compulsory": row["compulsory_bytes"]})
-    if sys.argv[4]:
-        with open(sys.argv[4], "w", encoding="utf-8") as file:
-            json.dump({"list": sys.argv[3], "modules": records}, file, indent=1)
+        for name in row["names"]:  # equal modules were traced once
+            savings.setdefault(row["batch"], []).append(saved)
+            print(f"{name:34} {row['batch']:5} {l2 / 1e6:12.3f} {other_l2 / 1e6:9.3f} {saved:6.1%} {row['compulsory_bytes'] / 1e6:11.3f} "
+                  f"{dram / 1e6:14.3f} {other_dram / 1e6:9.3f} {len(fused):3}:{len(unfused):<3}")
+            records.append({"name": name, "batch": row["batch"], "l2_fused": l2, "l2_unfused": other_l2, "dram_fused": dram,
+                            "dram_unfused": other_dram, "saved": saved, "compulsory": row["compulsory_bytes"]})
+    if sys.argv[5]:
+        with open(sys.argv[4], encoding="utf-8") as file:
+            run = next(run for run in json.load(file) if run["list"] == sys.argv[3])
+        about = {key: run[key] for key in ("list", "precision", "date", "device", "driver", "cudnn")}
+        with open(sys.argv[5], "w", encoding="utf-8") as file:
+            json.dump({**about, "modules": records}, file, indent=1)
     for batch, values in savings.items():
         print(f"batch {batch}: SM-to-L2 bytes saved {sum(values) / len(values):.1%} on the mean, {max(values):.1%} at best, of {len(values)} modules")
 
