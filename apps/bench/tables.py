@@ -1,7 +1,7 @@
 """docs/benchmarks.md from what was recorded: nothing in its tables is typed by hand.
 
-  python apps/bench/tables.py docs/benchmarks/cells.json --output docs/benchmarks.md
-  python apps/bench/tables.py sweep.json --modules paper_fp32.json --traffic traffic.json --output docs/benchmarks.md
+  cd docs/benchmarks && python ../../apps/bench/tables.py cells.json --modules modules_*.json --traffic traffic_*.json --repeat repeat_1.json repeat_2.json \\
+    --output ../benchmarks.md
 
 CELLS are files of peers.py or sweep.py, --modules of `fcm-bench --modules ... --json FILE`, --traffic of tests/gpu/traffic.sh.
 """
@@ -185,35 +185,75 @@ def environments(documents):
     return [f"- {line}; measured {', '.join(sorted(dates))}" for line, dates in days.items()]
 
 
+def by_name(rows):
+    """{name: {batch: row}}, names in the list's order."""
+    found = {}
+    for row in rows:
+        found.setdefault(row["name"], {})[row["batch"]] = row
+    return found
+
+
+def module_title(result):
+    return (f"\n### {result['list']}, {result['precision'].upper()}\n\n{result['device']}, driver {result['driver'] or 'unknown'}, cuDNN {result['cudnn']}; "
+            f"measured {result['date']}.\n\n")
+
+
+def distribution(values, unit):
+    low, high = min(values), max(values)
+    return f"{low:.2f} to {high:.2f} {unit}, geometric mean {geometric_mean(values):.2f}, {len(values)} modules"
+
+
 def modules_section(documents):
     """Fused modules against their layers on cuDNN: the files of fcm-bench --modules."""
     text = ""
     for result in documents:
-        rows, speedups = [], {}
-        for m in result["modules"]:
-            if m.get("error"):
-                rows.append([m["name"], str(m["batch"]), ABSENT, ABSENT, ABSENT])
-                continue
-            fused, unfused = m["fused"]["median_us"], m.get("unfused", {}).get("median_us")
-            if unfused:
-                speedups.setdefault(m["batch"], []).append(unfused / fused)
-            rows.append([m["name"], str(m["batch"]), f"{fused:.2f}", f"{unfused:.2f}" if unfused else ABSENT, f"{unfused / fused:.2f}" if unfused else ABSENT])
-        text += f"\n### {result['list']}, {result['precision']}, {result['device']}, {result['cudnn']}\n\n"
-        text += table(["module", "batch", "fused µs", "cuDNN µs", "speed-up"], rows)
+        batches = sorted({m["batch"] for m in result["modules"]})
+        rows, speedups, slower, absent = [], {}, [], {}
+        for name, found in by_name(result["modules"]).items():
+            row = [name]
+            for batch in batches:
+                m = found.get(batch, {})
+                if m.get("error"):
+                    absent.setdefault(m["error"].strip(), []).append(f"{name} at batch {batch}")
+                fused, unfused = m.get("fused", {}).get("median_us"), m.get("unfused", {}).get("median_us")
+                ratio = unfused / fused if fused and unfused else None
+                row += [number(us) if us else ABSENT for us in (fused, unfused)] + [f"{ratio:.2f}" if ratio else ABSENT]
+                if ratio:
+                    speedups.setdefault(batch, []).append(ratio)
+                    slower += [f"{name} at batch {batch}"] if ratio < 1 else []
+            rows.append(row)
+        text += module_title(result)
+        text += table(["module", *(title for b in batches for title in (f"batch {b}: fused µs", "cuDNN µs", "speed-up"))], rows)
         for batch, values in sorted(speedups.items()):
-            text += f"\nBatch {batch}: {min(values):.2f} to {max(values):.2f} times cuDNN, geometric mean {geometric_mean(values):.2f}, {len(values)} modules.\n"
+            text += f"\nBatch {batch}: {distribution(values, 'times cuDNN')}.\n"
+        if speedups:
+            text += f"\nSlower than cuDNN: {', '.join(slower) or 'none'}.\n"
+        text += "".join(f"\nWithout a fused form ({reason}): {', '.join(names)}.\n" for reason, names in absent.items())
     return text
 
 
 def traffic_section(documents):
     """Bytes between multiprocessors and L2, counted: the files of tests/gpu/traffic.sh."""
     text = ""
-    for rows in documents:
-        lines = [[r["name"], str(r["batch"]), f"{r['l2_fused'] / 1e6:.2f}", f"{r['l2_unfused'] / 1e6:.2f}", f"{100 * r['saved']:.0f} %",
-                  f"{r['dram_fused'] / 1e6:.2f}", f"{r['dram_unfused'] / 1e6:.2f}"] for r in rows["modules"]]
-        saved = [r["saved"] for r in rows["modules"]]
-        text += f"\n### {rows['list']}\n\n" + table(["module", "batch", "L2 MB fused", "cuDNN", "saved", "DRAM MB fused", "cuDNN"], lines)
-        text += f"\nSaved {100 * statistics.fmean(saved):.0f} % on the mean, {100 * max(saved):.0f} % at best, of {len(saved)} modules.\n"
+    for result in documents:
+        batches = sorted({r["batch"] for r in result["modules"]})
+        rows, saved = [], {}
+        for name, found in by_name(result["modules"]).items():
+            row = [name]
+            for batch in batches:
+                r = found.get(batch)
+                if r is None:
+                    row += [ABSENT] * 6
+                    continue
+                saved.setdefault(batch, []).append(r["saved"])
+                row += [f"{r['l2_fused'] / 1e6:.2f}", f"{r['l2_unfused'] / 1e6:.2f}", f"{100 * r['saved']:.0f} %", f"{r['compulsory'] / 1e6:.2f}",
+                        f"{r['dram_fused'] / 1e6:.2f}", f"{r['dram_unfused'] / 1e6:.2f}"]
+            rows.append(row)
+        titles = [title for b in batches for title in (f"batch {b}: L2 MB fused", "cuDNN", "saved", "compulsory", "DRAM MB fused", "cuDNN")]
+        text += module_title(result) + table(["module", *titles], rows)
+        for batch, values in sorted(saved.items()):
+            text += (f"\nBatch {batch}: saved {100 * statistics.fmean(values):.0f} % on the mean, {100 * min(values):.0f} to {100 * max(values):.0f} %, "
+                     f"{len(values)} modules.\n")
     return text
 
 
@@ -225,14 +265,19 @@ def repeat_section(first, second):
         b = next((r for r in second["results"] if all(r[k] == a[k] for k in keys)), None)
         if b is None:
             continue
-        profile, energies = a.get("profile") or {}, [(r.get("energy") or {}).get("mj_per_image") for r in (a, b)]
-        graph, empty = profile.get("graph_us"), a.get("empty_graph_us")
+        whole, energies = (a.get("profile") or {}).get("whole"), [(r.get("energy") or {}).get("mj_per_image") for r in (a, b)]
+        clocks = [ABSENT] * 4
+        if whole:
+            events, launch, record = (whole[key] for key in ("events_us", "launch_us", "record_us"))
+            clocks = [f"{events:.1f}", number(launch), f"{record:.1f}", f"{events - launch - record:+.1f}"]
         rows.append([a["model"], str(a["batch"]), f"{a['median_us']:.1f}", f"{b['median_us']:.1f}", f"{100 * (b['median_us'] / a['median_us'] - 1):+.1f} %",
-                     f"{a['gpu_us']['median']:.1f}" if a.get("gpu_us") else ABSENT, f"{graph:.1f}" if graph else ABSENT, number(empty) if empty else ABSENT,
-                     *(number(e) if e else ABSENT for e in energies)])
-    titles = ["model", "batch", "first run µs", "second run µs", "change", "single µs", "CUPTI graph µs", "empty graph µs", "mJ/image", "again"]
-    return ("\n## Repeatability of fcm-bench\n\nTwo processes one after the other. \"Single\" is one synchronised run between two events, \"CUPTI graph\" the "
-            "driver's record of one from its first kernel's\nstart to its last one's end; events add the launch of a graph, which an empty graph shows.\n\n"
+                     f"{a['gpu_us']['median']:.1f}" if a.get("gpu_us") else ABSENT, *clocks, *(number(e) if e else ABSENT for e in energies)])
+    titles = ["model", "batch", "first run µs", "second run µs", "change", "single µs", "held µs", "graph µs", "CUPTI µs", "rest µs", "mJ/image", "again"]
+    e = first["environment"]
+    return (f"\n## Repeatability of fcm-bench\n\n{e['device']}, driver {e['driver'] or 'unknown'}; measured {e['date'][:10]}. Two processes one after the other, runs back to back.\n"
+            "\"Single\" is a synchronised run between two events on an idle device: it waits for the host to hand over the graph. \"Held\" is one that was handed\n"
+            "over while the device was busy, \"CUPTI\" the driver's record of the same run, from its first kernel's start to its last one's end. Events also see\n"
+            "the graph entered and left, which \"graph\" measures on one of a single empty kernel; the rest is what the two clocks disagree by.\n\n"
             + table(titles, rows))
 
 
@@ -255,9 +300,11 @@ def page(documents, modules, traffic, repeat=None):
         text += "\n"
     if modules:
         text += "\n## Fused modules against their layers on cuDNN\n\nEach layer on the fastest of several of cuDNN's engines, with its bias and activation inside where an engine can.\n"
+        text += ("A module or its layers stand in a CUDA graph as often as fills about 100 µs; a time is the median of 7 rounds of 200 replays of that graph back to\n"
+                 "back, per module. Both forms take turns. Tiles are the planner's, nothing of ours is tuned. Equal modules are measured once.\n")
         text += modules_section(modules)
     if traffic:
-        text += "\n## Memory accesses of modules, counted\n\nBytes between multiprocessors and L2, and of DRAM, by Nsight Compute on a warm device.\n" + traffic_section(traffic)
+        text += "\n## Memory accesses of modules, counted\n\nBytes between multiprocessors and L2, and of DRAM, by Nsight Compute on a warm device, of the same tiles and engines as above. Compulsory: input, output\nand weights once.\n" + traffic_section(traffic)
     if repeat:
         text += repeat_section(*repeat)
     return text

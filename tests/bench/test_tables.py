@@ -69,22 +69,29 @@ class Tables(unittest.TestCase):
 
     def test_modules_and_traffic(self):
         timing = {"median_us": 2.0}
-        modules = [{"list": "paper", "precision": "fp32", "device": "H200", "cudnn": "9.19", "modules": [
-            {"name": "a", "batch": 1, "fused": timing, "unfused": {"median_us": 5.0}}, {"name": "b", "batch": 1, "error": "no engine"}]}]
-        traffic = [{"list": "paper", "modules": [
+        modules = [{"list": "paper", "precision": "fp32", "device": "H200", "driver": "580", "cudnn": "9.19", "date": "2026-11-26", "modules": [
+            {"name": "a", "batch": 1, "fused": timing, "unfused": {"median_us": 5.0}}, {"name": "a", "batch": 8, "fused": timing, "unfused": {"median_us": 1.0}},
+            {"name": "b", "batch": 1, "error": "no engine"}]}]
+        traffic = [{"list": "paper", "precision": "fp32", "device": "H200", "driver": "580", "cudnn": "9.19", "date": "2026-11-26", "modules": [
             {"name": "a", "batch": 1, "l2_fused": 1e6, "l2_unfused": 4e6, "saved": 0.75, "dram_fused": 0, "dram_unfused": 2e6, "compulsory": 9e5}]}]
         text = self.page(document(cell("net", 1, contender("fcm", 1))), modules=modules, traffic=traffic)
-        self.assertIn("| a | 1 | 2.00 | 5.00 | 2.50 |", text)
-        self.assertIn("| b | 1 | — | — | — |", text)
-        self.assertIn("| a | 1 | 1.00 | 4.00 | 75 % | 0.00 | 2.00 |", text)
+        self.assertIn("H200, driver 580, cuDNN 9.19; measured 2026-11-26.", text)
+        self.assertIn("| a | 2.00 | 5.00 | 2.50 | 2.00 | 1.00 | 0.50 |", text)
+        self.assertIn("| b | — | — | — | — | — | — |", text)
+        self.assertIn("Batch 1: 2.50 to 2.50 times cuDNN, geometric mean 2.50, 1 modules.", text)
+        self.assertIn("Slower than cuDNN: a at batch 8.", text)
+        self.assertIn("Without a fused form (no engine): b at batch 1.", text)
+        self.assertIn("| a | 1.00 | 4.00 | 75 % | 0.90 | 0.00 | 2.00 |", text)
+        self.assertIn("Batch 1: saved 75 % on the mean", text)
 
     def test_repeatability(self):
         def run(us, mj):
-            return {"results": [{"model": "net", "batch": 1, "precision": "fp16", "fused": True, "median_us": us, "gpu_us": {"median": 108.0},
-                                 "empty_graph_us": 3.6, "profile": {"graph_us": 104.0}, "energy": {"mj_per_image": mj}}]}
+            return {"environment": {"device": "H200", "driver": "580", "date": "2026-11-26T10:00:00Z"},
+                    "results": [{"model": "net", "batch": 1, "precision": "fp16", "fused": True, "median_us": us, "gpu_us": {"median": 108.0},
+                                 "profile": {"whole": {"record_us": 104.0, "events_us": 107.8, "launch_us": 3.6}}, "energy": {"mj_per_image": mj}}]}
 
         text = tables.page([document(cell("net", 1, contender("fcm", 1)))], [], [], [run(100.0, 20.0), run(101.0, 20.4)])
-        self.assertIn("| net | 1 | 100.0 | 101.0 | +1.0 % | 108.0 | 104.0 | 3.60 | 20.0 | 20.4 |", text)
+        self.assertIn("| net | 1 | 100.0 | 101.0 | +1.0 % | 108.0 | 107.8 | 3.60 | 104.0 | +0.2 | 20.0 | 20.4 |", text)
 
     def test_merging_keeps_the_newest(self):
         with tempfile.TemporaryDirectory() as folder:
