@@ -5,8 +5,6 @@ set -euo pipefail
 FCM_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 FCM_DEPS=$FCM_ROOT/.deps
 FCM_PYTHON=$FCM_DEPS/venv/bin/python
-# A clone in another folder finds what was compiled before.
-export CCACHE_BASEDIR=$FCM_ROOT
 
 say() { printf '== %s\n' "$*" >&2; }
 

@@ -4,7 +4,8 @@
 
 A file's digest covers its text, every project header it includes (by ninja's dependency log), its compile command, .clang-tidy and the
 tool's version, but not where the project lies. Digests of files that passed are kept in .deps/lint, and with --record those of the product's
-sources in scripts/tidy_passed.txt, which is committed: a fresh clone looks only at what nobody has recorded.
+sources in scripts/tidy_passed.txt, which is committed: a fresh clone looks only at what nobody has recorded. Sources are read without the
+precompiled headers, which only their compiler understands: each must include what it uses (BUILD/tidy holds the commands: clang-tidy -p).
 """
 
 import concurrent.futures
@@ -46,13 +47,23 @@ def digest(command, files, version):
     return state.hexdigest()[:32]
 
 
+def without_precompiled(build):
+    """The compilation database without the precompiled headers, kept in BUILD/tidy."""
+    commands = json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))
+    for command in commands:
+        command["command"] = re.sub(r" -Winvalid-pch -include \S+", "", command["command"])
+    (build / "tidy").mkdir(exist_ok=True)
+    (build / "tidy" / "compile_commands.json").write_text(json.dumps(commands, indent=1), encoding="utf-8")
+    return commands
+
+
 def recorded():
     return set(RECORD.read_text(encoding="utf-8").split()) if RECORD.exists() else set()
 
 
 def check(build, source, key):
     """Runs clang-tidy on one file; returns its complaints, or None when it passed."""
-    result = subprocess.run([TIDY, "--quiet", "-p", str(build), "--extra-arg=-Wno-unknown-warning-option", str(source)], capture_output=True, text=True, check=False)
+    result = subprocess.run([TIDY, "--quiet", "-p", str(build / "tidy"), "--extra-arg=-Wno-unknown-warning-option", str(source)], capture_output=True, text=True, check=False)
     if result.returncode == 0:
         (PASSED / key).touch()
         return None
@@ -64,7 +75,7 @@ def sources(build, with_tests):
     version = re.search(rb"version \S+", subprocess.run([TIDY, "--version"], capture_output=True, check=True).stdout).group()
     dependencies = project_dependencies(build)
     found = {}
-    for command in json.loads((build / "compile_commands.json").read_text(encoding="utf-8")):
+    for command in without_precompiled(build):
         source = pathlib.Path(command["file"]).resolve()
         if build in source.parents or not source.is_relative_to(ROOT):
             continue

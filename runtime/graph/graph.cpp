@@ -3,21 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "runtime/support/error.h"
 
 namespace fcm {
-
-std::string_view op_kind(const Op& op) {
-  static constexpr std::array<std::string_view, std::variant_size_v<Op>> kNames = {
-      "Conv",           "Pool",     "GlobalPool",    "Gemm",      "MatMul",   "BatchNorm",       "UnaryOp", "Binary",
-      "Select",         "Cast",     "Identity",      "ShapeOf",   "SizeOf",   "ConstantOfShape", "Range",   "Reshape",
-      "Transpose",      "Concat",   "Slice",         "Split",     "Gather",   "Expand",          "Tile",    "Pad",
-      "Reduce",         "Softmax",  "ConvTranspose", "Normalize", "Resize",   "ArgReduce",       "TopK",    "CumSum",
-      "GatherElements", "GatherND", "ScatterND",     "Trilu",     "Attention"};
-  return kNames[op.index()];
-}
 
 std::string describe(const Origin& origin) {
   std::string text = fmt::format("node \"{}\" ({}, opset {}", origin.name, origin.type, origin.opset);

@@ -314,9 +314,22 @@ struct Attention {
   float epsilon = 0.0f;  ///< relu
 };
 
-using Op = std::variant<Conv, Pool, GlobalPool, Gemm, MatMul, BatchNorm, UnaryOp, Binary, Select, Cast, Identity, ShapeOf, SizeOf,
-                        ConstantOfShape, Range, Reshape, Transpose, Concat, Slice, Split, Gather, Expand, Tile, Pad, Reduce, Softmax,
-                        ConvTranspose, Normalize, Resize, ArgReduce, TopK, CumSum, GatherElements, GatherND, ScatterND, Trilu, Attention>;
+using AnyOp =
+    std::variant<Conv, Pool, GlobalPool, Gemm, MatMul, BatchNorm, UnaryOp, Binary, Select, Cast, Identity, ShapeOf, SizeOf, ConstantOfShape,
+                 Range, Reshape, Transpose, Concat, Slice, Split, Gather, Expand, Tile, Pad, Reduce, Softmax, ConvTranspose, Normalize,
+                 Resize, ArgReduce, TopK, CumSum, GatherElements, GatherND, ScatterND, Trilu, Attention>;
+
+/// One of the operators, read as a std::variant is. To copy, move and destroy so many alternatives takes a compiler seconds: op.cpp alone
+/// does it.
+struct Op : AnyOp {
+  using AnyOp::AnyOp;
+  Op();
+  Op(const Op&);
+  Op(Op&&) noexcept;
+  Op& operator=(const Op&);
+  Op& operator=(Op&&) noexcept;
+  ~Op();
+};
 
 /// "Conv", "UnaryOp", ... ; the name of the struct.
 std::string_view op_kind(const Op& op);
