@@ -61,7 +61,8 @@ Plan make_plan(const Request& r, std::vector<bool> reduced, bool keeps_rank, boo
 // Device function: element r of the reduced axes -> offset of operand `i`.
 std::string offset_function(const Plan& plan, size_t i, const char* name) {
   const Walk& walk = plan.inner;
-  std::string text = fmt::format("  __device__ __forceinline__ static int64 {}(int64 r, [[maybe_unused]] int64 batch) {{\n    int64 offset = 0;\n", name);
+  std::string text =
+      fmt::format("  __device__ __forceinline__ static int64 {}(int64 r, [[maybe_unused]] int64 batch) {{\n    int64 offset = 0;\n", name);
   for (size_t axis = walk.extents.size(); axis-- > 0;) {
     const std::string stride = expression(walk.operands[i].strides[axis]);  // of the batch, where images lie inside of a reduced axis
     if (axis == 0) {
