@@ -120,10 +120,10 @@ int64_t foldable_channels(const Rewriter& rewriter, ValueId y) {
   return 0;
 }
 
-bool fold_affine_into(Rewriter& rewriter, NodeId early, NodeId late, const Affine& affine) {
-  const Node node = rewriter.node(early);
+std::optional<ScaledLayer> scaled_layer(const Rewriter& rewriter, NodeId layer, const Affine& affine) {
+  const Node& node = rewriter.node(layer);
   const Graph& graph = rewriter.graph();
-  const Tensor weights = *graph.value(node.input(1)).constant;
+  const Tensor& weights = *graph.value(node.input(1)).constant;
   const size_t channels = affine.scale.size();
   Op op = node.op;
   Folded folded;
@@ -136,13 +136,36 @@ bool fold_affine_into(Rewriter& rewriter, NodeId early, NodeId late, const Affin
     if (node.input(2) != kNoValue) bias = doubles_of(*graph.value(node.input(2)).constant);
     folded = scaled(weights, std::move(bias), channels, std::max<size_t>(1, static_cast<size_t>(weights.count()) / channels), affine);
   }
-  const bool was_finite = all_finite(weights);
-  if (was_finite && (!all_finite(folded.weights) || !all_finite(folded.bias))) return false;
-  const std::string& w_name = graph.value(node.input(1)).name;
+  if (all_finite(weights) && (!all_finite(folded.weights) || !all_finite(folded.bias))) return std::nullopt;
+  return ScaledLayer{std::move(op), std::move(folded.weights), std::move(folded.bias)};
+}
+
+namespace {
+
+// Inputs of the layer with its new weights.
+std::vector<ValueId> add_weights(Rewriter& rewriter, const Node& node, ScaledLayer& scaled) {
+  const Graph& graph = rewriter.graph();
+  const std::string w_name = graph.value(node.input(1)).name;
   const std::string b_name = node.input(2) == kNoValue ? w_name + ".bias" : graph.value(node.input(2)).name;
-  const ValueId w = rewriter.add_constant(w_name, std::move(folded.weights));
-  const ValueId b = rewriter.add_constant(b_name, std::move(folded.bias));
-  rewriter.merge(early, late, std::move(op), {node.input(0), w, b});
+  const ValueId w = rewriter.add_constant(w_name, std::move(scaled.weights));
+  const ValueId b = rewriter.add_constant(b_name, std::move(scaled.bias));
+  return {node.input(0), w, b};
+}
+
+}  // namespace
+
+void replace_layer(Rewriter& rewriter, NodeId layer, ScaledLayer scaled) {
+  const Node node = rewriter.node(layer);
+  std::vector<ValueId> inputs = add_weights(rewriter, node, scaled);
+  rewriter.replace(layer, std::move(scaled.op), std::move(inputs));
+}
+
+bool fold_affine_into(Rewriter& rewriter, NodeId early, NodeId late, const Affine& affine) {
+  std::optional<ScaledLayer> layer = scaled_layer(rewriter, early, affine);
+  if (!layer) return false;
+  const Node node = rewriter.node(early);
+  std::vector<ValueId> inputs = add_weights(rewriter, node, *layer);
+  rewriter.merge(early, late, std::move(layer->op), std::move(inputs));
   return true;
 }
 

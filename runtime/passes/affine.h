@@ -27,9 +27,17 @@ std::optional<Affine> affine_of(const Graph& graph, const Node& node, const Batc
 /// constant, nothing is fused into it yet, and `y` has no other reader. 0 otherwise.
 int64_t foldable_channels(const Rewriter& rewriter, ValueId y);
 
-/// Merges node `late`, the sole reader of the Conv or Gemm `early` for which `foldable_channels` is not 0, into it: the weights become
-/// weights * scale, the bias bias * scale + shift, computed in double and rounded once. False, with nothing changed, when that gives a
-/// value that is not finite in the weights' type.
+/// A Conv or Gemm behind which an affine map has been taken in.
+struct ScaledLayer {
+  Op op;
+  Tensor weights, bias;
+};
+/// The Conv or Gemm `layer` for which `foldable_channels` is not 0, followed by `affine`: the weights become weights * scale, the bias
+/// bias * scale + shift, computed in double and rounded once. nullopt when that gives a value that is not finite in the weights' type.
+std::optional<ScaledLayer> scaled_layer(const Rewriter& rewriter, NodeId layer, const Affine& affine);
+/// Gives node `layer` those weights.
+void replace_layer(Rewriter& rewriter, NodeId layer, ScaledLayer scaled);
+/// Merges node `late`, the sole reader of the Conv or Gemm `early`, into it. False, with nothing changed, when `scaled_layer` is none.
 bool fold_affine_into(Rewriter& rewriter, NodeId early, NodeId late, const Affine& affine);
 
 }  // namespace fcm::passes

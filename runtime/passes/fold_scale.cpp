@@ -1,5 +1,5 @@
-// A scale and shift a channel in front of linear layers, into their weights: the parameters of a layer or RMS normalisation,
-// + - * / of a constant. W (s x + t) + b = (W s) x + (W t + b).
+// A scale and shift a channel in front of linear layers, into their weights: the parameters of a layer or RMS normalisation, a batch
+// normalisation (which an activation keeps from the layer before), + - * / of a constant. W (s x + t) + b = (W s) x + (W t + b).
 //
 // Where x is padded with zeros a shift cannot move behind the padding. The weights must stay well inside what 16-bit types hold: a
 // normalisation of pixels (1 / 255) stays where it is.
@@ -108,6 +108,8 @@ std::optional<Affine> map_of(const Graph& graph, const Node& node, size_t axis) 
       if (!graph.is_constant(node.input(i))) return std::nullopt;
       (i == 1 ? affine.scale : affine.shift) = per_channel(graph, node.input(i), shape.size(), axis, channels);
     }
+  } else if (const auto* batch_norm = std::get_if<BatchNorm>(&node.op)) {
+    return axis == 1 ? affine_of(graph, node, *batch_norm, channels) : std::nullopt;
   } else if (const auto* binary = std::get_if<Binary>(&node.op)) {
     if (!binary->activation.is_identity() || !graph.is_constant(node.inputs[1]) || !same_shape(graph, node.inputs[0], node.outputs[0]))
       return std::nullopt;

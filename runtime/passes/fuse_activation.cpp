@@ -1,4 +1,4 @@
-// Conv, Gemm or Binary followed by an activation: one node.
+// Conv, Gemm or Binary followed by an activation: one node. Behind a Concat of such nodes alone, each takes it.
 #include "runtime/passes/match.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewriter.h"
@@ -15,6 +15,30 @@ Unary* free_activation(Op& op) {
   return activation != nullptr && activation->is_identity() ? activation : nullptr;
 }
 
+// The node that makes `x`, when `n` alone reads it and the activation fits into it; its operator with the activation in `op`.
+NodeId with_activation(const Rewriter& rewriter, ValueId x, NodeId n, const Unary& u, Op& op) {
+  const NodeId before = rewriter.producer(x);
+  if (before == kNoNode || rewriter.sole_consumer(x) != n || !is_float(rewriter.graph().value(x).dtype)) return kNoNode;
+  op = rewriter.node(before).op;
+  Unary* activation = free_activation(op);
+  if (activation == nullptr) return kNoNode;
+  *activation = u;
+  return before;
+}
+
+void fuse_into_parts(Rewriter& rewriter, NodeId join, NodeId n, const Unary& u) {
+  const Node concat = rewriter.node(join);
+  std::vector<std::pair<NodeId, Op>> parts;
+  for (const ValueId x : concat.inputs) {
+    Op op;
+    const NodeId part = with_activation(rewriter, x, join, u, op);
+    if (part == kNoNode) return;
+    parts.emplace_back(part, std::move(op));
+  }
+  for (auto& [part, op] : parts) rewriter.replace(part, std::move(op), rewriter.node(part).inputs);
+  rewriter.merge(join, n, concat.op, concat.inputs);
+}
+
 }  // namespace
 
 int fuse_activation(Graph& graph) {
@@ -25,13 +49,13 @@ int fuse_activation(Graph& graph) {
     if (unary == nullptr || unary->u.is_identity() || !is_activation(unary->u.fn)) continue;
     if (rewriter.node(n).inputs.size() != 1) continue;  // a Clip whose bounds are not bound
     const ValueId x = rewriter.node(n).inputs[0];
-    const NodeId before = rewriter.producer(x);
-    if (before == kNoNode || rewriter.sole_consumer(x) != n || !is_float(graph.value(x).dtype)) continue;
-    Op op = rewriter.node(before).op;
-    Unary* activation = free_activation(op);
-    if (activation == nullptr) continue;
-    *activation = unary->u;
-    rewriter.merge(before, n, std::move(op), rewriter.node(before).inputs);
+    const Unary u = unary->u;
+    Op op;
+    if (const NodeId before = with_activation(rewriter, x, n, u, op); before != kNoNode) {
+      rewriter.merge(before, n, std::move(op), rewriter.node(before).inputs);
+    } else if (rewriter.made_by<Concat>(x) != nullptr && rewriter.sole_consumer(x) == n) {
+      fuse_into_parts(rewriter, rewriter.producer(x), n, u);
+    }
   }
   return rewriter.finish();
 }

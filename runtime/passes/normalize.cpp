@@ -26,6 +26,7 @@ constexpr std::array kPasses = {
     Pass{"collapse_moves", collapse_moves},
     Pass{"recognize_roll", recognize_roll},
     Pass{"spread_matmul", spread_matmul},
+    Pass{"drop_expand", drop_expand},
     Pass{"matmul_to_gemm", matmul_to_gemm},
     Pass{"recognize_attention", recognize_attention},
     Pass{"hoist_reshape", hoist_reshape},

@@ -15,11 +15,13 @@ int fold_constants(Graph& graph);
 /// a fixed batch other than that must be freed, or Error(bad_input) names the node that bakes it or mixes items. Returns whether the
 /// graph was changed.
 bool free_batch(Graph& graph, int64_t wanted);
-/// BatchNormalization after Conv/Gemm into its weights.
+/// An Expand of what arithmetic behind it broadcasts anyway.
+int drop_expand(Graph& graph);
+/// BatchNormalization after Conv/Gemm into its weights, also behind a Transpose of tokens and behind a Concat of several.
 int fold_batch_norm(Graph& graph);
 /// Adding, subtracting, multiplying or dividing by a constant per channel after Conv/Gemm, into its weights and bias.
 int fold_affine(Graph& graph);
-/// The constant scale and bias of a normalisation, and + - * / of a constant a channel, into the Convs and Gemms that alone read the
+/// The constant scale and bias of a normalisation, a BatchNormalization, and + - * / of a constant a channel, into the Convs and Gemms that alone read the
 /// result.
 int fold_scale(Graph& graph);
 /// Parallel Convs of one value, BatchNormalizations of it and the value itself, added or subtracted, into one Conv.
@@ -40,11 +42,11 @@ int fold_pad(Graph& graph);
 /// UnaryOp.
 int recognize_activations(Graph& graph);
 /// Layer and RMS normalisation spelled out over the last axes, or over the channels of a map, with a constant scale and bias behind it,
-/// into one Normalize (of a map: between Transposes to [N,H,W,C] and back).
+/// into one Normalize (of a map: between Transposes to [N,H,W,C] and back); group normalisation spelled with Reshapes likewise.
 int recognize_normalization(Graph& graph);
 /// Softmax attention and the linear attention of EfficientViT, however they are spelled, into one Attention.
 int recognize_attention(Graph& graph);
-/// A UnaryOp into the Conv, Gemm or Binary that alone feeds it.
+/// A UnaryOp into the Conv, Gemm or Binary that alone feeds it, or into all that a Concat joins for it.
 int fuse_activation(Graph& graph);
 /// Binary add of two equal shapes into the Conv or Gemm that alone feeds it, as its residual input.
 int fuse_residual(Graph& graph);

@@ -1,8 +1,10 @@
 // Layer and RMS normalisation spelled out in arithmetic become one Normalize: (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon), with
 // the division also written as a product with a reciprocal or a power; a constant scale and bias behind it join it. Over the channels of
-// an image map it is the same on the map's tokens.
+// an image map it is the same on the map's tokens. Group normalisation spelled as an instance normalisation of a map reshaped to
+// [N, groups, rest] (exporters below opset 18) becomes one over groups.
 #include <optional>
 
+#include "runtime/passes/affine.h"
 #include "runtime/passes/match.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewriter.h"
@@ -141,11 +143,49 @@ bool fits_axes(const Graph& graph, ValueId v, const Shape& x, int64_t axis) {
   return dims.size() <= x.size();
 }
 
+// The scale and bias of a group normalisation, one a channel; nullopt when they are not constants of that form.
+std::optional<Affine> group_parameters(const Graph& graph, const Node& node, int64_t channels) {
+  const auto count = static_cast<size_t>(channels);
+  Affine affine{std::vector<double>(count, 1.0), std::vector<double>(count, 0.0)};
+  for (size_t i = 1; i < 3; ++i) {
+    if (node.input(i) == kNoValue) continue;
+    if (!graph.is_constant(node.input(i)) || graph.value(node.input(i)).constant->count() != channels) return std::nullopt;
+    (i == 1 ? affine.scale : affine.shift) = doubles_of(*graph.value(node.input(i)).constant);
+  }
+  return affine;
+}
+
+std::vector<ValueId> group_inputs(Rewriter& rewriter, ValueId x, const std::string& name, const Affine& affine) {
+  const DType dtype = rewriter.graph().value(x).dtype;
+  const Dims dims = {static_cast<int64_t>(affine.scale.size())};
+  const ValueId scale = rewriter.add_constant(name + ".scale", tensor_of(affine.scale, dtype, dims));
+  const ValueId bias = rewriter.add_constant(name + ".bias", tensor_of(affine.shift, dtype, dims));
+  return {x, scale, bias};
+}
+
+// Adding, subtracting, multiplying or dividing by a constant a channel behind group normalisation `n`.
+void absorb_into_groups(Rewriter& rewriter, NodeId n, NodeId late, BinaryFn fn, ValueId parameter) {
+  const Graph& graph = rewriter.graph();
+  const Node node = rewriter.node(n);
+  const auto op = std::get<Normalize>(node.op);
+  const Shape& shape = *graph.value(node.inputs[0]).shape;
+  if (op.scale_by_group || rewriter.node(late).inputs[0] != node.outputs[0] || shape.size() < 2 || shape[1].batch) return;
+  const std::vector<double> constant = per_channel(graph, parameter, shape.size(), 1, shape[1].factor);
+  const std::optional<Affine> behind = constant.empty() ? std::nullopt : affine_of(fn, constant);
+  std::optional<Affine> affine = group_parameters(graph, node, shape[1].factor);
+  if (!behind || !affine || !same_shape(graph, node.outputs[0], rewriter.node(late).outputs[0])) return;
+  for (size_t c = 0; c < affine->scale.size(); ++c) {
+    affine->scale[c] *= behind->scale[c];
+    affine->shift[c] = affine->shift[c] * behind->scale[c] + behind->shift[c];
+  }
+  rewriter.merge(n, late, op, group_inputs(rewriter, node.inputs[0], node.origin.name, *affine));
+}
+
 // A constant scale or bias behind normalisation `n`, when it may join it.
 void absorb(Rewriter& rewriter, NodeId n) {
   const Node& node = rewriter.node(n);
   const auto* op = std::get_if<Normalize>(&node.op);
-  if (op == nullptr || op->fn == NormFn::group || node.input(2) != kNoValue) return;
+  if (op == nullptr || (op->fn != NormFn::group && node.input(2) != kNoValue)) return;
   const Graph& graph = rewriter.graph();
   const NodeId late = rewriter.sole_consumer(node.outputs[0]);
   const auto* binary = late == kNoNode ? nullptr : std::get_if<Binary>(&rewriter.node(late).op);
@@ -154,7 +194,12 @@ void absorb(Rewriter& rewriter, NodeId n) {
   const ValueId parameter = behind.inputs[behind.inputs[0] == node.outputs[0] ? 1 : 0];
   if (!graph.is_constant(parameter) || graph.value(parameter).dtype != graph.value(node.outputs[0]).dtype) return;
   const std::optional<Shape>& shape = graph.value(node.inputs[0]).shape;
-  if (!shape || !fits_axes(graph, parameter, *shape, op->axis)) return;
+  if (!shape) return;
+  if (op->fn == NormFn::group) {
+    absorb_into_groups(rewriter, n, late, binary->fn, parameter);
+    return;
+  }
+  if (!fits_axes(graph, parameter, *shape, op->axis)) return;
   if (binary->fn == BinaryFn::mul && node.input(1) == kNoValue) {
     rewriter.merge(n, late, *op, {node.inputs[0], parameter});
   } else if (binary->fn == BinaryFn::add) {
@@ -172,6 +217,34 @@ void replace_on_tokens(Rewriter& rewriter, NodeId n, const Match& found) {
   rewriter.replace(n, Transpose{{0, 3, 1, 2}}, {normal});
 }
 
+// Reshape to [N, groups, rest], one normalisation a group, Reshape back (node `n`).
+void recognize_groups(Rewriter& rewriter, NodeId n) {
+  const Graph& graph = rewriter.graph();
+  const ValueId normal = rewriter.node(n).inputs[0], y = rewriter.node(n).outputs[0];
+  const auto* op = rewriter.made_by<Normalize>(normal);
+  if (op == nullptr || op->fn != NormFn::group || op->scale_by_group || rewriter.sole_consumer(normal) != n) return;
+  const Node& norm = rewriter.node(rewriter.producer(normal));
+  const ValueId flat = norm.inputs[0];
+  if (rewriter.made_by<Reshape>(flat) == nullptr || rewriter.sole_consumer(flat) == kNoNode) return;
+  const ValueId x = rewriter.node(rewriter.producer(flat)).inputs[0];
+  if (!same_shape(graph, x, y) || !graph.value(flat).shape) return;
+  const Shape &map = *graph.value(x).shape, &groups = *graph.value(flat).shape;
+  if (map.size() < 3 || groups.size() < 3 || groups[0] != map[0] || groups[1].batch || map[1].batch || groups[1].factor == 0) return;
+  const int64_t channels = map[1].factor, count = groups[1].factor;
+  if (channels % count != 0 || (op->groups != 0 && op->groups != count)) return;  // one a channel of the reshaped map
+  const std::optional<Affine> of_group = group_parameters(graph, norm, count);
+  if (!of_group) return;
+  Affine affine;
+  for (int64_t c = 0; c < channels; ++c) {
+    affine.scale.push_back(of_group->scale[static_cast<size_t>(c / (channels / count))]);
+    affine.shift.push_back(of_group->shift[static_cast<size_t>(c / (channels / count))]);
+  }
+  Normalize whole = *op;
+  whole.groups = count;
+  const std::string name = norm.origin.name;
+  rewriter.replace(n, whole, group_inputs(rewriter, x, name, affine));
+}
+
 }  // namespace
 
 int recognize_normalization(Graph& graph) {
@@ -187,6 +260,7 @@ int recognize_normalization(Graph& graph) {
       }
       rewriter.replace(n, found->op, {found->x});
     }
+    if (std::holds_alternative<Reshape>(rewriter.node(n).op)) recognize_groups(rewriter, n);
     absorb(rewriter, n);
   }
   return rewriter.finish();

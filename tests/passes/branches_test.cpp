@@ -137,6 +137,17 @@ TEST(FoldScale, ConstantsBeforeConvolutions) {
   run_pass(grouped.graph, passes::fold_scale, 1, 1e-5);
 }
 
+// CMT's: an activation keeps the normalisation from the convolution before.
+TEST(FoldScale, ABatchNormIntoTheConvolutionBehind) {
+  for (const bool padded : {false, true}) {
+    Builder b;
+    const ValueId x = b.unary({UnaryFn::exp}, b.input("x", kImages));
+    b.output(b.conv("conv", b.batch_norm("norm", x, 6), 6, 3, padded ? 3 : 1, padded ? 1 : 0));
+    const Graph graph = run_pass(b.graph, passes::fold_scale, padded ? 0 : 1, 1e-4);
+    EXPECT_EQ(count_kind(graph, "BatchNorm"), padded ? 1u : 0u);
+  }
+}
+
 TEST(FoldScale, MustNotFire) {
   Builder other;  // something else reads the normalised values
   ValueId x = other.input("x", {Dim(1, kBatch), 5, 8});

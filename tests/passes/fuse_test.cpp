@@ -37,6 +37,30 @@ TEST(FuseActivation, OneEach) {
   EXPECT_EQ(last_conv(Graph{{}, {}, graph.values, {graph.nodes[0]}, {}, {}}).activation, Unary{UnaryFn::relu});
 }
 
+TEST(FuseActivation, IntoAllThatAConcatJoins) {
+  for (const bool other_reader : {false, true}) {
+    Builder b;
+    const ValueId x = b.input("x", kImages);
+    const ValueId left = b.conv("left", x, 4, 4), right = b.conv("right", x, 4, 3);
+    b.output(b.unary({UnaryFn::relu}, b.node("join", Concat{1}, {left, right})));
+    if (other_reader) b.output(right);
+    const Graph graph = run_pass(b.graph, passes::fuse_activation, other_reader ? 0 : 3);
+    EXPECT_EQ(graph.nodes.size(), other_reader ? 4u : 3u);
+  }
+}
+
+TEST(DropExpand, BeforeWhatBroadcasts) {
+  const Shape full = {Dim(1, kBatch), 6, 4, 5};
+  for (const bool alone : {false, true}) {
+    Builder b;
+    const ValueId narrow = b.input("narrow", {Dim(1, kBatch), 6, 4, 1});
+    const ValueId wide = b.node("wide", Expand{full}, {narrow});
+    b.output(b.binary(BinaryFn::mul, alone ? b.random({5}) : b.input("x", full), wide));
+    const Graph graph = run_pass(b.graph, passes::drop_expand, alone ? 0 : 1);
+    EXPECT_EQ(count_kind(graph, "Expand"), alone ? 1u : 0u);
+  }
+}
+
 TEST(FuseActivation, MustNotFire) {
   Builder shared;  // somebody else reads the convolution
   ValueId y = shared.conv("conv", shared.input("x", kImages), 4, 4);

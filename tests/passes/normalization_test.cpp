@@ -1,4 +1,5 @@
 // recognize_normalization: the spellings of layer and RMS normalisation, and what only looks like one.
+#include "runtime/passes/match.h"
 #include "tests/passes/builder.h"
 
 namespace fcm::testing {
@@ -117,6 +118,42 @@ TEST(RecognizeNormalization, ParametersOfOtherAxesStayBehind) {
   passes::remove_dead(graph);
   EXPECT_EQ(graph.nodes.size(), 2u) << to_string(graph);
   expect_equal_output(b.graph, graph, 1e-5);
+}
+
+// As exporters below opset 18 write group normalisation, with a scale and bias a channel behind it.
+ValueId spelled_group_norm(Builder& b, ValueId x, const Shape& map, int64_t groups, bool identity) {
+  const ValueId flat =
+      b.node("flat", passes::reshape_to({map[0], groups, Dim(map[1].factor * map[2].factor * map[3].factor / groups)}), {x});
+  const ValueId scale = identity ? b.floats({groups}, std::vector<float>(static_cast<size_t>(groups), 1.0f)) : b.random({groups});
+  const ValueId bias = identity ? b.floats({groups}, std::vector<float>(static_cast<size_t>(groups), 0.0f)) : b.random({groups});
+  const ValueId normal = b.node("norm", Normalize{NormFn::group, -1, 0, false, 1e-5f}, {flat, scale, bias});
+  return b.node("back", passes::reshape_to(map), {normal});
+}
+
+TEST(RecognizeNormalization, GroupsSpelledByReshapes) {
+  const Shape map = {Dim(1, kBatch), 6, 4, 3};
+  for (const int64_t groups : {1, 2, 6}) {
+    for (const bool identity : {true, false}) {
+      Builder b;
+      const ValueId y = spelled_group_norm(b, b.input("x", map), map, groups, identity);
+      b.output(b.binary(BinaryFn::add, b.binary(BinaryFn::mul, y, b.random({6, 1, 1})), b.random({6, 1, 1})));
+      expect_one(b, "Normalize group groups=" + std::to_string(groups) + " epsilon=1e-05", 3);
+    }
+  }
+}
+
+TEST(RecognizeNormalization, OtherMapsBehindANormalisationStay) {
+  const Shape map = {Dim(1, kBatch), 6, 4, 3};
+  Builder turned;  // back to another map
+  const ValueId flat = turned.node("flat", passes::reshape_to({map[0], 2, 36}), {turned.input("x", map)});
+  const ValueId normal = turned.node("norm", Normalize{NormFn::group, -1, 0, false, 1e-5f}, {flat, turned.random({2}), turned.random({2})});
+  turned.output(turned.node("back", passes::reshape_to({map[0], 6, 3, 4}), {normal}));
+  run_pass(turned.graph, passes::recognize_normalization, 0);
+  Builder wide;  // a constant a pixel, not one a channel
+  const ValueId y =
+      wide.node("norm", Normalize{NormFn::group, -1, 2, false, 1e-5f}, {wide.input("x", map), wide.random({6}), wide.random({6})});
+  wide.output(wide.binary(BinaryFn::mul, y, wide.random({4, 3})));
+  run_pass(wide.graph, passes::recognize_normalization, 0);
 }
 
 }  // namespace

@@ -51,6 +51,37 @@ TEST(FoldBatchNorm, IntoGemm) {
   }
 }
 
+// CeiT's: a linear layer on tokens, normalised as a map of one axis.
+TEST(FoldBatchNorm, BehindATransposeOfTokens) {
+  for (const bool read_twice : {false, true}) {
+    Builder b;
+    const ValueId y = b.node("linear", Gemm{}, {b.input("x", {Dim(1, kBatch), 5, 8}), b.random({8, 6}), b.random({6})});
+    const ValueId turned = b.node("turn", Transpose{{0, 2, 1}}, {y});
+    b.output(b.node("back", Transpose{{0, 2, 1}}, {b.batch_norm("norm", turned, 6)}));
+    if (read_twice) b.output(turned);
+    const Graph graph = run_pass(b.graph, passes::fold_batch_norm, read_twice ? 0 : 2, 1e-5);
+    EXPECT_EQ(count_kind(graph, "BatchNorm"), read_twice ? 1u : 0u);
+  }
+  Builder tokens;  // the normalisation of tokens, not of channels
+  const ValueId y = tokens.node("linear", Gemm{}, {tokens.input("x", {Dim(1, kBatch), 6, 8}), tokens.random({8, 6}), tokens.random({6})});
+  tokens.output(tokens.batch_norm("norm", tokens.node("turn", Transpose{{0, 1, 2}}, {y}), 6));
+  run_pass(tokens.graph, passes::fold_batch_norm, 0);
+}
+
+// MixNet's: convolutions of several sizes, joined, then normalised.
+TEST(FoldBatchNorm, BehindAConcatOfConvolutions) {
+  for (const bool through_relu : {false, true}) {
+    Builder b;
+    const ValueId x = b.input("x", kImages);
+    const ValueId small = b.conv("small", x, 3, 4, 1, 0);
+    ValueId large = b.conv("large", x, 3, 5);
+    if (through_relu) large = b.unary({UnaryFn::relu}, large);
+    b.output(b.batch_norm("norm", b.node("join", Concat{1}, {small, large}), 9));
+    const Graph graph = run_pass(b.graph, passes::fold_batch_norm, through_relu ? 0 : 3, 1e-5);
+    EXPECT_EQ(count_kind(graph, "BatchNorm"), through_relu ? 1u : 0u);
+  }
+}
+
 TEST(FoldBatchNorm, MustNotFire) {
   run_pass(conv_norm(true, false).graph, passes::fold_batch_norm, 0);
   run_pass(conv_norm(false, true).graph, passes::fold_batch_norm, 0);
