@@ -1,5 +1,6 @@
 #include "runtime/device/nvrtc.h"
 
+#include <dlfcn.h>
 #include <fmt/format.h>
 
 #include <filesystem>
@@ -9,6 +10,12 @@
 
 namespace fcm {
 namespace {
+
+// NVRTC opens the library of its built-in functions by name alone, which fails where both lie in a folder that the loader does not search,
+// unless it is open already. Not found beside NVRTC: left to the loader.
+void open_builtins(const std::filesystem::path& nvrtc_path, const std::string& version) {
+  dlopen((nvrtc_path.parent_path() / ("libnvrtc-builtins.so." + version)).c_str(), RTLD_NOW | RTLD_LOCAL);
+}
 
 Nvrtc open_nvrtc() {
   const DynamicLibrary library("NVRTC (CUDA 13)", {"libnvrtc.so.13"});
@@ -28,6 +35,7 @@ Nvrtc open_nvrtc() {
   int minor = 0;
   if (f.version(&major, &minor) != NVRTC_SUCCESS) throw Error(ErrorCode::device, library.path() + ": nvrtcVersion failed");
   f.version_text = fmt::format("{}.{}", major, minor);
+  open_builtins(library.path(), f.version_text);
   std::error_code ignored;
   f.identity = fmt::format("nvrtc {} {}", f.version_text, std::filesystem::file_size(library.path(), ignored));
   return f;
