@@ -21,8 +21,8 @@ int drop_expand(Graph& graph);
 int fold_batch_norm(Graph& graph);
 /// Adding, subtracting, multiplying or dividing by a constant per channel after Conv/Gemm, into its weights and bias.
 int fold_affine(Graph& graph);
-/// The constant scale and bias of a normalisation, a BatchNormalization, and + - * / of a constant a channel, into the Convs and Gemms that alone read the
-/// result.
+/// The constant scale and bias of a normalisation, a BatchNormalization, and + - * / of a constant a channel, into the Convs and Gemms that
+/// alone read the result.
 int fold_scale(Graph& graph);
 /// Parallel Convs of one value, BatchNormalizations of it and the value itself, added or subtracted, into one Conv.
 int merge_branches(Graph& graph);
