@@ -50,6 +50,9 @@ const std::vector<Case>& all_cases();
 /// A few cases that together use every kernel file.
 const std::vector<Case>& kernel_cases();
 
+/// Attention of random extents, head sizes, views and biases.
+std::vector<Case> random_attentions(int count, unsigned seed);
+
 /// A device as data, for building steps without one.
 DeviceInfo any_device();
 

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <random>
 
 #include "tests/ops_cuda/case.h"
 
@@ -371,6 +372,16 @@ void add_attention(std::vector<Case>& list) {
   plain("attention_head_36", packed(4, 65, 36));
   plain("attention_head_5", packed(3, 20, 5));
   plain("attention_interleaved", interleaved(3, 50, 16, 32));
+  plain("attention_1024_tokens", packed(1, 1024, 24));
+  Attention mobile = packed(4, 256, 36);  // enough blocks for the wide form; rows of 72 bytes
+  mobile.items = Dim(20, true);
+  plain("attention_wide_head_36", mobile);
+  Attention levit = interleaved(4, 196, 16, 32);
+  levit.items = Dim(40, true);
+  list.push_back({"attention_wide_bias", levit, {in(rows_of(levit)), absent(), absent(), constant({1, 4, 196, 196})}, 1, 1.0});
+  Attention against = packed(2, 40, 32);  // a negative scale turns the order of the scores round
+  against.scale = -0.25f;
+  plain("attention_negative_scale", against);
 
   // K and V in one tensor, Q in another, with fewer tokens; a bias of the model's.
   Attention cross = interleaved(4, 196, 16, 64);
@@ -406,9 +417,35 @@ void add_attention(std::vector<Case>& list) {
   uneven.fn = AttentionFn::relu;
   uneven.epsilon = 1e-5f;
   plain("attention_relu_uneven", uneven);
+  Attention larger = interleaved(2, 100, 32, 32);
+  larger.fn = AttentionFn::relu;
+  larger.epsilon = 1e-5f;
+  plain("attention_relu_32", larger);
 }
 
 }  // namespace
+
+std::vector<Case> random_attentions(int count, unsigned seed) {
+  std::mt19937 random(seed);
+  const auto from = [&](int64_t low, int64_t high) { return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1)); };
+  std::vector<Case> list;
+  for (int i = 0; i < count; ++i) {
+    const int64_t multiple = int64_t{1} << from(0, 4);  // heads of whole vectors and of odd channels
+    const int64_t heads = from(1, 6), tokens = from(1, 300), qk = (from(1, 64) + multiple - 1) / multiple * multiple;
+    const bool relu = from(0, 4) == 0, packs = !relu && from(0, 1) == 0;
+    const int64_t v = packs ? qk : (from(1, 64) + multiple - 1) / multiple * multiple;
+    Attention op = packs ? packed(heads, tokens, qk) : interleaved(heads, tokens, qk, v);
+    op.items = Dim(from(0, 2) == 0 ? from(20, 60) : 1, true);
+    if (relu) op.fn = AttentionFn::relu, op.epsilon = 1e-5f;
+    Case c{fmt::format("random {}: {}", i, to_string(Op(op))), op, {in(rows_of(op))}, 1, 1.0};
+    if (!relu && from(0, 1) == 0) {
+      const Shape bias = {1, from(0, 1) == 0 ? 1 : heads, from(0, 3) == 0 ? 1 : tokens, tokens};
+      c.inputs.insert(c.inputs.end(), {absent(), absent(), from(0, 1) == 0 ? in(bias) : constant(bias)});
+    }
+    list.push_back(std::move(c));
+  }
+  return list;
+}
 
 const std::vector<Case>& all_cases() {
   static const std::vector<Case> cases = [] {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "runtime/device/memory.h"
@@ -142,17 +143,8 @@ void compare(const Tensor& got, const Tensor& expected, double relative) {
   EXPECT_LE(worst, relative * scale) << "element " << at << " of " << e.size() << ": " << a[at] << ", expected " << e[at];
 }
 
-class OpsCudaGpu : public ::testing::TestWithParam<size_t> {
- protected:
-  void SetUp() override {
-    std::string reason;
-    if (device_count(&reason) == 0) GTEST_SKIP() << reason;
-  }
-};
-
-TEST_P(OpsCudaGpu, EqualsTheReference) {
-  const Case& c = all_cases()[GetParam()];
-  Bench& b = *bench();
+// One case in all types and layouts against the reference, at two batch sizes.
+void check(const Case& c, Bench& b) {
   const Graph graph = make_graph(c);
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
     if (dtype == DType::bf16 && !b.device.bf16) continue;
@@ -176,8 +168,31 @@ TEST_P(OpsCudaGpu, EqualsTheReference) {
   }
 }
 
+class OpsCudaGpu : public ::testing::TestWithParam<size_t> {
+ protected:
+  void SetUp() override {
+    std::string reason;
+    if (device_count(&reason) == 0) GTEST_SKIP() << reason;
+  }
+};
+
+TEST_P(OpsCudaGpu, EqualsTheReference) {
+  check(all_cases()[GetParam()], *bench());
+}
+
 INSTANTIATE_TEST_SUITE_P(Cases, OpsCudaGpu, ::testing::Range<size_t>(0, all_cases().size()),
                          [](const ::testing::TestParamInfo<size_t>& tested) { return all_cases()[tested.param].name; });
+
+// FCM_SWEEP_SEED: other layers.
+class OpsCudaSweep : public OpsCudaGpu {};
+constexpr int kSweep = 24;
+
+TEST_P(OpsCudaSweep, RandomAttentionEqualsTheReference) {
+  const char* seed = std::getenv("FCM_SWEEP_SEED");
+  check(random_attentions(kSweep, seed != nullptr ? static_cast<unsigned>(std::atoi(seed)) : 2026U)[GetParam()], *bench());
+}
+
+INSTANTIATE_TEST_SUITE_P(Layers, OpsCudaSweep, ::testing::Range<size_t>(0, kSweep));
 
 // Algorithms offered for tuning are right and repeat their bits, like the default one.
 TEST(OpsCudaCandidates, AllAgree) {

@@ -1,12 +1,12 @@
 // Attention of short sequences: a block holds a tile of queries of one head and walks over the keys, which lie in shared memory a chunk at
 // a time. Scores never leave the registers: softmax runs online (Milakov and Gimelshein, 2018; Dao et al., FlashAttention, 2022), in FP32
-// and base 2. Three kernels: 16-bit operands on tensor cores, any type in FP32 on the CUDA cores, and the ReLU form.
+// and base 2. Four kernels: 16-bit operands on tensor cores, any type in FP32 on the CUDA cores, and the ReLU form in the same two ways.
 //
 // P holds the constants of the layer (ops/cuda/attention.cpp writes it): the views q, k, v as offset + item, head and token strides; kRows
 // (tokens are taken from a table); the bias and its strides; kScale and kBiasScale, which both carry log2(e).
 //
-// The tensor-core kernel's block has kQueryWarps x kKeyWarps warps. A query warp owns 16 queries. Key warps share a chunk's keys out among
-// them, each with a softmax of its own; the results meet in shared memory, in the order of the warps.
+// The tensor-core kernel's block has kQueryWarps x kKeyWarps warps. A query warp owns kRowTiles x 16 queries. Key warps share a chunk's
+// keys out among them, each with a softmax of its own; the results meet in shared memory, in the order of the warps.
 #pragma once
 
 #include "fcm/kernels/async.cuh"
@@ -17,7 +17,10 @@ namespace attention {
 using fcm::kernel::copy16;
 using fcm::kernel::copy_commit;
 using fcm::kernel::copy_wait;
+using fcm::kernel::kArch;
+using fcm::kernel::ldmatrix;
 using fcm::kernel::Math;
+using fcm::kernel::shared_address;
 using fcm::kernel::u32;
 
 // Below every score that counts: what a query without any has as its maximum.
@@ -27,6 +30,18 @@ __device__ __forceinline__ float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+// The score of a key that there is not.
+__device__ __forceinline__ float no_score() {
+  return __uint_as_float(0xff800000U);
+}
+
+__device__ constexpr int ceil_div(int x, int unit) {
+  return (x + unit - 1) / unit;
+}
+__device__ constexpr int most_of(int a, int b) {
+  return a > b ? a : b;
 }
 
 // What a block works on.
@@ -54,12 +69,18 @@ __device__ __forceinline__ int row_of(const int* rows, int window, int token) {
   return at;
 }
 
-// The bias of a query's scores, by key; null without one.
+// Where a head's channels begin in a view, token 0.
+template <class P, class View>
+__device__ __forceinline__ const typename P::TE* view_base(const void* tensor, const Work<P>& work) {
+  return static_cast<const typename P::TE*>(tensor) + View::kOffset + work.item * View::kItem + work.head * View::kHead;
+}
+
+// The bias of a head in the window's group; null without one.
 template <class P>
-__device__ __forceinline__ const typename P::TB* bias_row(const void* bias, const Work<P>& work, int query, int64 batch) {
+__device__ __forceinline__ const typename P::TB* bias_base(const void* bias, const Work<P>& work, int64 batch) {
   if constexpr (!P::kBias) return nullptr;
   const int64 group = (work.item * P::kWindows + work.window) % P::bias_groups(batch);
-  return static_cast<const typename P::TB*>(bias) + group * P::kBiasGroup + work.head * P::kBiasHead + query * P::kBiasQuery;
+  return static_cast<const typename P::TB*>(bias) + group * P::kBiasGroup + work.head * P::kBiasHead;
 }
 
 template <class P>
@@ -68,32 +89,68 @@ __device__ __forceinline__ typename P::TO* result_row(void* y, const Work<P>& wo
   return static_cast<typename P::TO*>(y) + at * P::kVSize;
 }
 
-// Tokens [first, first + kCount) of a view into shared rows of kPad elements, kPitch apart; zeros beyond the view's kSize channels and
-// beyond `limit` tokens. kWidth elements move together.
-template <class P, class View, int kTokens, int kThreads, int kPad, int kPitch>
-__device__ __forceinline__ void load_tokens(typename P::TE* shared, const void* tensor, const int* rows, const Work<P>& work, int first,
-                                            int count, int limit) {
-  using T = typename P::TE;
+// kBytes (a power of two up to 16) from global to shared memory, zeros when !valid; asynchronous where the hardware copies so few.
+template <int kBytes>
+__device__ __forceinline__ void copy_bytes(u32 shared, const void* global, bool valid) {
+  if constexpr (kBytes == 16) {
+    copy16(shared, global, valid);
+  } else if constexpr (kBytes == 8 && kArch >= 800) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared), "l"(global), "r"(valid ? 8 : 0) : "memory");
+  } else if constexpr (kBytes == 8) {
+    const uint2 v = valid ? *static_cast<const uint2*>(global) : uint2{0, 0};
+    asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(shared), "r"(v.x), "r"(v.y) : "memory");
+  } else if constexpr (kBytes == 4 && kArch >= 800) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared), "l"(global), "r"(valid ? 4 : 0) : "memory");
+  } else if constexpr (kBytes == 4) {
+    const u32 v = valid ? *static_cast<const u32*>(global) : 0U;
+    asm volatile("st.shared.b32 [%0], %1;" ::"r"(shared), "r"(v) : "memory");
+  } else {
+    static_assert(kBytes == 2, "elements of 16 bits");
+    const uint16 v = valid ? *static_cast<const uint16*>(global) : static_cast<uint16>(0);
+    asm volatile("st.shared.b16 [%0], %1;" ::"r"(shared), "h"(v) : "memory");
+  }
+}
+
+// kCount tokens of a view from `first` on into shared rows kPitch apart; zeros beyond `limit` tokens, of which there are none when kWhole.
+// A thread keeps its place in a row, so that nothing but the row changes from one copy to the next.
+template <class P, class View, int kTokens, int kCount, int kPitch, bool kWhole>
+__device__ __forceinline__ void load_tokens(u32 shared, const typename P::TE* base, const int* rows, const Work<P>& work, int first) {
   constexpr int kWidth = View::kWidth;
-  constexpr int kPieces = kPad / kWidth;
-  const T* base = static_cast<const T*>(tensor) + View::kOffset + work.item * View::kItem + work.head * View::kHead;
-  for (int i = static_cast<int>(threadIdx.x); i < count * kPieces; i += kThreads) {
-    const int token = i / kPieces;
-    const int channel = i % kPieces * kWidth;
-    const bool valid = first + token < limit && channel < View::kSize;
-    const int row = row_of<P, kTokens>(rows, work.window, valid ? first + token : 0);
-    const T* from = base + static_cast<int64>(row) * View::kToken + (valid ? channel : 0);
-    T* to = shared + token * kPitch + channel;
-    if constexpr (kWidth * sizeof(T) == 16) {
-      copy16(fcm::kernel::shared_address(to), from, valid);
-    } else {
-      Pack<T, kWidth> pack{};
-      if (valid) pack = *reinterpret_cast<const Pack<T, kWidth>*>(from);
-      *reinterpret_cast<Pack<T, kWidth>*>(to) = pack;
+  constexpr int kPieces = View::kSize / kWidth;
+  constexpr int kAtOnce = most_of(P::kThreads / kPieces, 1);  // rows
+  constexpr int kActive = kPieces < P::kThreads ? kAtOnce * kPieces : P::kThreads;
+  constexpr int kRounds = ceil_div(kCount, kAtOnce);
+  const int thread = static_cast<int>(threadIdx.x);
+  if (kActive < P::kThreads && thread >= kActive) return;
+  for (int piece = thread % kPieces; piece < kPieces; piece += P::kThreads) {  // once, but for rows of more pieces than threads
+    const int start = kPieces <= P::kThreads ? thread / kPieces : 0;
+    const typename P::TE* const from = base + piece * kWidth;
+    const u32 to = shared + (start * kPitch + piece * kWidth) * 2;
+#pragma unroll(kRounds <= 32 ? kRounds : 4)
+    for (int round = 0; round < kRounds; ++round) {
+      const int token = start + round * kAtOnce;
+      if (kCount % kAtOnce != 0 && token >= kCount) continue;
+      const bool valid = kWhole || first + token < kTokens;
+      const int row = row_of<P, kTokens>(rows, work.window, valid ? first + token : 0);
+      copy_bytes<kWidth * 2>(to + round * kAtOnce * kPitch * 2, from + static_cast<int64>(row) * View::kToken, valid);
     }
   }
 }
 
+// Zeros in the channels that fill up kCount shared rows to whole eights.
+template <class P, class View, int kCount, int kPad, int kPitch>
+__device__ __forceinline__ void clear_pads(typename P::TE* shared) {
+  if constexpr (View::kSize < kPad) {
+    constexpr int kPads = kPad - View::kSize;
+    for (int i = static_cast<int>(threadIdx.x); i < kCount * kPads; i += P::kThreads)
+      shared[i / kPads * kPitch + View::kSize + i % kPads] = typename P::TE{};
+  }
+}
+
+// Two (four) 8 x 8 matrices, transposed.
+__device__ __forceinline__ void load_transposed(u32 (&r)[2], u32 address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(address) : "memory");
+}
 __device__ __forceinline__ void load_transposed(u32 (&r)[4], u32 address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -110,135 +167,264 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-// Softmax over the keys seen so far and the mixture of their values, for 16 queries: this lane has rows lane / 4 and lane / 4 + 8.
+// The query warp's left operand: by 16 queries and 8 channels, rows lane / 4 and lane / 4 + 8.
 template <class P>
-struct Mixture {
-  static constexpr int kColumns = P::kVPad / 8;
-  float most[2] = {kNone, kNone};
-  float sum[2] = {0.0f, 0.0f};  // of this lane's keys
-  float y[kColumns][4] = {};
+struct Queries {
+  u32 r[P::kRowTiles][P::kQkPad / 8][2];
 
-  // The larger maximum; what there is already is scaled down to it. Rows without any finite score keep 0 as their base.
-  __device__ __forceinline__ void raise(const float (&scores)[P::kStep / 16][8], float (&base)[2]) {
+  __device__ __forceinline__ void load(u32 shared, int lane) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float top = kNone;
+    for (int t = 0; t < P::kRowTiles; ++t) {
+      const u32 rows = shared + (t * 16 + lane % 16) * P::kQPitch * 2;
 #pragma unroll
-      for (int b = 0; b < P::kStep / 16; ++b) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) top = fmaxf(top, fmaxf(scores[b][2 * half + i], scores[b][4 + 2 * half + i]));
+      for (int c = 0; c + 1 < P::kQkPad / 8; c += 2) {
+        u32 a[4];
+        ldmatrix(a, rows + (c * 8 + lane / 16 * 8) * 2);
+        r[t][c][0] = a[0], r[t][c][1] = a[1], r[t][c + 1][0] = a[2], r[t][c + 1][1] = a[3];
       }
-      top = fmaxf(most[half], quad_max(top));
-      base[half] = top == kNone ? 0.0f : top;
-      const float shrink = exp2_fast(most[half] - base[half]);
-      most[half] = top;
-      if (!__any_sync(0xffffffffu, shrink != 1.0f)) continue;  // no row of the warp has a new maximum
-      sum[half] *= shrink;
+      if constexpr (P::kQkPad % 16 != 0) ldmatrix(r[t][P::kQkPad / 8 - 1], rows + (P::kQkPad - 8) * 2);
+    }
+  }
+};
+
+// Scores of a warp's queries and 16 x kBlocks keys: [16 queries][16 keys], elements 0-3 being keys 2q, 2q + 1 of rows lane / 4 and
+// lane / 4 + 8, 4-7 those of keys 8-15.
+template <class P, int kBlocks>
+struct Scores {
+  float s[P::kRowTiles][kBlocks][8];
+
+  // Q K', without scale and bias. `keys`: the first one's row.
+  __device__ __forceinline__ void multiply(const Queries<P>& q, u32 keys, int lane) {
+    const u32 wide = keys + ((lane / 16 * 8 + lane % 8) * P::kQkPitch + lane / 8 % 2 * 8) * 2;
+    const u32 narrow = keys + (lane % 16 * P::kQkPitch + P::kQkPad - 8) * 2;
+    float c[P::kRowTiles][kBlocks][2][4] = {};
 #pragma unroll
-      for (int n = 0; n < kColumns; ++n) {
-        y[n][2 * half] *= shrink;
-        y[n][2 * half + 1] *= shrink;
+    for (int k = 0; k + 1 < P::kQkPad / 8; k += 2) {
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) {
+        u32 r[4];
+        ldmatrix(r, wide + (b * 16 * P::kQkPitch + k * 8) * 2);
+#pragma unroll
+        for (int t = 0; t < P::kRowTiles; ++t) {
+          const auto& a = q.r[t];
+          fcm::kernel::mma_k16<P::kMath>(c[t][b][0], a[k][0], a[k][1], a[k + 1][0], a[k + 1][1], r[0], r[1]);
+          fcm::kernel::mma_k16<P::kMath>(c[t][b][1], a[k][0], a[k][1], a[k + 1][0], a[k + 1][1], r[2], r[3]);
+        }
+      }
+    }
+    if constexpr (P::kQkPad % 16 != 0) {
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) {
+        u32 r[2];
+        ldmatrix(r, narrow + b * 16 * P::kQkPitch * 2);
+#pragma unroll
+        for (int t = 0; t < P::kRowTiles; ++t) {
+          const auto& a = q.r[t][P::kQkPad / 8 - 1];
+          fcm::kernel::mma_k8<P::kMath>(c[t][b][0], a[0], a[1], r[0]);
+          fcm::kernel::mma_k8<P::kMath>(c[t][b][1], a[0], a[1], r[1]);
+        }
+      }
+    }
+#pragma unroll
+    for (int t = 0; t < P::kRowTiles; ++t) {
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) s[t][b][i] = c[t][b][i / 4][i % 4];
+      }
+    }
+  }
+
+  // Scale and bias. Scores whose only change is a positive factor get it with the exponential.
+  __device__ __forceinline__ void shift(const float (&bias)[P::kRowTiles][kBlocks][8]) {
+    if constexpr (!P::kShifted) return;
+#pragma unroll
+    for (int t = 0; t < P::kRowTiles; ++t) {
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+        for (int i = 0; i < 8; ++i) s[t][b][i] = P::kBias ? s[t][b][i] * P::kScale + bias[t][b][i] * P::kBiasScale : s[t][b][i] * P::kScale;
+      }
+    }
+  }
+
+  // Keys from P::kKeys on do not count; `first`: the first one here.
+  __device__ __forceinline__ void mask(int first, int lane) {
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        if (first + b * 16 + i / 4 * 8 + 2 * (lane % 4) + i % 2 < P::kKeys) continue;
+#pragma unroll
+        for (int t = 0; t < P::kRowTiles; ++t) s[t][b][i] = no_score();
       }
     }
   }
 };
 
-// Scores of 16 queries and the 16 keys from `keys` on, in base 2 without bias: elements 0-3 are keys 2q, 2q + 1 of both rows, 4-7 those of
-// keys 8-15.
+// The bias of a warp's queries, 16 from `row` on in each tile.
 template <class P>
-__device__ __forceinline__ void multiply_keys(float (&scores)[8], const fcm::kernel::AFragment<P::kMath> (&q)[P::kQkPad / 16],
-                                              const typename P::TE* keys, int lane) {
-  float lo[4] = {};
-  float hi[4] = {};
-  const int row = lane / 16 * 8 + lane % 8;
-  const int half = lane / 8 % 2 * 8;
-#pragma unroll
-  for (int c = 0; c < P::kQkPad / 16; ++c) {
-    u32 r[4];
-    fcm::kernel::ldmatrix(r, fcm::kernel::shared_address(keys + row * P::kQkPitch + c * 16 + half));
-    fcm::kernel::mma_k16<P::kMath>(lo, q[c].r[0], q[c].r[1], q[c].r[2], q[c].r[3], r[0], r[1]);
-    fcm::kernel::mma_k16<P::kMath>(hi, q[c].r[0], q[c].r[1], q[c].r[2], q[c].r[3], r[2], r[3]);
-  }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    scores[i] = lo[i];
-    scores[4 + i] = hi[i];
-  }
-}
+struct Bias {
+  const typename P::TB* base;
+  int row;
 
-// Scale, bias and the end of the keys.
-template <class P>
-__device__ __forceinline__ void finish_scores(float (&scores)[8], const typename P::TB* const (&bias)[2], int key, int lane) {
+  template <int kBlocks>
+  __device__ __forceinline__ void load(float (&to)[P::kRowTiles][kBlocks][8], int first, int lane) const {
+    if constexpr (!P::kBias) return;
 #pragma unroll
-  for (int pair = 0; pair < 4; ++pair) {  // rows 0 and 8 of keys 0-7, then of keys 8-15
-    const int first = key + pair / 2 * 8 + 2 * (lane % 4);
-    float add[2] = {0.0f, 0.0f};
-    if constexpr (P::kBias) {
-      const typename P::TB* from = bias[pair % 2] + first;
+    for (int t = 0; t < P::kRowTiles; ++t) {
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) {
+        if constexpr (P::kBiasPacked) {  // by 16 x 16 in the order of the lanes
+          const int tile = min(row / 16 + t, ceil_div(P::kQueries, 16) - 1);
+          const int block = min(first / 16 + b, ceil_div(P::kKeys, 16) - 1);
+          load_vector(base + tile * P::kBiasQuery + (block * 32 + lane) * 8, to[t][b]);
+        } else {
+          load_rows(to[t][b], row + t * 16, first + b * 16, lane);
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void load_rows(float (&to)[8], int query, int first, int lane) const {
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {  // rows 0 and 8 of keys 0-7, then of keys 8-15
+      const int key = first + pair / 2 * 8 + 2 * (lane % 4);
+      const typename P::TB* from = base + min(query + lane / 4 + pair % 2 * 8, P::kQueries - 1) * P::kBiasQuery + key;
+      to[2 * pair] = to[2 * pair + 1] = 0.0f;
       if constexpr (P::kBiasPairs) {
+        if (key >= P::kKeys) continue;
         const Pack<typename P::TB, 2> pack = *reinterpret_cast<const Pack<typename P::TB, 2>*>(from);
-        add[0] = widen(pack.item[0]);
-        add[1] = widen(pack.item[1]);
+        to[2 * pair] = widen(pack.item[0]);
+        to[2 * pair + 1] = widen(pack.item[1]);
       } else {
-        if (first < P::kKeys) add[0] = widen(from[0]);
-        if (first + 1 < P::kKeys) add[1] = widen(from[1]);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      float score = scores[2 * pair + i] * P::kScale;
-      if constexpr (P::kBias) score += add[i] * P::kBiasScale;
-      scores[2 * pair + i] = score;
-    }
-    if (P::kKeys % 16 != 0 && key + 16 > P::kKeys) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        if (first + i >= P::kKeys) scores[2 * pair + i] = kNone;
+        if (key < P::kKeys) to[2 * pair] = widen(from[0]);
+        if (key + 1 < P::kKeys) to[2 * pair + 1] = widen(from[1]);
       }
     }
   }
+};
+
+// Softmax over the keys seen so far and the mixture of their values, for a warp's queries: this lane has rows lane / 4 and lane / 4 + 8 of
+// every 16.
+template <class P>
+struct Mixture {
+  static constexpr int kColumns = P::kVPad / 8;
+  float most[P::kRowTiles][2];
+  float sum[P::kRowTiles][2];  // of this lane's keys
+  float y[P::kRowTiles][kColumns][4] = {};
+
+  __device__ __forceinline__ Mixture() {
+#pragma unroll
+    for (int t = 0; t < P::kRowTiles; ++t) {
+      most[t][0] = most[t][1] = kNone;
+      sum[t][0] = sum[t][1] = 0.0f;
+    }
+  }
+
+  // Scores become shares of the larger maximum, to which what there is already is scaled down. Rows without any finite score keep 0 as
+  // their base.
+  template <int kBlocks>
+  __device__ __forceinline__ void raise(Scores<P, kBlocks>& scores) {
+#pragma unroll
+    for (int t = 0; t < P::kRowTiles; ++t) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float top = no_score();
+#pragma unroll
+        for (int b = 0; b < kBlocks; ++b) {
+          const auto& s = scores.s[t][b];
+          top = fmaxf(top, fmaxf(fmaxf(s[2 * half], s[2 * half + 1]), fmaxf(s[4 + 2 * half], s[5 + 2 * half])));
+        }
+        top = quad_max(top);
+        top = fmaxf(most[t][half], P::kShifted ? top : top * P::kScale);
+        const float base = top == kNone ? 0.0f : top;
+        const float shrink = exp2_fast(most[t][half] - base);
+        most[t][half] = top;
+        float total = 0.0f;
+#pragma unroll
+        for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            float& s = scores.s[t][b][i / 2 * 4 + 2 * half + i % 2];
+            s = exp2_fast(P::kShifted ? s - base : fmaf(s, P::kScale, -base));
+            total += s;
+          }
+        }
+        sum[t][half] = sum[t][half] * shrink + total;
+#pragma unroll
+        for (int n = 0; n < kColumns; ++n) {
+          y[t][n][2 * half] *= shrink;
+          y[t][n][2 * half + 1] *= shrink;
+        }
+      }
+    }
+  }
+
+  // Adds the values in the shares of their keys.
+  template <int kBlocks>
+  __device__ __forceinline__ void mix(const Scores<P, kBlocks>& shares, u32 values, int lane) {
+    const u32 rows = values + lane % 16 * P::kVPitch * 2;
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+      u32 a[P::kRowTiles][4];
+#pragma unroll
+      for (int t = 0; t < P::kRowTiles; ++t) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) a[t][i] = fcm::kernel::pack2<P::kMath>(shares.s[t][b][2 * i], shares.s[t][b][2 * i + 1]);
+      }
+      const u32 row = rows + b * 16 * P::kVPitch * 2;
+#pragma unroll
+      for (int n = 0; n + 1 < kColumns; n += 2) {
+        u32 r[4];
+        load_transposed(r, row + (n * 8 + lane / 16 * 8) * 2);
+#pragma unroll
+        for (int t = 0; t < P::kRowTiles; ++t) {
+          fcm::kernel::mma_k16<P::kMath>(y[t][n], a[t][0], a[t][1], a[t][2], a[t][3], r[0], r[1]);
+          fcm::kernel::mma_k16<P::kMath>(y[t][n + 1], a[t][0], a[t][1], a[t][2], a[t][3], r[2], r[3]);
+        }
+      }
+      if constexpr (kColumns % 2 != 0) {
+        u32 r[2];
+        load_transposed(r, row + (P::kVPad - 8) * 2);
+#pragma unroll
+        for (int t = 0; t < P::kRowTiles; ++t)
+          fcm::kernel::mma_k16<P::kMath>(y[t][kColumns - 1], a[t][0], a[t][1], a[t][2], a[t][3], r[0], r[1]);
+      }
+    }
+  }
+};
+
+// Scores of 16 x kBlocks keys, ready for the softmax. `first`: the first one among all.
+template <class P, int kBlocks, bool kMask>
+__device__ __forceinline__ void score(Scores<P, kBlocks>& scores, const Queries<P>& q, u32 keys, const Bias<P>& bias, int first, int lane) {
+  float add[P::kRowTiles][kBlocks][8];
+  bias.template load<kBlocks>(add, first, lane);
+  scores.multiply(q, keys, lane);
+  scores.shift(add);
+  if constexpr (kMask) scores.mask(first, lane);
 }
 
-// Keys [begin, end) of a chunk whose first key is `first`.
-template <class P>
-__device__ __forceinline__ void attend(Mixture<P>& mix, const fcm::kernel::AFragment<P::kMath> (&q)[P::kQkPad / 16],
-                                       const typename P::TE* keys, const typename P::TE* values, const typename P::TB* const (&bias)[2],
-                                       int first, int begin, int end, int lane) {
-  constexpr int kBlocks = P::kStep / 16;
-  for (int at = begin; at < end; at += P::kStep) {
-    float scores[kBlocks][8];
-#pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-      if (at + b * 16 < end) {
-        multiply_keys<P>(scores[b], q, keys + (at + b * 16) * P::kQkPitch, lane);
-        finish_scores<P>(scores[b], bias, first + at + b * 16, lane);
-      } else {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) scores[b][i] = kNone;
-      }
-    }
-    float base[2];
-    mix.raise(scores, base);
-#pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-      if (at + b * 16 >= end) continue;
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        scores[b][i] = exp2_fast(scores[b][i] - base[i / 2 % 2]);
-        mix.sum[i / 2 % 2] += scores[b][i];
-      }
-      u32 shares[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) shares[i] = fcm::kernel::pack2<P::kMath>(scores[b][2 * i], scores[b][2 * i + 1]);
-      const typename P::TE* from = values + (at + b * 16 + lane % 16) * P::kVPitch + lane / 16 * 8;
-#pragma unroll
-      for (int n = 0; n < P::kVPad / 16; ++n) {
-        u32 r[4];
-        load_transposed(r, fcm::kernel::shared_address(from + n * 16));
-        fcm::kernel::mma_k16<P::kMath>(mix.y[2 * n], shares[0], shares[1], shares[2], shares[3], r[0], r[1]);
-        fcm::kernel::mma_k16<P::kMath>(mix.y[2 * n + 1], shares[0], shares[1], shares[2], shares[3], r[2], r[3]);
-      }
-    }
+// kCount keys, of which the first is number `first` of all; kMask: some may lie beyond the last one.
+template <class P, int kCount, bool kMask>
+__device__ __forceinline__ void attend(Mixture<P>& mixture, const Queries<P>& q, u32 keys, u32 values, const Bias<P>& bias, int first,
+                                       int lane) {
+  constexpr int kWhole = kCount / P::kStep;
+  constexpr int kRest = kCount % P::kStep / 16;
+#pragma unroll 1
+  for (int i = 0; i < kWhole; ++i) {
+    const int at = i * P::kStep;
+    Scores<P, P::kStep / 16> scores;
+    score<P, P::kStep / 16, kMask && (kRest == 0 || P::kKeyWarps > 1)>(scores, q, keys + at * P::kQkPitch * 2, bias, first + at, lane);
+    mixture.raise(scores);
+    mixture.mix(scores, values + at * P::kVPitch * 2, lane);
+  }
+  if constexpr (kRest > 0) {
+    constexpr int kAt = kWhole * P::kStep;
+    Scores<P, kRest> scores;
+    score<P, kRest, kMask>(scores, q, keys + kAt * P::kQkPitch * 2, bias, first + kAt, lane);
+    mixture.raise(scores);
+    mixture.mix(scores, values + kAt * P::kVPitch * 2, lane);
   }
 }
 
@@ -247,10 +433,56 @@ template <class P>
 __device__ __forceinline__ void store_pair(typename P::TO* row, int channel, float a, float b) {
   using T = typename P::TO;
   if constexpr (P::kVSize % 2 == 0) {
-    if (channel < P::kVSize) *reinterpret_cast<Pack<T, 2>*>(row + channel) = Pack<T, 2>{{Store<T>::from(a), Store<T>::from(b)}};
+    if (channel >= P::kVSize) return;
+    if constexpr (sizeof(T) == 2) {
+      *reinterpret_cast<u32*>(row + channel) = fcm::kernel::pack2<P::kMath>(a, b);
+    } else {
+      *reinterpret_cast<float2*>(row + channel) = float2{a, b};
+    }
   } else {
     if (channel < P::kVSize) row[channel] = Store<T>::from(a);
     if (channel + 1 < P::kVSize) row[channel + 1] = Store<T>::from(b);
+  }
+}
+
+// A warp's mixture as rows of the result. 16-bit ones pass through `staging` (this warp's rows of queries, no longer needed), so that whole
+// vectors are written.
+template <class P>
+__device__ __forceinline__ void store_rows(const Mixture<P>& mixture, typename P::TE* staging, void* y, const int* rows,
+                                           const Work<P>& work, int query, int lane) {
+  constexpr bool kStaged = sizeof(typename P::TO) == 2 && P::kVSize % 4 == 0;
+  if constexpr (kStaged) __syncwarp();
+#pragma unroll
+  for (int t = 0; t < P::kRowTiles; ++t) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float factor = 1.0f / quad_sum(mixture.sum[t][half]);
+      const int row = t * 16 + half * 8 + lane / 4;
+      typename P::TO* to = nullptr;
+      if constexpr (kStaged) {
+        to = reinterpret_cast<typename P::TO*>(staging) + row * P::kQPitch;
+      } else {
+        if (query + row >= P::kQueries) continue;
+        to = result_row<P>(y, work, row_of<P, P::kQueries>(rows, work.window, query + row));
+      }
+#pragma unroll
+      for (int n = 0; n < P::kVPad / 8; ++n)
+        store_pair<P>(to, n * 8 + 2 * (lane % 4), mixture.y[t][n][2 * half] * factor, mixture.y[t][n][2 * half + 1] * factor);
+    }
+  }
+  if constexpr (kStaged) {
+    constexpr int kWidth = P::kVSize % 8 == 0 ? 8 : 4;
+    constexpr int kPieces = P::kVSize / kWidth;
+    using Piece = Pack<u32, kWidth / 2>;
+    __syncwarp();
+#pragma unroll
+    for (int i = lane; i < P::kRowTiles * 16 * kPieces; i += 32) {
+      const int row = i / kPieces;
+      const int channel = i % kPieces * kWidth;
+      if (query + row >= P::kQueries) continue;
+      typename P::TO* to = result_row<P>(y, work, row_of<P, P::kQueries>(rows, work.window, query + row));
+      *reinterpret_cast<Piece*>(to + channel) = *reinterpret_cast<const Piece*>(staging + row * P::kQPitch + channel);
+    }
   }
 }
 
@@ -259,22 +491,22 @@ template <class P>
 struct Part {
   float most[16];
   float sum[16];
-  float y[16][P::kVPad];
+  float y[16][P::kVPad + 8];
 };
 
 template <class P>
-__device__ __forceinline__ void put_part(Part<P>& part, const Mixture<P>& mix, int lane) {
+__device__ __forceinline__ void put_part(Part<P>& part, const Mixture<P>& mixture, int lane) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = lane / 4 + 8 * half;
-    const float sum = quad_sum(mix.sum[half]);
+    const float sum = quad_sum(mixture.sum[0][half]);
     if (lane % 4 == 0) {
-      part.most[row] = mix.most[half];
+      part.most[row] = mixture.most[0][half];
       part.sum[row] = sum;
     }
 #pragma unroll
     for (int n = 0; n < P::kVPad / 8; ++n)
-      *reinterpret_cast<float2*>(&part.y[row][n * 8 + 2 * (lane % 4)]) = float2{mix.y[n][2 * half], mix.y[n][2 * half + 1]};
+      *reinterpret_cast<float2*>(&part.y[row][n * 8 + 2 * (lane % 4)]) = float2{mixture.y[0][n][2 * half], mixture.y[0][n][2 * half + 1]};
   }
 }
 
@@ -306,80 +538,109 @@ __device__ __forceinline__ void join_parts(const Part<P>* parts, void* y, const 
   }
 }
 
+// A chunk is kChunk keys, kSpan for each key warp; the last one has what is left, in whole 16s for each. Chunk i + 1 is on its way while
+// the warps work on chunk i.
 template <class P>
 __device__ __forceinline__ void tensor_core_kernel(const void* q, const void* k, const void* v, const void* bias, const void* table,
                                                    void* y, int64 batch) {
   using T = typename P::TE;
-  constexpr int kRound = (P::kKeys + 15) / 16 * 16;
-  constexpr int kChunks = (kRound + P::kChunk - 1) / P::kChunk;
-  constexpr int kStages = kChunks > 1 ? 2 : 1;
+  constexpr int kTileRows = P::kQueryWarps * P::kRowTiles * 16;
+  constexpr int kFull = (P::kKeys - 1) / P::kChunk;  // chunks before the last
+  constexpr int kLast = ceil_div(P::kKeys - kFull * P::kChunk, 16 * P::kKeyWarps) * 16 * P::kKeyWarps;
+  constexpr int kStages = kFull > 0 ? 2 : 1;
+  constexpr int kRows = kFull > 0 ? P::kChunk : kLast;  // of a stage
+  constexpr bool kLastWhole = kFull * P::kChunk + kLast == P::kKeys;
+  constexpr bool kTileWhole = P::kQueries % kTileRows == 0;
   extern __shared__ __align__(16) unsigned char shared[];
   T* const queries = reinterpret_cast<T*>(shared);
-  T* const keys = queries + P::kQueryWarps * 16 * P::kQkPitch;
-  T* const values = keys + kStages * P::kChunk * P::kQkPitch;
+  T* const keys = queries + kTileRows * P::kQPitch;
+  T* const values = keys + kStages * kRows * P::kQkPitch;
+  const u32 key_rows = shared_address(keys);
+  const u32 value_rows = shared_address(values);
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = fcm::kernel::warp_index();
   const int query_warp = warp % P::kQueryWarps;
   const int key_warp = warp / P::kQueryWarps;
   const Work<P> work;
   const int* rows = static_cast<const int*>(table);
-  const int first_query = work.tile * P::kQueryWarps * 16;
-  const auto load_chunk = [&](int chunk) {
-    const int first = chunk * P::kChunk;
-    const int count = min(P::kChunk, kRound - first);
-    const int stage = chunk % kStages;
-    load_tokens<P, typename P::K, P::kKeys, P::kThreads, P::kQkPad, P::kQkPitch>(keys + stage * P::kChunk * P::kQkPitch, k, rows, work,
-                                                                                 first, count, P::kKeys);
-    load_tokens<P, typename P::V, P::kKeys, P::kThreads, P::kVPad, P::kVPitch>(values + stage * P::kChunk * P::kVPitch, v, rows, work,
-                                                                               first, count, P::kKeys);
+  const T* const q_base = view_base<P, typename P::Q>(q, work);
+  const T* const k_base = view_base<P, typename P::K>(k, work);
+  const T* const v_base = view_base<P, typename P::V>(v, work);
+  const auto load_whole = [&](int chunk) {
+    const u32 stage = static_cast<u32>(chunk % kStages * kRows * 2);
+    load_tokens<P, typename P::K, P::kKeys, P::kChunk, P::kQkPitch, true>(key_rows + stage * P::kQkPitch, k_base, rows, work,
+                                                                          chunk * P::kChunk);
+    load_tokens<P, typename P::V, P::kKeys, P::kChunk, P::kVPitch, true>(value_rows + stage * P::kVPitch, v_base, rows, work,
+                                                                         chunk * P::kChunk);
     copy_commit();
   };
-  load_tokens<P, typename P::Q, P::kQueries, P::kThreads, P::kQkPad, P::kQkPitch>(queries, q, rows, work, first_query, P::kQueryWarps * 16,
-                                                                                  P::kQueries);
-  load_chunk(0);
-  const typename P::TB* bias_rows[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half)
-    bias_rows[half] = bias_row<P>(bias, work, min(first_query + query_warp * 16 + lane / 4 + 8 * half, P::kQueries - 1), batch);
-  fcm::kernel::AFragment<P::kMath> fragments[P::kQkPad / 16];
-  Mixture<P> mix;
-  for (int chunk = 0; chunk < kChunks; ++chunk) {
-    if (chunk + 1 < kChunks) {
-      load_chunk(chunk + 1);
-      copy_wait<1>();
-    } else {
-      copy_wait<0>();
-    }
+  const auto load_last = [&](bool apart) {
+    constexpr u32 kStage = static_cast<u32>(kFull % kStages * kRows * 2);
+    constexpr int kFirst = kFull * P::kChunk;
+    load_tokens<P, typename P::K, P::kKeys, kLast, P::kQkPitch, kLastWhole>(key_rows + kStage * P::kQkPitch, k_base, rows, work, kFirst);
+    if (apart) copy_commit();
+    load_tokens<P, typename P::V, P::kKeys, kLast, P::kVPitch, kLastWhole>(value_rows + kStage * P::kVPitch, v_base, rows, work, kFirst);
+    copy_commit();
+  };
+  const int first_query = work.tile * kTileRows;
+  load_tokens<P, typename P::Q, P::kQueries, kTileRows, P::kQPitch, kTileWhole>(shared_address(queries), q_base, rows, work, first_query);
+  if constexpr (kFull > 0) {
+    load_whole(0);
+  } else {
+    load_last(true);
+  }
+  clear_pads<P, typename P::Q, kTileRows, P::kQkPad, P::kQPitch>(queries);
+  clear_pads<P, typename P::K, kStages * kRows, P::kQkPad, P::kQkPitch>(keys);
+  clear_pads<P, typename P::V, kStages * kRows, P::kVPad, P::kVPitch>(values);
+
+  const int query = query_warp * P::kRowTiles * 16;  // of the tile, this warp's first
+  T* const own_queries = queries + query * P::kQPitch;
+  const Bias<P> warp_bias{bias_base<P>(bias, work, batch), first_query + query};
+  Queries<P> left;
+  Mixture<P> mixture;
+#pragma unroll 1
+  for (int chunk = 0; chunk < kFull; ++chunk) {
+    copy_wait<0>();
     __syncthreads();
-    if (chunk == 0) {
-#pragma unroll
-      for (int c = 0; c < P::kQkPad / 16; ++c)
-        fragments[c] = fcm::kernel::load_rows<P::kMath>(reinterpret_cast<const unsigned char*>(queries + query_warp * 16 * P::kQkPitch),
-                                                        P::kQkPitch * 2, c * 16, lane);
+    if (chunk + 1 < kFull) {
+      load_whole(chunk + 1);
+    } else {
+      load_last(false);
     }
-    const int stage = chunk % kStages;
-    const int count = min(P::kChunk, kRound - chunk * P::kChunk);
-    const int begin = min(key_warp * P::kSpan, count);
-    attend<P>(mix, fragments, keys + stage * P::kChunk * P::kQkPitch, values + stage * P::kChunk * P::kVPitch, bias_rows, chunk * P::kChunk,
-              begin, min(begin + P::kSpan, count), lane);
-    if (chunk + 1 < kChunks || P::kKeyWarps > 1) __syncthreads();
+    if (chunk == 0) left.load(shared_address(own_queries), lane);
+    constexpr int kSpan = P::kChunk / P::kKeyWarps;
+    const int at = key_warp * kSpan;
+    const int row = chunk % kStages * kRows + at;
+    attend<P, kSpan, false>(mixture, left, key_rows + row * P::kQkPitch * 2, value_rows + row * P::kVPitch * 2, warp_bias,
+                            chunk * P::kChunk + at, lane);
+  }
+  constexpr int kSpan = kLast / P::kKeyWarps;
+  const int at = key_warp * kSpan;
+  const int row = kFull % kStages * kRows + at;
+  const u32 own_keys = key_rows + row * P::kQkPitch * 2;
+  const u32 own_values = value_rows + row * P::kVPitch * 2;
+  constexpr bool kAtOnce = kFull == 0 && kSpan <= P::kStep;  // scores need no values: those may still be on their way
+  copy_wait<kAtOnce ? 1 : 0>();
+  __syncthreads();
+  if constexpr (kFull == 0) left.load(shared_address(own_queries), lane);
+  if constexpr (kAtOnce) {
+    Scores<P, kSpan / 16> scores;
+    score<P, kSpan / 16, !kLastWhole>(scores, left, own_keys, warp_bias, at, lane);
+    mixture.raise(scores);
+    copy_wait<0>();
+    __syncthreads();
+    mixture.mix(scores, own_values, lane);
+  } else {
+    attend<P, kSpan, !kLastWhole>(mixture, left, own_keys, own_values, warp_bias, kFull * P::kChunk + at, lane);
   }
   if constexpr (P::kKeyWarps > 1) {
+    __syncthreads();
     Part<P>* parts = reinterpret_cast<Part<P>*>(shared);
-    put_part<P>(parts[warp], mix, lane);
+    put_part<P>(parts[warp], mixture, lane);
     __syncthreads();
     join_parts<P>(parts, y, rows, work);
   } else {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float factor = 1.0f / quad_sum(mix.sum[half]);
-      const int query = first_query + query_warp * 16 + lane / 4 + 8 * half;
-      if (query >= P::kQueries) continue;
-      typename P::TO* row = result_row<P>(y, work, row_of<P, P::kQueries>(rows, work.window, query));
-#pragma unroll
-      for (int n = 0; n < P::kVPad / 8; ++n)
-        store_pair<P>(row, n * 8 + 2 * (lane % 4), mix.y[n][2 * half] * factor, mix.y[n][2 * half + 1] * factor);
-    }
+    store_rows<P>(mixture, own_queries, y, rows, work, first_query + query, lane);
   }
 }
 
@@ -428,7 +689,8 @@ __device__ __forceinline__ void scalar_kernel(const void* q, const void* k, cons
   for (int i = static_cast<int>(threadIdx.x); i < kChunk * kVPitch; i += 128) values[i] = 0.0f;
   __syncthreads();
   load_floats<P, typename P::Q, P::kQueries, 128, kQkPitch, false>(queries, q, rows, work, work.tile * 16, 16, P::kQueries);
-  const typename P::TB* bias_at = bias_row<P>(bias, work, min(query, P::kQueries - 1), batch);
+  const typename P::TB* bias_at = bias_base<P>(bias, work, batch);
+  if constexpr (P::kBias) bias_at += min(query, P::kQueries - 1) * P::kBiasQuery;
   float most = kNone;
   float sum = 0.0f;
   float4 mixed[kGroups] = {};
@@ -528,7 +790,6 @@ __device__ __forceinline__ void relu_kernel(const void* q, const void* k, const 
   const int thread = static_cast<int>(threadIdx.x);
   const int slice = thread / kPositions;
   for (int i = thread; i < kChunk * kVPitch; i += P::kThreads) values[i] = 0.0f;  // columns that fill up a group stay so
-  fcm::kernel::wait_for_predecessor();
   float4 product[kEach] = {};
   float sum[kEach] = {};
   for (int first = 0; first < P::kKeys; first += kChunk) {
@@ -603,6 +864,154 @@ __device__ __forceinline__ void relu_kernel(const void* q, const void* k, const 
       for (int c = 0; c < 4; ++c) {
         if (group * 4 + c < P::kVSize) row[group * 4 + c] = Store<T>::from(part[c] / divisor);
       }
+    }
+  }
+}
+
+// Two neighbouring elements of a row; zeros when !valid.
+template <class P>
+__device__ __forceinline__ u32 load_pair(const typename P::TE* from, bool valid) {
+  return valid ? __ldg(reinterpret_cast<const unsigned int*>(from)) : 0U;
+}
+
+// The positive parts of two elements; NaN stays.
+template <Math M>
+__device__ __forceinline__ u32 positive2(u32 x) {
+  u32 y = 0;
+  if constexpr (kArch < 800) {
+    y = x;  // no such kernel is made for it
+  } else if constexpr (M == Math::f16) {
+    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(y) : "r"(x), "r"(0U));
+  } else {
+    asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(x), "r"(0U));
+  }
+  return y;
+}
+
+// The ReLU form on tensor cores, a block for a head. Its warps take every kWarps-th 16 tokens. relu(K)' [V 1] has exact operands and FP32
+// sums, which meet in shared memory and are added in the order of the warps; they then are the right operand of relu(Q) as two TF32 terms
+// each, so that neither range nor precision is lost.
+template <class P>
+__device__ __forceinline__ void relu_tensor_core_kernel(const void* q, const void* k, const void* v, const void* table, void* y) {
+  using T = typename P::TE;
+  constexpr int kWarps = P::kThreads / 32;
+  constexpr int kRowTiles = P::kQkSize / 16;   // of the product of K and V
+  constexpr int kColumns = P::kVSize / 8 + 1;  // the last eight are the sums of K, eight times
+  constexpr int kPitch = kColumns * 8 + 4;
+  constexpr int kKeyTiles = ceil_div(P::kKeys, 16);
+  constexpr int kQueryTiles = ceil_div(P::kQueries, 16);
+  constexpr u32 kOnes = P::kMath == Math::f16 ? 0x3c003c00U : 0x3f803f80U;
+  __shared__ __align__(16) float parts[kWarps][P::kQkSize * kPitch];
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = fcm::kernel::warp_index();
+  const int row = lane / 4;
+  const int pair = 2 * (lane % 4);
+  const Work<P> work;
+  const int* rows = static_cast<const int*>(table);
+  const T* const q_base = view_base<P, typename P::Q>(q, work) + pair;
+  const T* const k_base = view_base<P, typename P::K>(k, work) + pair;
+  const T* const v_base = view_base<P, typename P::V>(v, work) + pair;
+  float product[kRowTiles][kColumns][4] = {};
+#pragma unroll 4
+  for (int tile = warp; tile < kKeyTiles; tile += kWarps) {
+    u32 a[kRowTiles][4];
+    u32 b[kColumns][2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {  // tokens 0-7 and 8-15
+      const int token = tile * 16 + half * 8 + row;
+      const bool valid = token < P::kKeys;
+      const int64 at = row_of<P, P::kKeys>(rows, work.window, valid ? token : 0);
+#pragma unroll
+      for (int m = 0; m < kRowTiles * 2; ++m)
+        a[m / 2][2 * half + m % 2] = positive2<P::kMath>(load_pair<P>(k_base + at * P::K::kToken + m * 8, valid));
+#pragma unroll
+      for (int n = 0; n < kColumns - 1; ++n) b[n][half] = load_pair<P>(v_base + at * P::V::kToken + n * 8, valid);
+      b[kColumns - 1][half] = kOnes;
+    }
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) a[m][i] = fcm::kernel::transposed(a[m][i]);
+    }
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+      if (n + 1 < kColumns) {
+        b[n][0] = fcm::kernel::transposed(b[n][0]);
+        b[n][1] = fcm::kernel::transposed(b[n][1]);
+      }
+#pragma unroll
+      for (int m = 0; m < kRowTiles; ++m)
+        fcm::kernel::mma_k16<P::kMath>(product[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[n][0], b[n][1]);
+    }
+  }
+#pragma unroll
+  for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        *reinterpret_cast<float2*>(&parts[warp][(m * 16 + half * 8 + row) * kPitch + n * 8 + pair]) =
+            float2{product[m][n][2 * half], product[m][n][2 * half + 1]};
+    }
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < P::kQkSize * kPitch / 4; i += P::kThreads) {
+    float4 total = reinterpret_cast<const float4*>(parts[0])[i];
+#pragma unroll
+    for (int w = 1; w < kWarps; ++w) {
+      const float4 part = reinterpret_cast<const float4*>(parts[w])[i];
+      total.x += part.x, total.y += part.y, total.z += part.z, total.w += part.w;
+    }
+    reinterpret_cast<float4*>(parts[0])[i] = total;
+  }
+  __syncthreads();
+  // Channels 2q and 2q + 1 of Q are columns q and q + 4 of its operand: the rows of the product are taken in the same order.
+  u32 high[P::kQkSize / 8][kColumns][2];
+  u32 low[P::kQkSize / 8][kColumns][2];
+#pragma unroll
+  for (int c = 0; c < P::kQkSize / 8; ++c) {
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const float x = parts[0][(c * 8 + pair + i) * kPitch + n * 8 + row];
+        high[c][n][i] = fcm::kernel::to_tf32(x);
+        low[c][n][i] = fcm::kernel::to_tf32(x - __uint_as_float(high[c][n][i]));
+      }
+    }
+  }
+#pragma unroll 2
+  for (int tile = warp; tile < kQueryTiles; tile += kWarps) {
+    u32 a[P::kQkSize / 8][4];  // rows 0 and 8 of the even channel, then of the odd one
+    int64 at[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int token = tile * 16 + half * 8 + row;
+      const bool valid = token < P::kQueries;
+      at[half] = row_of<P, P::kQueries>(rows, work.window, valid ? token : 0);
+#pragma unroll
+      for (int c = 0; c < P::kQkSize / 8; ++c) {
+        const float2 x = fcm::kernel::unpack2<P::kMath>(positive2<P::kMath>(load_pair<P>(q_base + at[half] * P::Q::kToken + c * 8, valid)));
+        a[c][half] = __float_as_uint(x.x);
+        a[c][2 + half] = __float_as_uint(x.y);
+      }
+    }
+    float mixed[kColumns][4] = {};
+#pragma unroll
+    for (int c = 0; c < P::kQkSize / 8; ++c) {
+#pragma unroll
+      for (int n = 0; n < kColumns; ++n) {
+        fcm::kernel::mma_tf32(mixed[n], a[c][0], a[c][1], a[c][2], a[c][3], low[c][n][0], low[c][n][1]);
+        fcm::kernel::mma_tf32(mixed[n], a[c][0], a[c][1], a[c][2], a[c][3], high[c][n][0], high[c][n][1]);
+      }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      if (tile * 16 + half * 8 + row >= P::kQueries) continue;
+      const float factor = 1.0f / (mixed[kColumns - 1][2 * half] + P::kEpsilon);
+      typename P::TO* to = result_row<P>(y, work, static_cast<int>(at[half]));
+#pragma unroll
+      for (int n = 0; n + 1 < kColumns; ++n) store_pair<P>(to, n * 8 + pair, mixed[n][2 * half] * factor, mixed[n][2 * half + 1] * factor);
     }
   }
 }
