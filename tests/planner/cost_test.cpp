@@ -8,6 +8,7 @@
 #include "fcm/tiles.h"
 #include "planner/cost.h"
 #include "planner/tile_search.h"
+#include "tests/planner/graphs.h"
 
 namespace fcm {
 namespace {
@@ -128,6 +129,49 @@ TEST(Cost, DramIsTouchedBeyondTheL2) {
   const Cost large = search.tiles(spec, 64).front().cost;
   EXPECT_GT(large.dram_bytes, 0.5 * large.traffic.output);
   EXPECT_GT(large.dram_us, 0);
+}
+
+Attention attention(AttentionFn fn, int64_t heads, int64_t tokens, int64_t qk, int64_t v, int64_t items_a_batch = 1) {
+  Attention op;
+  op.fn = fn;
+  op.items = Dim(items_a_batch, true);
+  op.heads = heads;
+  op.queries = op.keys = tokens;
+  op.qk_size = qk;
+  op.v_size = v;
+  return op;
+}
+
+// Layers of DeiT, MobileViT, Swin, LeViT and EfficientViT as an H100 ran them in FP16.
+TEST(Cost, AttentionIsNearWhatWasMeasured) {
+  struct Layer {
+    Attention op;
+    bool bias;
+    int64_t batch;
+    double us;
+  };
+  const std::vector<Layer> layers = {
+      {attention(AttentionFn::softmax, 3, 197, 64, 64), false, 1, 3.19},
+      {attention(AttentionFn::softmax, 3, 197, 64, 64), false, 64, 13.4},
+      {attention(AttentionFn::softmax, 4, 256, 36, 36, 4), false, 64, 60.9},
+      {attention(AttentionFn::softmax, 3, 49, 32, 32, 64), true, 64, 61.6},
+      {attention(AttentionFn::softmax, 4, 196, 16, 32), true, 64, 11.8},
+      {attention(AttentionFn::relu, 16, 196, 16, 16), false, 64, 11.3},
+      {attention(AttentionFn::relu, 32, 49, 16, 16), false, 1, 2.05},
+  };
+  const DeviceModel device = device_model("h100");
+  for (const Layer& layer : layers) {
+    test::GraphBuilder b;
+    const Attention& op = layer.op;
+    const int64_t row = op.heads * (2 * op.qk_size + op.v_size);
+    std::vector<ValueId> inputs = {b.input("x", {op.items, op.queries, row})};
+    if (layer.bias) inputs.insert(inputs.end(), {kNoValue, kNoValue, b.constant("bias", {1, op.heads, op.queries, op.keys})});
+    b.node("attention", op, inputs, {op.items, op.queries, op.heads * op.v_size});
+    const double us = node_cost(b.graph, b.graph.nodes[0], layer.batch, DType::f16, device, {}).time_us;
+    EXPECT_LT(us, 1.3 * layer.us) << to_string(Op(op)) << " batch " << layer.batch;
+    EXPECT_GT(us, layer.us / 1.3) << to_string(Op(op)) << " batch " << layer.batch;
+    EXPECT_GT(node_cost(b.graph, b.graph.nodes[0], layer.batch, DType::f32, device, {}).time_us, us) << to_string(Op(op));
+  }
 }
 
 // The tile search looks at a few hundred tiles of those that fcm::candidate_tiles rates one by one.
