@@ -28,7 +28,7 @@ class Measure {
   virtual ~Measure() = default;
   /// Microseconds of one execution among others of its kind, by job; infinity for one that cannot run.
   virtual std::vector<double> modules(const std::vector<TuneJob>& jobs) = 0;
-  /// Microseconds of the modules of a network, one after another; each was among the jobs of `modules` before.
+  /// Microseconds of the modules of a network, one after another; each can run alone.
   virtual double chain(const std::vector<TuneJob>& steps) = 0;
   /// Microseconds of every node that has a step when no node is fused.
   virtual std::map<NodeId, double> nodes(int64_t batch) = 0;

@@ -11,7 +11,6 @@
 #include "fcm/emit.h"
 #include "planner/fused.h"
 #include "planner/plan_file.h"
-#include "planner/tuning.h"
 #include "runtime/engine/cuda_context.h"
 #include "runtime/engine/device_rates.h"
 #include "runtime/engine/module_timer.h"
@@ -49,14 +48,11 @@ class DeviceMeasure final : public Measure {
     const ModuleOperands operands(jobs, device_.target);
     const Stream stream;
     size_t done = 0;
-    const jit::DiskCache cache = options_.kernel_cache ? jit::DiskCache::standard() : jit::DiskCache::none();
-    compile_jobs(jobs, device_.target, cache, [&](const CompiledJob& compiled) {
+    compile_jobs(jobs, device_.target, cache(), [&](const CompiledJob& compiled) {
       const TuneJob& job = jobs[compiled.job];
       if (options_.progress) options_.progress("tune", static_cast<double>(++done) / static_cast<double>(jobs.size()));
       if (!compiled.error.empty()) throw Error(ErrorCode::device, fmt::format("{}: {}", graph_->name, compiled.error));
-      auto kernel = std::make_unique<ModuleKernel>(compiled.binary, emit(job.spec, job.tile, device_.target).launch);
-      us[compiled.job] = try_module(*kernel, operands.args(job.spec, job.images), stream);
-      kernels_[key_of(job)] = std::move(kernel);
+      us[compiled.job] = try_module(keep(job, compiled.binary), operands.args(job.spec, job.images), stream);
     });
     return us;
   }
@@ -64,7 +60,7 @@ class DeviceMeasure final : public Measure {
   double chain(const std::vector<TuneJob>& steps) override {
     const DeviceGuard guard(device_.ordinal);
     std::vector<const ModuleKernel*> kernels;
-    for (const TuneJob& step : steps) kernels.push_back(kernels_.at(key_of(step)).get());
+    for (const TuneJob& step : steps) kernels.push_back(&kernel_of(step));
     return time_chain(steps, kernels, device_.target);
   }
 
@@ -81,6 +77,18 @@ class DeviceMeasure final : public Measure {
   }
 
  private:
+  jit::DiskCache cache() const { return options_.kernel_cache ? jit::DiskCache::standard() : jit::DiskCache::none(); }
+  const ModuleKernel& keep(const TuneJob& job, const jit::Binary& binary) {
+    auto& kernel = kernels_[key_of(job)];
+    kernel = std::make_unique<ModuleKernel>(binary, emit(job.spec, job.tile, device_.target).launch);
+    return *kernel;
+  }
+  /// Times may be known without this object having made the kernel.
+  const ModuleKernel& kernel_of(const TuneJob& job) {
+    const auto known = kernels_.find(key_of(job));
+    if (known != kernels_.end()) return *known->second;
+    return keep(job, jit::compile(emit(job.spec, job.tile, device_.target).program, device_.target, cache()));
+  }
   static std::string key_of(const TuneJob& job) { return to_string(job.spec) + " " + to_string(job.tile); }
 
   std::shared_ptr<const Graph> graph_;
@@ -115,6 +123,10 @@ bool recall(const jit::DiskCache& cache, const std::string& key, FuseOptions& fu
 }
 
 }  // namespace
+
+std::unique_ptr<Measure> device_measure(const std::shared_ptr<const Graph>& graph, const EngineOptions& options) {
+  return std::make_unique<DeviceMeasure>(graph, options, device_info(options.device.ordinal));
+}
 
 FuseOptions tune_fusion(const std::shared_ptr<const Graph>& graph, const EngineOptions& options, const PlanOptions& plan) {
   const auto start = std::chrono::steady_clock::now();
