@@ -299,19 +299,24 @@ std::string partition_refusal(const Shape& s, const TileConfig& t, const jit::Ta
   return {};
 }
 
+/// Registers of a thread, roughly: sums, or what a unit of the expansion or the window of the depthwise stage holds, and the rest.
+int needed_registers(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
+  const int sums = s.project ? g.warp_m * g.warp_n * 8 : 0, expansion = s.expand ? t.expand_m * t.expand_n * 8 : 0;
+  const int length = geometry::run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * s.dw_window.sh + g.dw_rows;
+  const int window = s.dw ? (g.el == 2 ? s.dw_window.kw * ((s.dw_window.kh + 1) / 2) + rows : 2 * g.dw_rows) : 0;
+  const int groups = s.project ? 4 * g.warp_m : s.dw ? 8 * length : 0;
+  return std::max(sums + window + groups, sums + expansion) + (g.el == 2 ? 64 : 80);
+}
+
 std::string size_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t, const jit::Target& target) {
   if (t.split > g.chunks) return "more blocks than chunks share the middle channels";
   if (s.conv && !s.expand && g.chunks != 1) return "a convolution's patch does not fit one chunk";
   if (t.warps_m > g.m_tiles) return "more warps than pixel groups";
   if (t.warps_k > t.chunk / (s.project ? g.ks : 16)) return "more warps than channel groups in a chunk";
-  const int sums = s.project ? g.warp_m * g.warp_n * 8 : 0, expansion = s.expand ? t.expand_m * t.expand_n * 8 : 0;
   if (g.warp_m > 8 && s.project) return "more than 8 pixel groups a warp";
   if (s.project && g.warp_m * g.warp_n > 16) return "more than 16 tiles of sums a warp";
-  const int length = geometry::run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * s.dw_window.sh + g.dw_rows;
-  const int window = s.dw ? (g.el == 2 ? s.dw_window.kw * ((s.dw_window.kh + 1) / 2) + rows : 2 * g.dw_rows) : 0;
-  const int groups = s.project ? 4 * g.warp_m : s.dw ? 8 * length : 0;
-  const int need = std::max(sums + window + groups, sums + expansion) + (g.el == 2 ? 64 : 80);
-  if (need > register_limit(t)) return fmt::format("about {} registers a thread, {} are free", need, register_limit(t));
+  if (const int need = needed_registers(s, g, t); need > register_limit(t))
+    return fmt::format("about {} registers a thread, {} are free", need, register_limit(t));
   if (g.shared_bytes > shared_limit(target))
     return fmt::format("{} bytes of shared memory, {} a block", g.shared_bytes, shared_limit(target));
   if (int64_t{g.shared_bytes + 1024} * t.min_blocks > shared_limit(target) + 1024)
@@ -326,6 +331,10 @@ std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const jit::T
   const ModuleKind kind = kind_of(spec);
   if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) return head_refusal(spec, tile, target);
   return refusal(tiled(spec, tile), target);
+}
+
+int spare_registers(const TiledModule& m) {
+  return register_limit(m.tile) - needed_registers(m.shape, m.geometry, m.tile);
 }
 
 std::string refusal(const TiledModule& m, const jit::Target& target) {

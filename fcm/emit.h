@@ -40,6 +40,8 @@ std::string refusal(const TiledModule& module, const jit::Target& target);
 int shared_limit(const jit::Target& target);
 /// Registers that a thread may use with this tile (the launch bound of the emitted kernel).
 int register_limit(const TileConfig& tile);
+/// Those of them that the kernel does not need, by a rough count: with few to spare the compiler spills.
+int spare_registers(const TiledModule& module);
 
 /// How a module's kernel is launched. Argument: one fcm::ModuleArgs by value (fcm/kernels/args.h).
 struct LaunchPlan {

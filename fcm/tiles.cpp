@@ -312,10 +312,15 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   // Starting blocks takes time; clusters that cannot all be resident at once wait for whole groups of multiprocessors.
   const double starting = (held - 1) * (s.project && s.split > 1 ? m.more_clusters : m.more_blocks);
   r.total = waves * std::max({latency, traffic, r.shared}) + starting;
-  const bool surveyed = s.norm == geometry::Norm::none && (s.dw || !(s.expand && s.project));  // no list holds layers on tokens
-  if (m.trees && surveyed && g.el == 2 && device.target.major == 9)
-    r.total *= std::exp(tile_correction(tile_trees(), tile_features(module, r, device.multiprocessors)));
+  if (m.trees) r.total *= tile_correction(module, r, device);
   return r;
+}
+
+double tile_correction(const TiledModule& module, const TileRating& rating, const TileDevice& device) {
+  const Shape& s = module.shape;
+  const bool surveyed = s.norm == geometry::Norm::none && (s.dw || !(s.expand && s.project));  // no list holds layers on tokens
+  if (!surveyed || module.geometry.el != 2 || device.target.major != 9) return 1;
+  return std::exp(tile_correction(tile_trees(), tile_features(module, rating, device.multiprocessors)));
 }
 
 std::string to_string(const TileRating& r) {

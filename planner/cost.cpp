@@ -12,70 +12,19 @@
 namespace fcm {
 namespace {
 
-using geometry::Axis;
 using geometry::Geometry;
 using ModuleShape = geometry::Shape;
 
 constexpr double kMapShare = 0.9;  // of the bandwidth, for operators that only move or map
 // Of the CUDA cores' rate, for a library's depthwise convolution (measured on an H200: 2.5 G multiply-adds a millisecond).
 constexpr double kDepthwiseShare = 0.075;
+// With fewer registers to spare every third kernel spills (compiled surveys); the rating does not see which.
+constexpr int kTight = 24, kTightExpanding = 40;
+constexpr double kTightPenalty = 1.05;
 constexpr double kReferenceMacs = 1024;  // a cycle and multiprocessor: what fcm::rate assumes of mma.sync
 
 bool is_head(const ModuleSpec& spec) {
   return !spec.stages.empty() && spec.stages[0].op == StageOp::pool;
-}
-
-/// Rows (or columns) inside the plane that a window of `span` positions starting at `from` meets.
-int clipped(int from, int span, int extent) {
-  return std::max(0, std::min(from + span, extent) - std::max(from, 0));
-}
-
-/// Sum over the tiles of one axis of the positions inside the module's input that a tile reads. `conv`: a convolution lies before.
-double axis_reads(const Axis& axis, int tile, int stride, int pad, int mid, const geometry::Window* conv, bool vertical, int in) {
-  double sum = 0;
-  for (int i = 0; i < axis.tiles; ++i) {
-    const int from = i * tile * stride - pad + axis.core_at;
-    if (conv == nullptr) {
-      sum += clipped(from, axis.core, mid);
-      continue;
-    }
-    const int s = vertical ? conv->sh : conv->sw, k = vertical ? (conv->kh - 1) * conv->dh : (conv->kw - 1) * conv->dw;
-    const int first = std::max(from, 0), count = clipped(from, axis.core, mid);
-    if (count > 0) sum += clipped(first * s - (vertical ? conv->top : conv->left), (count - 1) * s + k + 1, in);
-  }
-  return sum;
-}
-
-/// Input pixels that all tiles of one image read, without repetition inside a tile.
-double pixels_read(const ModuleShape& s, const Geometry& g) {
-  if (!g.flat) {
-    const geometry::Window* conv = s.conv ? &s.conv_window : nullptr;
-    return axis_reads(g.ay, s.tile_h, s.dw_window.sh, s.dw_window.top, s.mid_h, conv, true, s.in_h) *
-           axis_reads(g.ax, s.tile_w, s.dw_window.sw, s.dw_window.left, s.mid_w, conv, false, s.in_w);
-  }
-  const int pixels = s.out_h * s.out_w;
-  if (!s.conv) return pixels;
-  double sum = 0;  // a run of output pixels of a convolution: whole rows unless it lies in one
-  const geometry::Window& w = s.conv_window;
-  for (int first = 0; first < pixels; first += s.tile_w) {
-    const int last = std::min(first + s.tile_w, pixels) - 1;
-    const int y0 = first / s.out_w, y1 = last / s.out_w;
-    const int rows = clipped(y0 * w.sh - w.top, (y1 - y0) * w.sh + (w.kh - 1) * w.dh + 1, s.in_h);
-    const int x0 = y0 == y1 ? first % s.out_w : 0, x1 = y0 == y1 ? last % s.out_w : s.out_w - 1;
-    sum += static_cast<double>(rows) * clipped(x0 * w.sw - w.left, (x1 - x0) * w.sw + (w.kw - 1) * w.dw + 1, s.in_w);
-  }
-  return sum;
-}
-
-double input_element_bytes(const ModuleSpec& spec, const Geometry& g) {
-  switch (spec.input) {
-    case InputTransform::nchw_f32:
-      return 4.0 * spec.stages[0].in_channels;
-    case InputTransform::nhwc_u8:
-      return spec.stages[0].in_channels;
-    default:
-      return static_cast<double>(g.in_pitch) * g.el;
-  }
 }
 
 struct BlockSize {
@@ -88,28 +37,6 @@ BlockSize block_of(const ModuleSpec& spec, const TileConfig& tile) {
   }
   const Geometry g = geometry::derive(shape_of(spec, tile));
   return {g.threads, g.shared_bytes};
-}
-
-Traffic head_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images) {
-  const geometry::HeadShape s = head_shape_of(spec, tile);
-  const geometry::HeadGeometry g = geometry::derive(s);
-  const double plane = s.sums ? s.sum_tiles * 4.0 * geometry::round_up(s.c, 4) : static_cast<double>(s.pixels) * g.c_pitch * g.el;
-  const bool se = s.hidden > 0;
-  const double rows = se ? s.split : geometry::ceil_div(g.out_pitch, s.n_tile);
-  const double groups = std::ceil(static_cast<double>(images) / s.images);
-  Traffic t;
-  (s.sums ? t.sums : t.input) = plane * static_cast<double>(images) * rows;
-  t.weights = static_cast<double>(g.blob_bytes) * groups;
-  t.output = static_cast<double>(images) * g.out_pitch * (s.wide_out ? 4 : g.el);
-  return t;
-}
-
-/// Blocks that one multiprocessor of the device holds.
-int blocks_per_sm(const TileConfig& tile, int threads, int shared_bytes, const DeviceModel& d) {
-  const double by_shared = d.shared_per_sm_kib * 1024 / (shared_bytes + 1024);
-  const double registers = std::min(register_limit(tile), 128);
-  const double by_registers = d.registers_per_sm / (registers * threads), by_threads = d.threads_per_sm / threads;
-  return std::max(1, static_cast<int>(std::min({by_shared, by_registers, by_threads, d.blocks_per_sm})));
 }
 
 /// Share of data that has left the L2 after `touched` bytes since it was last used: none while they fit, all when they are twice as many.
@@ -130,11 +57,28 @@ void finish(Cost& c, const DeviceModel& d) {
   c.time_us = c.step_us + std::max({c.dram_us, c.l2_us, c.compute_us, c.latency_us});
 }
 
-void set_dram(Cost& c, double weight_bytes, const DeviceModel& d, const Residency& r) {
-  const double through = c.traffic.input + c.traffic.output;
-  c.dram_bytes = c.traffic.input * missed(through, d) + c.traffic.output * missed(through, d) +
-                 c.traffic.residual * missed(std::max(r.since_residual, through), d) +
+/// `input`, `output`: distinct bytes, however often the step reads them.
+void set_dram(Cost& c, double input, double output, double weight_bytes, const DeviceModel& d, const Residency& r) {
+  const double through = input + output;
+  c.dram_bytes = through * missed(through, d) + c.traffic.residual * missed(std::max(r.since_residual, through), d) +
                  weight_bytes * missed(r.weights_of_model + through, d);
+}
+
+/// Distinct bytes of a module's input.
+double input_once(const ModuleSpec& spec, int64_t images) {
+  const StageSpec& first = spec.stages[0];
+  const auto n = static_cast<double>(images);
+  if (spec.input == InputTransform::sums) return n * spec.sum_tiles * geometry::round_up(first.in_channels, 4) * 4;
+  const auto element = static_cast<double>(dtype_size(dtype_of(spec)));
+  const int vector = static_cast<int>(16 / element);
+  const double pixel = spec.input == InputTransform::nhwc ? geometry::round_up(first.in_channels, vector) * element
+                                                          : first.in_channels * (spec.input == InputTransform::nchw_f32 ? 4.0 : 1.0);
+  return n * spec.height * spec.width * pixel;
+}
+double output_once(const ModuleSpec& spec, int64_t images) {
+  if (spec.pool == geometry::Pool::only) return 0;
+  const Plane out = output_plane(spec);
+  return static_cast<double>(images) * out.height * out.width * output_pitch(spec) * static_cast<double>(dtype_size(output_dtype(spec)));
 }
 
 double dense_rate(const ModuleSpec& spec, const DeviceModel& d) {
@@ -166,7 +110,7 @@ double latency_us(const ModuleSpec& spec, const TileRating& r, const DeviceModel
 Cost head_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& d, const Residency& residency,
                const TileModel& model) {
   Cost c;
-  c.traffic = head_traffic(spec, tile, images);
+  c.traffic = module_traffic(spec, tile, images, d);
   c.elements = module_elements(spec, images);
   const TileRating r = rate(spec, tile, static_cast<int>(images), {d.target, static_cast<int>(d.sm_count)}, model);
   c.blocks = r.blocks;
@@ -177,7 +121,7 @@ Cost head_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, c
   c.compute_us = c.core_macs / (d.core_f32 * std::min(c.blocks, d.sm_count) * d.clock_mhz);
   c.latency_us = latency_us(spec, r, d);
   c.step_us = d.step_us(true);
-  set_dram(c, c.traffic.weights, d, residency);
+  set_dram(c, input_once(spec, images), output_once(spec, images), c.traffic.weights, d, residency);
   finish(c, d);
   return c;
 }
@@ -296,28 +240,6 @@ std::string block_refusal(const BlockSize& block, const DeviceModel& device) {
   return {};
 }
 
-Traffic traffic_of(const TiledModule& m, int64_t images, int64_t resident_blocks) {
-  const ModuleShape& s = m.shape;
-  const Geometry& g = m.geometry;
-  const auto n = static_cast<double>(images);
-  const double n_b = g.n_blocks;
-  const int works = geometry::work_items(s, g, static_cast<int>(images));
-  const int blocks_a_work = s.split * g.n_blocks;
-  const int groups = std::min(works, std::max(1, static_cast<int>(resident_blocks) / blocks_a_work));
-  const bool stays = g.weight_stages == g.block_chunks;
-  const double map = n * s.out_h * s.out_w * g.out_pitch * g.el;
-  Traffic t;
-  t.input = n_b * (s.expand ? s.split : 1) * n * pixels_read(s, g) * input_element_bytes(*m.spec, g);
-  if (s.norm != geometry::Norm::none && !s.expand) t.input *= 1 + s.split;  // every block takes the statistics of whole pixels
-  t.weights = n_b * (stays ? groups : works) * g.chunks * (g.record_a + g.record_b);
-  if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4;
-  if (s.pool != geometry::Pool::only) t.output = map;
-  if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand)) t.residual = map;
-  if (s.pool != geometry::Pool::none) t.sums = n * g.tiles * geometry::round_up(g.out_channels, 4) * 4;
-  if (s.gate) t.gate = n_b * works * g.gate_rows * g.in_pitch * g.el;
-  return t;
-}
-
 }  // namespace
 
 std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device) {
@@ -328,10 +250,6 @@ std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const Device
 std::string refusal(const TiledModule& m, const DeviceModel& device) {
   if (std::string why = refusal(m, device.target); !why.empty()) return why;
   return block_refusal({m.geometry.threads, m.geometry.shared_bytes}, device);
-}
-
-Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, int64_t resident_blocks) {
-  return is_head(spec) ? head_traffic(spec, tile, images) : traffic_of(tiled(spec, tile), images, resident_blocks);
 }
 
 double module_elements(const ModuleSpec& spec, int64_t images) {
@@ -359,13 +277,13 @@ Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images,
   return c;
 }
 
-Cost module_cost(const TiledModule& m, int64_t images, const DeviceModel& device, const Residency& residency, const TileModel& model) {
+Cost module_cost(const TiledModule& m, int64_t images, const DeviceModel& device, const Residency& residency, const TileModel& model,
+                 TileRating* rating) {
   const ModuleSpec& spec = *m.spec;
   const ModuleShape& s = m.shape;
   const Geometry& g = m.geometry;
-  const int held = blocks_per_sm(m.tile, g.threads, g.shared_bytes, device);
   Cost c;
-  c.traffic = traffic_of(m, images, static_cast<int64_t>(device.sm_count) * held);
+  c.traffic = module_traffic(m, images, device);
   c.blocks = static_cast<double>(geometry::work_items(s, g, static_cast<int>(images))) * s.split * g.n_blocks;
   c.waves = std::ceil(c.blocks / device.sm_count);
   set_module_work(c, spec, s, g, images);
@@ -373,11 +291,19 @@ Cost module_cost(const TiledModule& m, int64_t images, const DeviceModel& device
   const double dense = dense_rate(spec, device) * device.sm_count * device.clock_mhz,
                core = device.core_f32 * device.sm_count * device.clock_mhz;
   c.compute_us = quantised * std::max(dense > 0 ? c.tensor_macs / dense : 0.0, c.core_macs / core);
-  c.latency_us = latency_us(spec, rate(m, static_cast<int>(images), {device.target, static_cast<int>(device.sm_count)}, model), device);
+  const TileRating rated = rate(m, static_cast<int>(images), {device.target, static_cast<int>(device.sm_count)}, model);
+  if (rating != nullptr) *rating = rated;
+  c.latency_us = latency_us(spec, rated, device);
+  if (spare_registers(m) < (s.expand ? kTightExpanding : kTight)) c.latency_us *= kTightPenalty;
   c.step_us = device.step_us(true);
-  set_dram(c, g.blob_bytes, device, residency);
+  set_dram(c, input_once(spec, images), output_once(spec, images), g.blob_bytes, device, residency);
   finish(c, device);
   return c;
+}
+
+void correct(Cost& cost, const TiledModule& module, const TileRating& rating, const DeviceModel& device) {
+  cost.latency_us *= tile_correction(module, rating, {device.target, static_cast<int>(device.sm_count)});
+  finish(cost, device);
 }
 
 Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype, const DeviceModel& d, const Residency& residency) {
@@ -415,7 +341,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
     c.traffic.input += c.traffic.output;
     c.traffic.output *= 2;
   }
-  set_dram(c, c.traffic.weights, d, residency);
+  set_dram(c, c.traffic.input, c.traffic.output, c.traffic.weights, d, residency);
   finish(c, d);
   c.dram_us /= share, c.l2_us /= share;
   // The libraries' latency does not hide behind their work as a tuned kernel's does.

@@ -15,7 +15,6 @@ namespace fcm {
 namespace {
 
 using geometry::ceil_div;
-using geometry::Geometry;
 using geometry::round_up;
 using ModuleShape = geometry::Shape;
 
@@ -80,7 +79,20 @@ class Cuts {
   }
 
  private:
-  Geometry geometry_of(const TileConfig& t) const { return module_.with(t).geometry; }
+  int chunks_of(const TileConfig& t) const { return ceil_div(base_.dw_c, t.chunk); }
+  /// Groups of 16 pixels of a tile.
+  int groups_of(const TileConfig& t) const { return base_.dw ? ceil_div(t.tile_h, 2) * ceil_div(t.tile_w, 8) : t.tile_w / 16; }
+  /// What follows from a tile's extent on the plane alone: derived once each.
+  struct Plane {
+    int h, w, works, core_px;
+  };
+  const Plane& plane_of(const TileConfig& t) {
+    const auto known = std::find_if(planes_.begin(), planes_.end(), [&](const Plane& p) { return p.h == t.tile_h && p.w == t.tile_w; });
+    if (known != planes_.end()) return *known;
+    const TiledModule m = module_.with(t);
+    planes_.push_back({t.tile_h, t.tile_w, geometry::work_items(m.shape, m.geometry, static_cast<int>(images_)), m.geometry.core_px});
+    return planes_.back();
+  }
   std::vector<size_t> best_first() const {
     std::vector<size_t> order(found_.size());
     std::iota(order.begin(), order.end(), size_t{0});
@@ -130,14 +142,14 @@ class Cuts {
   }
 
   /// Ways to share the chunks among blocks: none, and as many as fill the device once or twice.
-  std::vector<int> splits(const TileConfig& t) const {
+  std::vector<int> splits(const TileConfig& t) {
     std::vector<int> list = {1};
-    const Geometry g = geometry_of(t);
-    const double blocks = static_cast<double>(geometry::work_items(module_.with(t).shape, g, static_cast<int>(images_))) * g.n_blocks;
-    const int most = std::min(g.chunks, !base_.project ? 64 : device_.target.major < 9 || base_.pool != geometry::Pool::none ? 1 : 16);
+    const int chunks = chunks_of(t);
+    const double blocks = static_cast<double>(plane_of(t).works) * (base_.project ? ceil_div(base_.out_c, t.n_tile) : 1);
+    const int most = std::min(chunks, !base_.project ? 64 : device_.target.major < 9 || base_.pool != geometry::Pool::none ? 1 : 16);
     for (const double fill : {0.5, 1.0, 2.0}) {
       const int wanted = std::clamp(static_cast<int>(device_.sm_count * fill / blocks), 1, most);
-      add_unique(list, ceil_div(g.chunks, ceil_div(g.chunks, wanted)));  // equal shares
+      add_unique(list, ceil_div(chunks, ceil_div(chunks, wanted)));  // equal shares
     }
     return list;
   }
@@ -160,15 +172,14 @@ class Cuts {
 
   /// One layout of about eight warps: over pixels first, then columns until the sums fit the registers, then channels.
   void lay_out(TileConfig& t) const {
-    const Geometry g = geometry_of(t);
-    t.warps_m = g.m_tiles >= 8 ? 8 : g.m_tiles >= 4 ? 4 : g.m_tiles >= 2 ? 2 : 1;
-    if (g.m_tiles % 7 == 0) t.warps_m = 7;
+    const int groups = groups_of(t), columns = t.n_tile / 16,
+              depth = base_.math == geometry::Math::f16 || base_.math == geometry::Math::bf16 ? 16 : 8;
+    t.warps_m = groups >= 8 ? 8 : groups >= 4 ? 4 : groups >= 2 ? 2 : 1;
+    if (groups % 7 == 0) t.warps_m = 7;
     t.warps_n = 1;
-    const int columns = t.n_tile / 16;
-    while (base_.project && t.warps_n < 4 && columns % (2 * t.warps_n) == 0 && ceil_div(g.m_tiles, t.warps_m) * (columns / t.warps_n) > 8)
+    while (base_.project && t.warps_n < 4 && columns % (2 * t.warps_n) == 0 && ceil_div(groups, t.warps_m) * (columns / t.warps_n) > 8)
       t.warps_n *= 2;
-    const int groups = t.chunk / (base_.project ? g.ks : 16);
-    t.warps_k = std::clamp(8 / (t.warps_m * t.warps_n), 1, std::max(1, groups));
+    t.warps_k = std::clamp(8 / (t.warps_m * t.warps_n), 1, std::max(1, t.chunk / (base_.project ? depth : 16)));
   }
 
   /// Splits that give all blocks the same number of chunks, or nearly so.
@@ -252,20 +263,22 @@ class Cuts {
   /// Every way to run a cut with a layout of warps, once: by warps or warpgroups, with weights that stay or rotate.
   void consider(TileConfig t) {
     if (!tried_.insert(to_key(t)).second) return;
-    const Geometry g = geometry_of(t);
-    choose_expansion(t, g);
+    choose_expansion(t);
     consider_residency(t);
     if (!base_.expand || !device_.target.arch_specific || device_.target.major != 9) return;
-    choose_warpgroup_expansion(t, g);
+    choose_warpgroup_expansion(t);
     consider_residency(t);
   }
 
+  /// Columns of 16 channels that the expansion makes of a chunk.
+  int columns_of(const TileConfig& t) const { return t.chunk / base_.multiplier / 16; }
+
   /// The expansion's unit: as many columns as leave every warp some work, two rows of tiles when there is plenty.
-  void choose_expansion(TileConfig& t, const Geometry& g) const {
+  void choose_expansion(TileConfig& t) {
     t.warpgroup = false;
     t.expand_m = t.expand_n = 1;
     if (!base_.expand) return;
-    const int cols = g.e_chunk / 16, rows = ceil_div(g.core_px, 16), warps = t.warps_m * t.warps_k * t.warps_n;
+    const int cols = columns_of(t), rows = ceil_div(plane_of(t).core_px, 16), warps = t.warps_m * t.warps_k * t.warps_n;
     for (const int n : {4, 3, 2}) {
       if (cols % n == 0 && rows * (cols / n) >= warps) {
         t.expand_n = n;
@@ -276,11 +289,11 @@ class Cuts {
   }
 
   /// The same by warpgroups: 64 rows, as many columns as divide the chunk.
-  static void choose_warpgroup_expansion(TileConfig& t, const Geometry& g) {
+  void choose_warpgroup_expansion(TileConfig& t) const {
     t.warpgroup = true;
     t.expand_m = t.expand_n = 1;
     for (const int n : {4, 3, 2}) {
-      if (g.e_chunk / 16 % n != 0) continue;
+      if (columns_of(t) % n != 0) continue;
       t.expand_n = n;
       return;
     }
@@ -294,9 +307,10 @@ class Cuts {
       t.stages = base_.expand ? 1 : std::min(mine + 1, 3);
       const TiledModule m = module_.with(t);
       if (!refusal(m, device_).empty()) continue;
-      Cost cost = module_cost(m, images_, device_, residency_, untaught_);
+      TileRating rating;
+      Cost cost = module_cost(m, images_, device_, residency_, untaught_, &rating);
       // The trees are asked last, and only of tiles that they could make the best.
-      if (cost.time_us < kMostTaught * best_us_) cost = module_cost(m, images_, device_, residency_);
+      if (cost.time_us < kMostTaught * best_us_) correct(cost, m, rating, device_);
       best_us_ = std::min(best_us_, cost.time_us);
       found_.push_back({t, cost});
     }
@@ -319,6 +333,7 @@ class Cuts {
   std::vector<int> all_chunks_, all_columns_;
   TileModel untaught_ = without_trees();
   double best_us_ = std::numeric_limits<double>::infinity();
+  std::vector<Plane> planes_;
   std::unordered_set<uint64_t> tried_;
   std::vector<CostedTile> found_;
 };

@@ -9,10 +9,24 @@ namespace {
 
 using nlohmann::json;
 
+json traffic_json(const Traffic& t) {
+  return {{"input", t.input}, {"weights", t.weights}, {"output", t.output}, {"residual", t.residual}, {"sums", t.sums}, {"gate", t.gate}};
+}
+
 json cost_json(const Cost& c) {
-  return {{"time_us", c.time_us},       {"step_us", c.step_us},         {"dram_us", c.dram_us},     {"l2_us", c.l2_us},
-          {"compute_us", c.compute_us}, {"latency_us", c.latency_us},   {"l2_bytes", c.l2_bytes()}, {"dram_bytes", c.dram_bytes},
-          {"elements", c.elements},     {"tensor_macs", c.tensor_macs}, {"core_macs", c.core_macs}, {"blocks", c.blocks}};
+  return {{"time_us", c.time_us},
+          {"step_us", c.step_us},
+          {"dram_us", c.dram_us},
+          {"l2_us", c.l2_us},
+          {"compute_us", c.compute_us},
+          {"latency_us", c.latency_us},
+          {"l2_bytes", c.l2_bytes()},
+          {"dram_bytes", c.dram_bytes},
+          {"elements", c.elements},
+          {"tensor_macs", c.tensor_macs},
+          {"core_macs", c.core_macs},
+          {"blocks", c.blocks},
+          {"traffic", traffic_json(c.traffic)}};
 }
 
 json alternative_json(const Alternative& a) {

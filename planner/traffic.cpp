@@ -1,0 +1,247 @@
+// The formulas of traffic.h. Tile facts come from fcm/geometry.h.
+#include "planner/traffic.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "fcm/head.h"
+
+namespace fcm {
+namespace {
+
+using geometry::Axis;
+using geometry::ceil_div;
+using geometry::Geometry;
+using geometry::round_up;
+using ModuleShape = geometry::Shape;
+
+constexpr int kSector = 32, kPiece = 16, kLine = 128;
+// Share of equal reads of all multiprocessors that reach the L2, and how many different parts bring three quarters of the rest back.
+constexpr double kMergedAll = 0.27, kMergedParts = 8, kUnmerged = 0.96;
+constexpr double kHalfLines = 0.1;    // more of them where lines begin in the middle of a copy's
+constexpr double kMergedRows = 0.97;  // of the weights of heads, whose rows are shifted
+constexpr double kAloneGather = 1.16, kSharedGather = 0.07, kLeastGather = 0.67;
+constexpr double kMergedApart = 0.55;  // the least for blocks that have drifted apart over several tiles
+
+bool is_head(const ModuleSpec& spec) {
+  return !spec.stages.empty() && spec.stages[0].op == StageOp::pool;
+}
+
+/// Share of the bytes that reach the L2 when `readers` blocks read each of `parts` parts at about the same time.
+double merged(double parts, double readers, const DeviceModel& d) {
+  if (d.target.major != 9 || readers <= 1) return 1;
+  return std::max(1 - (1 - kMergedAll) * std::exp((1 - parts) / kMergedParts), 1 / readers);
+}
+
+/// The same for a linear copy from `global` to `shared`, of which only the offsets within a line matter: a copy that is shifted by 16 bytes
+/// asks for every sector twice, and lines become one request only where both sides are aligned alike.
+double copied_share(int global, int shared, double parts, double readers, const DeviceModel& d) {
+  const int shift = (shared - global) % kLine;
+  if (shift % kSector != 0) return 2;
+  if (shift != 0) return kUnmerged;
+  return std::min(kUnmerged, merged(parts, readers, d) + (global % kLine != 0 && d.target.major == 9 ? kHalfLines : 0.0));
+}
+
+/// Pixels by whether they begin in the second half of a sector (first index), and of a place in shared memory.
+struct Halves {
+  std::array<std::array<double, 2>, 2> count{};
+  double total() const { return count[0][0] + count[0][1] + count[1][0] + count[1][1]; }
+  void scale(double by) {
+    for (auto& row : count) {
+      for (double& n : row) n *= by;
+    }
+  }
+};
+
+/// Positions inside the plane that all tiles of an axis read. `from_step`: the next position moves on by an odd number of 16 bytes in
+/// global memory; `place`: where a position of the region lies, in steps of the pitch in shared memory.
+template <class Place>
+Halves axis_halves(const Axis& axis, int tile, int stride, int pad, int extent, bool from_step, Place&& place) {
+  Halves h;
+  for (int i = 0; i < axis.tiles; ++i) {
+    const int begin = i * tile * stride - pad + axis.core_at;
+    const int first = std::max(begin, 0), end = std::min(begin + axis.core, extent);
+    for (int at = first; at < end; ++at) ++h.count[from_step ? at & 1 : 0][place(at - begin) & 1];
+  }
+  return h;
+}
+
+/// Rows times columns.
+Halves crossed(const Halves& y, const Halves& x) {
+  Halves h;
+  for (int a = 0; a < 16; ++a) {
+    const int ys = a & 1, yd = a >> 1 & 1, xs = a >> 2 & 1, xd = a >> 3 & 1;
+    h.count[static_cast<size_t>(ys ^ xs)][static_cast<size_t>(yd ^ xd)] +=
+        y.count[static_cast<size_t>(ys)][static_cast<size_t>(yd)] * x.count[static_cast<size_t>(xs)][static_cast<size_t>(xd)];
+  }
+  return h;
+}
+
+/// Pixels of an image that its tiles copy.
+Halves copied_pixels(const ModuleShape& s, const Geometry& g) {
+  const bool odd_from = g.in_pitch * g.el / kPiece % 2 != 0;
+  const bool odd_to = (s.expand ? g.x_pitch : g.e_pitch) / kPiece % 2 != 0;
+  if (g.flat) {
+    Halves h;
+    for (int i = 0; i < 2; ++i)
+      h.count[odd_from ? static_cast<size_t>(i) : 0][odd_to ? static_cast<size_t>(i) : 0] += s.out_h * s.out_w / 2.0;
+    return h;
+  }
+  const geometry::Window& w = s.dw_window;
+  const int slots = s.expand ? g.ax.core : g.e_slots;
+  const Halves y = axis_halves(g.ay, s.tile_h, w.sh, w.top, s.mid_h, odd_from && s.mid_w % 2 != 0,
+                               [&](int row) { return odd_to ? (s.expand ? row : row + g.ay.core_at) * slots : 0; });
+  const Halves x = axis_halves(g.ax, s.tile_w, w.sw, w.left, s.mid_w, odd_from, [&](int column) {
+    const int ex = column + g.ax.core_at;
+    return !odd_to ? 0 : s.expand ? column : ex % w.sw * g.e_half + ex / w.sw;
+  });
+  return crossed(y, x);
+}
+
+/// Bytes of the copies of `bytes` a pixel.
+double copied_bytes(const Halves& pixels, int bytes, int pitch) {
+  double sectors = 0;
+  for (const bool from : {false, true}) {
+    for (const bool to : {false, true}) {
+      if (const double n = pixels.count[from ? 1 : 0][to ? 1 : 0]; n > 0) sectors += n * copied_sectors(bytes, pitch, from, to);
+    }
+  }
+  return sectors * kSector;
+}
+
+/// Share of what the warps of a block ask for that they do not find in the first-level cache, since others loaded it: rows of the picture
+/// above each other.
+double found_apart(const Geometry& g) {
+  const int loading = std::min(g.warps, ceil_div(g.core_px, 32));
+  if (g.flat) return loading > 4 ? kLeastGather : 1;
+  return std::max(kLeastGather, kAloneGather - kSharedGather * loading);
+}
+
+/// Bytes of a first convolution's patches over the tiles of an image: a warp asks for those of 32 pixels, row of the kernel by row.
+double gathered_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry& g) {
+  const geometry::Window& w = s.conv_window;
+  const bool planes = spec.input == InputTransform::nchw_f32;
+  const double element = planes ? 4.0 : spec.input == InputTransform::nhwc_u8 ? spec.stages[0].in_channels : g.in_pitch * g.el;
+  double pixels = 0, pieces = 0;  // stretches of a row that one warp asks for
+  if (g.flat) {
+    pixels = s.out_h * s.out_w;
+    pieces = pixels / std::min(32, s.out_w) + s.out_h;
+  } else {
+    const auto none = [](int) { return 0; };
+    const double rows = axis_halves(g.ay, s.tile_h, s.dw_window.sh, s.dw_window.top, s.mid_h, false, none).total();
+    const double columns = axis_halves(g.ax, s.tile_w, s.dw_window.sw, s.dw_window.left, s.mid_w, false, none).total();
+    pixels = rows * columns;
+    pieces = rows * g.ax.tiles + pixels / 32;
+  }
+  const double bytes = (pixels * w.sw + pieces * (w.kw - w.sw)) * element + pieces * (kSector - std::min(element, 28.0));
+  return bytes * w.kh * (planes ? spec.stages[0].in_channels : 1) * found_apart(g);
+}
+
+double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry& g) {
+  if (s.conv) return gathered_bytes(spec, s, g);
+  const int pitch = g.in_pitch * g.el;
+  Halves pixels = copied_pixels(s, g);
+  if (s.warpgroup) return pixels.total() * (pitch / kPiece) * kSector;
+  if (s.expand) return copied_bytes(pixels, pitch, pitch);
+  if (g.e_bytes / kPiece % 2 != 0 && s.stages > 1) {  // every second buffer lies shifted
+    Halves other = pixels;
+    for (size_t i = 0; i < 2; ++i) {
+      for (size_t j = 0; j < 2; ++j) pixels.count[i][j] = (pixels.count[i][j] + other.count[i][1 - j]) / 2;
+    }
+  }
+  const int chunk = g.e_chunk * g.el;
+  return pitch / chunk * copied_bytes(pixels, chunk, pitch) + (pitch % chunk > 0 ? copied_bytes(pixels, pitch % chunk, pitch) : 0.0);
+}
+
+/// Bytes of the output pixels as they are stored, or as a residual is read: whole pixels, one block's channels of them, or 16 channels at a
+/// time.
+double stored_bytes(const ModuleShape& s, const Geometry& g, double pixels) {
+  const int pitch = g.out_pitch * g.el;
+  const bool by_sixteen = !s.project || s.split > 1;
+  if (pitch / kPiece % 2 == 0 || (!by_sixteen && g.n_blocks == 1)) return pixels * pitch;
+  const int piece = by_sixteen ? 16 * g.el : s.n_tile * g.el;
+  double sectors = 0;
+  for (int at = 0; at < pitch; at += piece) {
+    const int bytes = std::min(piece, pitch - at);
+    sectors += (ceil_div(bytes, kSector) + ceil_div(bytes + kPiece, kSector)) / 2.0;
+  }
+  return pixels * sectors * kSector;
+}
+
+/// Blocks that one multiprocessor of the device holds.
+int blocks_per_sm(const TileConfig& tile, int threads, int shared_bytes, const DeviceModel& d) {
+  const double by_shared = d.shared_per_sm_kib * 1024 / (shared_bytes + 1024);
+  const double registers = std::min(register_limit(tile), 128);
+  const double by_registers = d.registers_per_sm / (registers * threads), by_threads = d.threads_per_sm / threads;
+  return std::max(1, static_cast<int>(std::min({by_shared, by_registers, by_threads, d.blocks_per_sm})));
+}
+
+/// `count` rows of `bytes` from `global` on, copied to rows of `pitch` bytes at the begin of a sector.
+double row_bytes(double count, int global, int bytes, int pitch) {
+  const bool from = global / kPiece % 2 != 0, odd_from = bytes / kPiece % 2 != 0, odd_to = pitch / kPiece % 2 != 0;
+  return count / 2 * kSector * (copied_sectors(bytes, bytes, from, false) + copied_sectors(bytes, bytes, from != odd_from, odd_to));
+}
+
+Traffic head_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& d) {
+  const geometry::HeadShape s = head_shape_of(spec, tile);
+  const geometry::HeadGeometry g = geometry::derive(s);
+  const double plane = s.sums ? s.sum_tiles * 4.0 * round_up(s.c, 4) : static_cast<double>(s.pixels) * g.c_pitch * g.el;
+  const bool se = s.hidden > 0;
+  const double rows = se ? s.split : ceil_div(g.out_pitch, s.n_tile);
+  const double groups = std::ceil(static_cast<double>(images) / s.images), blocks = rows * groups;
+  Traffic t;
+  // The blocks of a group read the same plane, those of one multiprocessor through its first-level cache.
+  (s.sums ? t.sums : t.input) = plane * static_cast<double>(images) * rows * merged(1, std::min(rows, d.sm_count), d) /
+                                std::max(1.0, std::min(rows, blocks / d.sm_count));
+  const int out_row = (se ? g.hidden_pitch : g.c_pitch) * g.el;
+  const double weights = row_bytes(s.hidden, g.hidden_at, g.c_pitch * g.el, geometry::head_row_bytes(g.c_depth, g.el)) +
+                         row_bytes(s.out_c, g.out_at, out_row, geometry::head_row_bytes(g.depth, g.el));
+  t.weights = (weights + (s.hidden + s.out_c) * 4.0) * groups * (groups > 1 && d.target.major == 9 ? kMergedRows : 1.0);
+  t.output = static_cast<double>(images) * g.out_pitch * (s.wide_out ? 4 : g.el);
+  return t;
+}
+
+}  // namespace
+
+double copied_sectors(int bytes, int pitch, bool odd_from, bool odd_to) {
+  const double touched = ceil_div(bytes + (odd_from ? kPiece : 0), kSector);
+  if (odd_from == odd_to) return touched;
+  // Both halves of a sector are asked for, unless a line holds no more than one sector of it (or two, half of the time).
+  const int lines = bytes / kLine, rest = bytes % kLine / kSector;
+  constexpr double kRest[] = {0, 0.5, 1.6, 2.4}, kNeighbours = 0.8;
+  const double twice = pitch < kLine ? kNeighbours : (4 * lines + kRest[rest]) / std::max(1, bytes / kSector);
+  return touched + (bytes / static_cast<double>(kPiece) - touched) * twice;
+}
+
+Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& d) {
+  const ModuleShape& s = m.shape;
+  const Geometry& g = m.geometry;
+  const auto n = static_cast<double>(images);
+  const double n_b = g.n_blocks;
+  const int works = geometry::work_items(s, g, static_cast<int>(images));
+  const int blocks_a_work = s.split * g.n_blocks;
+  const auto resident = static_cast<int>(d.sm_count) * blocks_per_sm(m.tile, g.threads, g.shared_bytes, d);
+  const int groups = std::min(works, std::max(1, resident / blocks_a_work));
+  const bool stays = g.weight_stages == g.block_chunks;
+  const double map = stored_bytes(s, g, n * s.out_h * s.out_w);
+  Traffic t;
+  t.input = n_b * (s.expand ? s.split : 1) * n * input_bytes(*m.spec, s, g);
+  if (s.norm != geometry::Norm::none && !s.expand)  // every block takes the statistics of whole pixels
+    t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
+  const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
+  t.weights = times * (g.record_a * std::max(least, copied_share(g.a_at, g.s_weights, s.split, groups * n_b, d)) +
+                       g.record_b * std::max(least, copied_share(g.b_at, g.s_weights + g.record_a, blocks_a_work, groups, d)));
+  if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4 * merged(g.n_blocks, groups, d);
+  if (s.pool != geometry::Pool::only) t.output = map;
+  if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand)) t.residual = map;
+  if (s.pool != geometry::Pool::none) t.sums = n * g.tiles * round_up(g.out_channels, 4) * 4;
+  if (s.gate) t.gate = n_b * works * g.gate_rows * g.in_pitch * g.el;
+  return t;
+}
+
+Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device) {
+  return is_head(spec) ? head_traffic(spec, tile, images, device) : module_traffic(tiled(spec, tile), images, device);
+}
+
+}  // namespace fcm

@@ -1,0 +1,50 @@
+// Bytes that a module's kernel moves, as a profiler counts them: sectors of 32 bytes between the multiprocessors and the L2.
+//
+// Per image batch N, tiles of o_h x o_w outputs (n_sp of them over all images), n_b blocks along output channels, s blocks that share the
+// middle channels; el bytes an element, pitch = channels rounded to 16-byte vectors; P = sum over tiles of the rows inside the plane times
+// the columns inside the plane of the region that a tile reads:
+//   PW, first convolution     n_b P pitch el                        (P = pixels without a window)
+//   PWPW, convolution + PW    n_b s P pitch el                      each block expands from the whole depth
+//   DW, DWPW                  n_b P pitch el                        blocks that share channels read disjoint ones
+//   PWDW, PW-DW-PW, stem      n_b s P pitch el
+//   PW with a normalised input adds n_b s P pitch el: each block takes the statistics of whole pixels
+//   weights                   n_b g (bytes of all chunks)           g = n_sp, or the groups of blocks that run when weights stay
+//   output                    N Ho Wo pitch el                      none when only sums are written
+//   residual                  the same; none when it is the input, which an expansion holds on chip
+//   pool sums                 n_sp F 4
+//   gate                      n_b n_sp pitch el
+// A head reads its map (or sums) once a block row and its weights once a block.
+//
+// Three things make sectors of bytes (measured on Hopper with copies of known shape):
+//   - A copy to shared memory asks for a sector once for each 32-byte place that parts of it go to. Rows in shared memory have a pitch of
+//   an
+//     odd number of 16 bytes, so that every second pixel lies shifted by 16 bytes and its sectors are asked for twice; a tile for
+//     warpgroups takes each pixel apart, so that all are.
+//   - Pixels of an odd number of 16 bytes straddle sectors; stores of 16 channels a pixel then touch two.
+//   - Equal lines that several multiprocessors ask for at about the same time are one request (Hopper): a kernel whose blocks all read the
+//     same weights takes about a quarter of their bytes from the L2, one whose blocks read S different parts more and more of them.
+#pragma once
+
+#include <cstdint>
+
+#include "fcm/emit.h"
+#include "planner/device_model.h"
+
+namespace fcm {
+
+/// Bytes that cross the L2 in one execution, by what they are.
+struct Traffic {
+  double input = 0, weights = 0, output = 0, residual = 0, sums = 0, gate = 0;
+  double total() const { return input + weights + output + residual + sums + gate; }
+};
+
+/// Traffic of a module kernel on a device.
+Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device);
+/// The same for a module that is no head.
+Traffic module_traffic(const TiledModule& module, int64_t images, const DeviceModel& device);
+
+/// Sectors that copies of `bytes` (a multiple of 16) a pixel ask for, on the mean over its pixels. `pitch`: bytes from pixel to pixel in
+/// global memory; `odd_from`, `odd_to`: it begins in the second half of a 32-byte sector, or of a 32-byte place of shared memory.
+double copied_sectors(int bytes, int pitch, bool odd_from, bool odd_to);
+
+}  // namespace fcm
