@@ -3,6 +3,7 @@
 #pragma once
 
 #include "fcm/geometry.h"
+#include "fcm/kernels/gelu.cuh"
 
 #define FCM_DEVICE __device__ __forceinline__
 
@@ -172,7 +173,7 @@ FCM_DEVICE float activation(float x, float a, float b) {
   if constexpr (fn == 6) return clamp(a * x + b, 0.0f, 1.0f);
   if constexpr (fn == 7) return x * sigmoid(x);
   if constexpr (fn == 8) return x * clamp(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f);
-  if constexpr (fn == 9) return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+  if constexpr (fn == 9) return gelu(x);
   if constexpr (fn == 10) return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
   if constexpr (fn == 11) return tanhf(x);
   if constexpr (fn == 12) return softplus(x);

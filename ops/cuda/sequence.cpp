@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "embed/ops_cuda_kernels.h"
+#include "embed/shared_headers.h"
 #include "runtime/support/error.h"
 
 namespace fcm::ops::cuda {
@@ -114,7 +115,9 @@ void KernelSequence::enqueue(const StepArgs& args) const {
 }
 
 jit::Program kernel_program(const std::string& name, const std::string& header, const std::string& body) {
-  return {name, fmt::format("#include \"{}\"\n\n{}", header, with_protocol(body)), embedded::ops_cuda_kernels(), {}};
+  jit::Program program{name, fmt::format("#include \"{}\"\n\n{}", header, with_protocol(body)), embedded::ops_cuda_kernels(), {}};
+  program.headers.insert(embedded::shared_headers().begin(), embedded::shared_headers().end());
+  return program;
 }
 
 Source constant_source(const Tensor& tensor, WeightStore& weights) {

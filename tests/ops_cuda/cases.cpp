@@ -263,6 +263,11 @@ void add_normalisations(std::vector<Case>& list) {
   const auto norm = [](NormFn fn, int64_t axis, int64_t groups = 0) { return Normalize{fn, axis, groups, false, 1e-5f}; };
   list.push_back({"layer_norm", norm(NormFn::layer, -1), {in({kB, 9, 192}), constant({192}), constant({192})}, 1, 4.0});
   list.push_back({"layer_norm_bare", norm(NormFn::layer, -1), {in({kB, 50})}, 1, 4.0});
+  // Every way to cut a row: few and many lanes, idle lanes, accesses of one element, rows that registers do not hold.
+  for (const int64_t c : {2, 24, 25, 96, 333, 768, 1024, 1500, 2048, 3000})
+    list.push_back({fmt::format("layer_norm_{}", c), norm(NormFn::layer, -1), {in({kB, 37, c}), constant({c}), constant({c})}, 1, 4.0});
+  for (const int64_t c : {40, 63, 1023})
+    list.push_back({fmt::format("rms_norm_bare_{}", c), norm(NormFn::rms, -1), {in({kB, 5, c})}, 1, 4.0});
   list.push_back({"layer_norm_planes", norm(NormFn::layer, 1), {in({kB, 6, 3, 5}), constant({6, 1, 1}), constant({3, 5})}, 1, 4.0});
   list.push_back({"layer_norm_computed", norm(NormFn::layer, -1), {in({kB, 3, 24}), in({24}), in({24})}, 1, 4.0});
   list.push_back({"rms_norm", norm(NormFn::rms, -1), {in({kB, 4, 64}), constant({64})}, 1, 4.0});

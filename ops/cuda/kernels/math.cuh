@@ -1,6 +1,7 @@
 // The functions of fcm::UnaryFn and fcm::BinaryFn, in the type of their argument. The formulas are those of fcm::apply.
 #pragma once
 
+#include "fcm/kernels/gelu.cuh"
 #include "numeric.cuh"
 
 namespace fn {
@@ -99,6 +100,10 @@ __device__ __forceinline__ T hard_swish(T x) {
 template <class T>
 __device__ __forceinline__ T gelu(T x) {
   return T(0.5) * x * (T(1) + erf_(x * T(0.70710678118654752)));
+}
+template <>
+__device__ __forceinline__ float gelu<float>(float x) {
+  return fcm::kernel::gelu(x);
 }
 template <class T>
 __device__ __forceinline__ T gelu_tanh(T x) {
