@@ -39,6 +39,7 @@ constexpr std::array kPasses = {
     Pass{"fuse_activation", fuse_activation},
     Pass{"fuse_residual", fuse_residual},
     Pass{"fold_pad", fold_pad},
+    Pass{"split_patches", split_patches},
 };
 
 }  // namespace

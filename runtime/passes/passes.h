@@ -36,6 +36,8 @@ int recognize_roll(Graph& graph);
 int order_tokens(Graph& graph);
 /// A Transpose back to [N,C,H,W] behind the pointwise Convs, sums and activations that follow it; the Convs become Gemms on [N,H,W,C].
 int sink_to_map(Graph& graph);
+/// A Conv that cuts a picture into large patches which do not overlap, into a Transpose and a Gemm on patches.
+int split_patches(Graph& graph);
 /// Zero Pad into the following Conv or (where it is equal) pooling.
 int fold_pad(Graph& graph);
 /// x*sigmoid(x), x*hard_sigmoid(x), x*clip(x+3,0,6)/6, the spellings of GELU, Mish and Softplus, min and max with numbers, ... into one

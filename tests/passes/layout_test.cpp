@@ -254,5 +254,34 @@ TEST(SinkToMap, MustNotFire) {
   run_pass(other.graph, passes::sink_to_map, 0);
 }
 
+Graph patches(int64_t channels, int64_t kernel, int64_t stride, int64_t height, int64_t pad = 0, bool residual = false) {
+  Builder b;
+  const ValueId x = b.input("x", {Dim(1, kBatch), channels, height, 2 * stride});
+  Conv op;
+  op.window.kernel = {kernel, kernel}, op.window.strides = {stride, stride};
+  op.window.pads_begin = op.window.pads_end = {pad, pad};
+  op.activation = {UnaryFn::relu};
+  std::vector<ValueId> inputs = {x, b.random({5, channels, kernel, kernel}, -0.1f, 0.1f), b.random({5})};
+  if (residual) inputs.push_back(b.input("r", {Dim(1, kBatch), 5, height / stride, 2}));
+  return b.output(b.node("embed", op, std::move(inputs))).graph;
+}
+
+TEST(SplitPatches, BecomeRowsOfAProduct) {
+  const Graph graph = run_pass(patches(3, 8, 8, 24), passes::split_patches, 1, 1e-5);
+  EXPECT_EQ(count_kind(graph, "Conv"), 0U);
+  EXPECT_EQ(count_kind(graph, "Gemm"), 1U);
+  EXPECT_EQ(count_kind(graph, "Transpose"), 2U);
+  run_pass(patches(1, 16, 16, 32), passes::split_patches, 1, 1e-5);
+}
+
+TEST(SplitPatches, MustNotFire) {
+  run_pass(patches(3, 4, 4, 12), passes::split_patches, 0);           // small
+  run_pass(patches(8, 8, 8, 24), passes::split_patches, 0);           // a map
+  run_pass(patches(3, 8, 4, 24), passes::split_patches, 0);           // overlap
+  run_pass(patches(3, 8, 8, 25), passes::split_patches, 0);           // rows are left over
+  run_pass(patches(3, 8, 8, 24, 4), passes::split_patches, 0);        // padding
+  run_pass(patches(3, 8, 8, 24, 0, true), passes::split_patches, 0);  // a sum
+}
+
 }  // namespace
 }  // namespace fcm::testing
