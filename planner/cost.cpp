@@ -314,7 +314,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
   if (const auto* attention = std::get_if<Attention>(&node.op)) {
     set_attention_work(c, node, *attention, batch, dtype, d);
     c.step_us = d.step_us(false);
-    set_dram(c, c.traffic.weights, d, residency);
+    set_dram(c, c.traffic.input, c.traffic.output, c.traffic.weights, d, residency);
     finish(c, d);
     c.dram_us /= kMapShare, c.l2_us /= kMapShare;
     c.time_us = c.step_us + c.latency_us + std::max({c.dram_us, c.l2_us, c.compute_us});
