@@ -45,7 +45,12 @@ TileFeatures tile_features(const TiledModule& module, const TileRating& r, int m
           static_cast<float>(s.dw ? s.dw_window.kh : 0),
           static_cast<float>(g.warp_m * std::max(1, g.warp_n)),
           log(g.shared_bytes),
-          static_cast<float>((s.conv ? 1 : 0) + (s.expand ? 2 : 0) + (s.dw ? 4 : 0) + (s.project ? 8 : 0))};
+          static_cast<float>((s.conv ? 1 : 0) + (s.expand ? 2 : 0) + (s.dw ? 4 : 0) + (s.project ? 8 : 0)),
+          static_cast<float>((s.norm != geometry::Norm::none ? 1 : 0) + (s.gate ? 2 : 0)),
+          static_cast<float>((s.pool != geometry::Pool::none ? 1 : 0) + (s.pool == geometry::Pool::only ? 1 : 0)),
+          static_cast<float>((s.residual != geometry::Residual::none ? 1 : 0) + (s.residual_is_input ? 1 : 0)),
+          log(s.in_c),
+          log(s.out_c)};
 }
 
 float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features) {
@@ -55,11 +60,15 @@ float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& fe
   return std::clamp(sum, -kMost, kMost);
 }
 
-const std::vector<TileTree>& tile_trees() {
-  static const std::vector<TileTree> trees = {
+TileForest forest_of(const TiledModule& module) {
+  return module.shape.dw || module.shape.conv ? TileForest::windows : TileForest::pointwise;
+}
+
+const std::vector<TileTree>& tile_trees(TileForest forest) {
+  static const std::array<std::vector<TileTree>, 2> forests = {{
 #include "fcm/tile_trees.inc"
-  };
-  return trees;
+  }};
+  return forests[static_cast<size_t>(forest)];
 }
 
 }  // namespace fcm

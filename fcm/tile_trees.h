@@ -14,7 +14,7 @@ namespace fcm {
 struct TileRating;
 
 /// What a tree looks at; the order is that of `tile_features`.
-inline constexpr size_t kTileFeatures = 32;
+inline constexpr size_t kTileFeatures = 37;
 using TileFeatures = std::array<float, kTileFeatures>;
 TileFeatures tile_features(const TiledModule& module, const TileRating& rating, int multiprocessors);
 
@@ -35,7 +35,10 @@ struct TileTree {
 
 /// Natural logarithm of measured over rated cycles, as the trees expect it; bounded. Grown on an H200.
 float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features);
+/// Modules with a window (a first convolution or a depthwise stage) and those of pointwise layers alone have trees of their own.
+enum class TileForest : uint8_t { windows, pointwise };
+TileForest forest_of(const TiledModule& module);
 /// The trees of fcm/tile_trees.inc.
-const std::vector<TileTree>& tile_trees();
+const std::vector<TileTree>& tile_trees(TileForest forest);
 
 }  // namespace fcm

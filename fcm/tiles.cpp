@@ -23,6 +23,25 @@ double matrix_cycles(Math math, const TileModel& m) {
   return math == Math::f32 ? m.matrix_f32 : m.matrix_f16;
 }
 
+/// How much arithmetic an activation is, a rough scale: special functions count most.
+double activation_weight(const geometry::Activation& a) {
+  switch (static_cast<UnaryFn>(a.fn)) {
+    case UnaryFn::identity:
+    case UnaryFn::relu:
+    case UnaryFn::clip:
+      return 0;
+    case UnaryFn::leaky_relu:
+    case UnaryFn::hard_sigmoid:
+    case UnaryFn::hard_swish:
+      return 3;
+    case UnaryFn::sigmoid:
+    case UnaryFn::silu:
+      return 16;
+    default:
+      return 24;
+  }
+}
+
 /// Tile heights and widths worth trying along an axis of `extent` outputs in granules of `granule`.
 std::vector<int> tile_extents(int extent, int granule) {
   std::vector<int> list;
@@ -172,7 +191,7 @@ double dense_cycles(const geometry::HeadShape& s, const geometry::HeadGeometry& 
   if (g.el == 4) return std::ceil(static_cast<double>(rows) / s.warps) * images * (depth / 256.0 * m.head_depth + m.head_row);
   const int tiles = geometry::ceil_div(rows, 16), shares = geometry::depth_shares(rows, depth, s.warps);
   const double rounds = geometry::ceil_div(tiles * shares, s.warps), steps = std::ceil(depth / 16.0 / shares);
-  return m.matrix_latency + rounds * steps * m.head_step + m.barrier + std::ceil(tiles * 16 * images / g.threads) * m.head_row;
+  return m.matrix_latency + rounds * steps * m.head_step + m.barrier + std::ceil(tiles * 16 * images / g.threads) * m.head_output;
 }
 
 /// What the blocks of `clusters` clusters wait for each other.
@@ -189,8 +208,8 @@ TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, 
   r.blocks = geometry::ceil_div(batch, s.images) * (se ? s.split : geometry::ceil_div(g.out_pitch, s.n_tile));
   r.concurrent = std::clamp((shared_limit(device.target) + 1024) / (g.shared_bytes + 1024), 1, 2048 / g.threads);
   const double row_bytes = s.sums ? 4.0 * s.c : static_cast<double>(g.c_pitch) * g.el, rows = s.sums ? s.sum_tiles : s.pixels;
-  const double rounds = std::ceil(images * row_bytes / 16 / g.threads), together = s.sums ? 8 : 16;  // loads under way at a time
-  r.fetch = m.global_latency * rounds * std::ceil(rows / together) + images * rows * row_bytes / m.bytes_a_cycle;
+  const double rounds = std::ceil(images * row_bytes / 16 / g.threads);
+  r.fetch = m.global_latency + rounds * rows * (s.sums ? m.head_sum : m.head_pixel) + images * rows * row_bytes / m.bytes_a_cycle;
   if (se)
     r.expand = dense_cycles(s, g, g.hidden_slice, g.c_depth, images, m) +
                (s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) : m.barrier);
@@ -275,15 +294,16 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
     const double steps = std::ceil(g.stat_rows * 8.0 / g.threads) * std::ceil(s.in_c / 8.0 / g.vec);
     r.fetch += m.stat_latency + steps * m.stat_step + (s.expand ? m.barrier : 0.0);
   }
+  const double unit_work = m.unit_work + m.activation * activation_weight(s.expand_act);
   if (s.warpgroup) {
     const double units = (g.x_rows / 64.0) * (g.e_chunk / 16.0 / s.expand_n), depth = static_cast<double>(g.k1) / g.ks;
     const double a_unit =
-        depth * m.warpgroup_step * s.expand_n * turns + m.unit_work * s.expand_n * turns + m.unit_latency + m.matrix_latency;
+        depth * m.warpgroup_step * s.expand_n * turns + unit_work * s.expand_n * turns + m.unit_latency + m.matrix_latency;
     r.expand = chunks * (std::ceil(units / (g.warps / 4.0)) * a_unit + m.barrier);
   } else if (s.expand) {
     const double units = (g.x_rows / 16.0 / s.expand_m) * (g.e_chunk / 16.0 / s.expand_n), tiles = s.expand_m * s.expand_n;
     const double depth = static_cast<double>(g.k1) / g.ks, a_step = tiles * 2 * step + 3.0 * (s.expand_m + s.expand_n);
-    const double a_unit = depth * std::max(m.matrix_latency, a_step * turns) + m.unit_work * tiles * turns + m.unit_latency;
+    const double a_unit = depth * std::max(m.matrix_latency, a_step * turns) + unit_work * tiles * turns + m.unit_latency;
     r.expand = chunks * (std::ceil(units / g.warps) * a_unit + m.barrier);
   }
   const double groups = std::ceil(s.chunk / (s.project ? static_cast<double>(g.ks) : 16.0) / s.warps_k);
@@ -297,7 +317,8 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
     const double vectors = std::ceil(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
     const double pushes =
         s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) + m.push * held * g.warps * g.warp_m * g.warp_n * 2 : 2 * m.barrier;
-    r.finish = m.finish + vectors * (m.finish_vector + m.finish_part * s.split * s.warps_k) + pushes;
+    const double activation = m.activation * activation_weight(s.out_act) * turns;
+    r.finish = m.finish + vectors * (m.finish_vector + m.finish_part * s.split * s.warps_k + activation) + pushes;
   }
   const double first_weights = s.resident ? weight_bytes : g.weight_stages * static_cast<double>(g.record_a + g.record_b);
   if (2 * held > r.concurrent)
@@ -317,10 +338,8 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
 }
 
 double tile_correction(const TiledModule& module, const TileRating& rating, const TileDevice& device) {
-  const Shape& s = module.shape;
-  const bool surveyed = s.norm == geometry::Norm::none && (s.dw || !(s.expand && s.project));  // no list holds layers on tokens
-  if (!surveyed || module.geometry.el != 2 || device.target.major != 9) return 1;
-  return std::exp(tile_correction(tile_trees(), tile_features(module, rating, device.multiprocessors)));
+  if (module.geometry.el != 2 || device.target.major != 9) return 1;
+  return std::exp(tile_correction(tile_trees(forest_of(module)), tile_features(module, rating, device.multiprocessors)));
 }
 
 std::string to_string(const TileRating& r) {

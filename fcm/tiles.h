@@ -33,6 +33,7 @@ struct TileModel {
   double warpgroup_step = 10.3;  ///< a 64 x 16 step of a warpgroup's matrix product
   double matrix_latency = 101;
   double unit_work = 44.4;      ///< activation and stores of a 16 x 16 tile of the expansion
+  double activation = 6.3;      ///< of eight values a lane, times activation_weight
   double unit_latency = 573;    ///< of a unit beside its matrix steps
   double group_latency = 1.04;  ///< of a group of the depthwise stage beside its work
   double window_pair = 5.27;    ///< loads for two taps of a window's column, and a column
@@ -41,12 +42,11 @@ struct TileModel {
   double operand = 0.485;  ///< of eight channels of a pixel group beside the window, of eight channels of a group, and without a window
   double operand_group = 69.2;
   double operand_flat = 29.7;
-  double dense = 0.138;  ///< of an output column tile beside its matrix steps
-  double store = 367;    ///< of a pixel group that leaves without a projection
-  double gather = 18.2;  ///< of an element of a convolution's patch
-  double stat_latency =
-      150;  ///< of a pixel's statistics beside its steps (not fitted: counted from the code), and of 16 bytes in both passes
-  double stat_step = 50;
+  double dense = 0.138;        ///< of an output column tile beside its matrix steps
+  double store = 367;          ///< of a pixel group that leaves without a projection
+  double gather = 18.2;        ///< of an element of a convolution's patch
+  double stat_latency = 1500;  ///< of a pixel's statistics beside its steps, and of 16 bytes in both passes
+  double stat_step = 500;
   double finish = 3.71;
   double finish_vector = 419;  ///< of 16 bytes of output a thread, and of each partial sum in it
   double finish_part = 2.08;
@@ -57,10 +57,13 @@ struct TileModel {
   double reloaded = 0.25;       ///< share of the weights fetched again for later tiles when they stay
   double first_weights = 0.3;   ///< share of the first weights' fetch that is not hidden behind the kernel before
   double wavefront = 1.92;      ///< of shared memory: one a cycle at best
-  double head_depth = 30;       ///< 256 channels of an output row of an FP32 head; an output of any head
+  double head_depth = 30;       ///< 256 channels of an output row of an FP32 head, and an output
   double head_row = 60;
-  bool trees = true;      ///< correct the rating of 16-bit modules on Hopper by what was learnt (fcm/tile_trees.h)
-  double head_step = 14;  ///< a 16 x 8 matrix step of depth 16 of a head, with both loads (counted, not fitted)
+  double head_output = 1000;  ///< outputs that a thread of a 16-bit head finishes
+  double head_sum = 60;       ///< a partial sum of four channels that a thread adds, and a pixel of a map
+  double head_pixel = 70;
+  bool trees = true;     ///< correct the rating of 16-bit modules on Hopper by what was learnt (fcm/tile_trees.h)
+  double head_step = 1;  ///< a 16 x 8 matrix step of depth 16 of a head, with both loads
 };
 
 /// Predicted clock cycles of a module's kernel, by term. Launch and the kernels around it are not included.

@@ -62,11 +62,13 @@ TEST(Trees, LearnAStepAndAProductAndRepeat) {
 }
 
 TEST(Trees, AFarFeatureGivesABoundedCorrection) {
-  ASSERT_FALSE(tile_trees().empty());
-  for (const float value : {-1e30f, 0.0f, 1e30f}) {
-    TileFeatures f;
-    f.fill(value);
-    EXPECT_LE(std::abs(tile_correction(tile_trees(), f)), 0.7f);
+  for (const TileForest forest : {TileForest::windows, TileForest::pointwise}) {
+    ASSERT_FALSE(tile_trees(forest).empty());
+    for (const float value : {-1e30f, 0.0f, 1e30f}) {
+      TileFeatures f;
+      f.fill(value);
+      EXPECT_LE(std::abs(tile_correction(tile_trees(forest), f)), 0.7f);
+    }
   }
 }
 
@@ -86,7 +88,9 @@ TEST(Tasks, AreLegalUniqueSpreadAndNotRepeated) {
                                          parse_spec("sums49 1x1 pool/1280-1280/f16/identity pw/1280-1000/f16/identity")};
   SurveyOptions options;
   options.batches = {1, 64};
-  const std::vector<Task> tasks = tasks_of(specs, options, device, {});
+  Subjects subjects;
+  for (const ModuleSpec& spec : specs) subjects.add(spec, options.batches);
+  const std::vector<Task> tasks = tasks_of(subjects.list(), options, device, {});
   std::set<std::string> seen;
   std::set<int> splits;
   for (const Task& t : tasks) {
@@ -99,9 +103,18 @@ TEST(Tasks, AreLegalUniqueSpreadAndNotRepeated) {
   EXPECT_EQ(tasks[1].spec, specs[1]) << "the first tile of every module comes first";
   std::vector<Row> known;
   for (const Task& t : tasks) known.push_back({1, 1.0, t.spec, t.tile, 0, 0, 0});
-  const std::vector<Task> rest = tasks_of(specs, options, device, known);
+  const std::vector<Task> rest = tasks_of(subjects.list(), options, device, known);
   ASSERT_EQ(rest.size(), tasks.size());
   for (const Task& t : rest) EXPECT_EQ(t.batches, std::vector<int>{64});
+}
+
+TEST(Subjects, MergeTheirImages) {
+  Subjects subjects;
+  subjects.add(parse_spec("nhwc 1x1 pw/192-576/f16/identity"), {196, 64});
+  subjects.add(parse_spec(kBlock), {1});
+  subjects.add(parse_spec("nhwc 1x1 pw/192-576/f16/identity"), {12544, 64});
+  ASSERT_EQ(subjects.list().size(), 2u);
+  EXPECT_EQ(subjects.list()[0].images, (std::set<int>{64, 196, 12544}));
 }
 
 }  // namespace

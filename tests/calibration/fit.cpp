@@ -1,6 +1,6 @@
 // fcm-tile-fit: fits the constants of the tile model (fcm/tiles.h) to surveys and says how well it chooses.
 //
-//   fcm-tile-fit TABLE... [--device h200] [--evaluations 3000] [--report-only | --list | --trees fcm/tile_trees.inc]
+//   fcm-tile-fit TABLE... [--device h200] [--evaluations 3000] [--only NAME,...] [--report-only | --list | --trees fcm/tile_trees.inc]
 //
 // Each constant is changed in turn by a factor that shrinks when nothing helps any more; a change stays when the loss falls. The loss is
 // the mean squared logarithm of predicted over measured time, in which tiles near the best measured of their module count most: the model
@@ -40,6 +40,9 @@ constexpr Constant kConstants[] = {{"global_latency", &TileModel::global_latency
                                    {"matrix_f16", &TileModel::matrix_f16},
                                    {"matrix_latency", &TileModel::matrix_latency},
                                    {"unit_work", &TileModel::unit_work},
+                                   {"activation", &TileModel::activation},
+                                   {"stat_latency", &TileModel::stat_latency},
+                                   {"stat_step", &TileModel::stat_step},
                                    {"unit_latency", &TileModel::unit_latency},
                                    {"group_latency", &TileModel::group_latency},
                                    {"window_pair", &TileModel::window_pair},
@@ -63,6 +66,9 @@ constexpr Constant kConstants[] = {{"global_latency", &TileModel::global_latency
                                    {"warpgroup_step", &TileModel::warpgroup_step},
                                    {"head_depth", &TileModel::head_depth},
                                    {"head_row", &TileModel::head_row},
+                                   {"head_output", &TileModel::head_output},
+                                   {"head_sum", &TileModel::head_sum},
+                                   {"head_pixel", &TileModel::head_pixel},
                                    {"head_step", &TileModel::head_step}};
 
 struct Sample {
@@ -158,7 +164,7 @@ void report(const char* what, const std::vector<Sample>& samples, const std::vec
   }
 }
 
-TileModel fit(const std::vector<Sample>& samples, const DeviceModel& device, int evaluations) {
+TileModel fit(const std::vector<Sample>& samples, const DeviceModel& device, int evaluations, const std::vector<std::string>& only) {
   TileModel model;
   model.trees = false;
   double best = loss(samples, predict(samples, device, model));
@@ -167,6 +173,7 @@ TileModel fit(const std::vector<Sample>& samples, const DeviceModel& device, int
     for (bool improved = true; improved && used < evaluations;) {
       improved = false;
       for (const Constant& c : kConstants) {
+        if (!only.empty() && std::find(only.begin(), only.end(), c.name) == only.end()) continue;
         for (const double f : {factor, 1 / factor}) {
           TileModel other = model;
           other.*(c.member) *= f;
@@ -190,13 +197,14 @@ struct Lesson {
   std::vector<TileFeatures> x;
   std::vector<float> y, weight;
 };
-Lesson lesson_of(const std::vector<Sample>& samples, const DeviceModel& device, TileModel model) {
+Lesson lesson_of(const std::vector<Sample>& samples, const DeviceModel& device, TileModel model, TileForest forest) {
   model.trees = false;
   Lesson lesson;
   for (size_t i = 0; i < samples.size(); ++i) {
     const Row& row = samples[i].row;
     if (kind_of(row.spec) == ModuleKind::pool_fc || kind_of(row.spec) == ModuleKind::se || dtype_of(row.spec) == DType::f32) continue;
     const TiledModule m = tiled(row.spec, row.tile);
+    if (forest_of(m) != forest) continue;
     const Cost cost = module_cost(m, row.batch, device, {}, model);
     if (std::max({cost.dram_us, cost.l2_us, cost.compute_us}) > cost.latency_us) continue;
     const TileRating r = rate(m, row.batch, {device.target, static_cast<int>(device.sm_count)}, model);
@@ -224,25 +232,29 @@ void grow_trees(const std::vector<Sample>& samples, const std::vector<std::strin
   constexpr size_t kFolds = 4;
   TileModel plain = model;
   plain.trees = false;
-  const Lesson lesson = lesson_of(samples, device, model);
   const std::vector<double> rated = predict(samples, device, plain);
   report("without trees", samples, groups, rated);
-  std::vector<double> us = rated;
   const double step_us = device.step_us(true);
-  const auto correct = [&](const Lesson& part, const std::vector<TileTree>& trees) {
+  std::vector<double> unseen = rated, us = rated;
+  const auto correct = [&](std::vector<double>& to, const Lesson& part, const std::vector<TileTree>& trees) {
     for (size_t i = 0; i < part.x.size(); ++i)
-      us[part.sample[i]] = step_us + (rated[part.sample[i]] - step_us) * std::exp(tile_correction(trees, part.x[i]));
+      to[part.sample[i]] = step_us + (rated[part.sample[i]] - step_us) * std::exp(tile_correction(trees, part.x[i]));
   };
-  for (size_t fold = 0; fold < kFolds; ++fold) {
-    const Lesson others = part_of(lesson, samples, fold, kFolds, false);
-    correct(part_of(lesson, samples, fold, kFolds, true), grow(others.x, others.y, others.weight));
+  std::string text = "// Written by fcm-tile-fit: the trees of TileForest::windows, then those of TileForest::pointwise.\n";
+  for (const TileForest forest : {TileForest::windows, TileForest::pointwise}) {
+    const Lesson lesson = lesson_of(samples, device, model, forest);
+    for (size_t fold = 0; fold < kFolds; ++fold) {
+      const Lesson others = part_of(lesson, samples, fold, kFolds, false);
+      correct(unseen, part_of(lesson, samples, fold, kFolds, true), grow(others.x, others.y, others.weight));
+    }
+    const std::vector<TileTree> trees = grow(lesson.x, lesson.y, lesson.weight);
+    correct(us, lesson, trees);
+    text += "{\n" + to_source(trees) + "},\n";
   }
-  report("trees, by modules not seen", samples, groups, us);
-  const std::vector<TileTree> trees = grow(lesson.x, lesson.y, lesson.weight);
-  correct(lesson, trees);
+  report("trees, by modules not seen", samples, groups, unseen);
   report("trees", samples, groups, us);
   std::ofstream out(path);
-  out << to_source(trees);
+  out << text;
   out.close();
   if (!out) throw Error(ErrorCode::bad_input, fmt::format("'{}' cannot be written", path));
 }
@@ -261,7 +273,7 @@ void list_rows(const std::vector<Sample>& samples, const DeviceModel& device) {
 }
 
 int run(const std::vector<std::string>& tables, const std::string& key, int evaluations, bool report_only, bool rows_wanted,
-        const std::string& trees) {
+        const std::string& trees, const std::vector<std::string>& only) {
   std::vector<Row> rows;
   for (const std::string& t : tables) {
     const std::vector<Row> more = read_rows(t);
@@ -287,7 +299,7 @@ int run(const std::vector<std::string>& tables, const std::string& key, int eval
   for (const Sample& s : samples) {
     if (std::hash<std::string>{}(fcm::to_string(s.row.spec)) % 2 == 0) half.push_back(s);
   }
-  const TileModel of_half = fit(half, device, evaluations / 2);
+  const TileModel of_half = fit(half, device, evaluations / 2, only);
   std::vector<Sample> others;
   std::vector<Row> other_rows;
   std::vector<std::string> other_groups;
@@ -296,7 +308,7 @@ int run(const std::vector<std::string>& tables, const std::string& key, int eval
   }
   others = samples_of(other_rows, other_groups);
   report("fitted to the other half", others, other_groups, predict(others, device, of_half));
-  const TileModel model = fit(samples, device, evaluations);
+  const TileModel model = fit(samples, device, evaluations, only);
   report("after", samples, groups, predict(samples, device, model));
   for (const Constant& c : kConstants) fmt::print("  double {} = {:.3g};\n", c.name, model.*(c.member));
   return 0;
@@ -306,7 +318,7 @@ int run(const std::vector<std::string>& tables, const std::string& key, int eval
 }  // namespace fcm::calibration
 
 int main(int argc, char** argv) {
-  std::vector<std::string> tables;
+  std::vector<std::string> tables, only;
   std::string device = "h200", trees;
   int evaluations = 3000;
   bool report_only = false, list = false;
@@ -314,12 +326,13 @@ int main(int argc, char** argv) {
   app.add_option("TABLE", tables, "What fcm-tile-survey wrote")->required();
   app.add_option("--device", device, "The shipped model of the card that was surveyed")->capture_default_str();
   app.add_option("--evaluations", evaluations, "How often the model is evaluated")->capture_default_str();
+  app.add_option("--only", only, "Fit these constants and leave the others")->delimiter(',');
   app.add_flag("--report-only", report_only, "Judge the model as it is");
   app.add_flag("--list", list, "Only list every row with the terms of its prediction");
   app.add_option("--trees", trees, "Only grow the trees of the model as it is, and write them to this file (fcm/tile_trees.inc)");
   CLI11_PARSE(app, argc, argv);
   try {
-    return fcm::calibration::run(tables, device, evaluations, report_only, list, trees);
+    return fcm::calibration::run(tables, device, evaluations, report_only, list, trees, only);
   } catch (const std::exception& e) {
     fmt::print(stderr, "fcm-tile-fit: {}\n", e.what());
     return 2;

@@ -41,13 +41,13 @@ int run(const Options& options) {
   const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
   const DeviceInfo info = device_info(0);
   const DeviceModel device = device_model_for(info);
-  Specs specs;
+  Subjects subjects;
   for (const std::string& file : options.modules) {
-    for (const ModuleSpec& spec : read_specs(file, DType::f16)) specs.add(spec);
+    for (const ModuleSpec& spec : read_specs(file, DType::f16)) subjects.add(spec, options.survey.batches);
   }
-  for (const std::string& file : options.models) specs.add_segments(file, device, DType::f16, options.survey.batches);
-  const std::vector<Task> tasks = tasks_of(specs.list(), options.survey, device, read_rows(options.out));
-  fmt::print("{}, sm_{}: {} modules, {} kernels to time, {:.1f} s of preparation\n", info.name, info.target.text(), specs.list().size(),
+  for (const std::string& file : options.models) subjects.add_segments(file, device, DType::f16, options.survey.batches);
+  const std::vector<Task> tasks = tasks_of(subjects.list(), options.survey, device, read_rows(options.out));
+  fmt::print("{}, sm_{}: {} modules, {} kernels to time, {:.1f} s of preparation\n", info.name, info.target.text(), subjects.list().size(),
              tasks.size(), seconds());
   std::fflush(stdout);
   if (tasks.empty()) return 0;

@@ -6,7 +6,6 @@
 #include <random>
 #include <thread>
 
-#include "fcm/tiles.h"
 #include "planner/partition.h"
 #include "planner/tile_search.h"
 #include "runtime/onnx/import.h"
@@ -15,30 +14,32 @@
 namespace fcm::calibration {
 namespace {
 
-/// The tiles to time: the best of the planner's search at every batch, then others drawn from what is rated within five times the best.
-std::vector<TileConfig> tiles_of(const ModuleSpec& spec, const SurveyOptions& options, const DeviceModel& device) {
+/// The tiles to time: the best of the planner's search at every number of images, then others that it looked at, drawn from what is
+/// predicted within five times the best.
+std::vector<TileConfig> tiles_of(const Subject& subject, const SurveyOptions& options, const DeviceModel& device) {
   std::vector<TileConfig> tiles;
   const auto add = [&](const TileConfig& t) {
     if (std::find(tiles.begin(), tiles.end(), t) == tiles.end()) tiles.push_back(t);
   };
-  TileSearch search(device, {});
+  TileSearch search(device, {}, SIZE_MAX);
   for (size_t rank = 0; rank < options.best; ++rank) {
-    for (const int batch : options.batches) {
-      const auto& found = search.tiles(spec, batch);
+    for (const int images : subject.images) {
+      const auto& found = search.tiles(subject.spec, images);
       if (rank < found.size()) add(found[rank].tile);
     }
   }
   std::mt19937 random(1);
-  const TileDevice shape{device.target, static_cast<int>(device.sm_count)};
-  const size_t each = (options.spread + options.batches.size() - 1) / options.batches.size();
-  for (const int batch : options.batches) {
-    std::vector<RatedTile> all = options.spread == 0 ? std::vector<RatedTile>() : candidate_tiles(spec, batch, shape, SIZE_MAX);
-    std::erase_if(all, [&](const RatedTile& r) { return r.rating.total > 5 * all.front().rating.total; });
+  const size_t each = (options.spread + subject.images.size() - 1) / subject.images.size();
+  for (const int images : subject.images) {
+    const auto& found = search.tiles(subject.spec, images);
+    const auto end =
+        std::find_if(found.begin(), found.end(), [&](const CostedTile& t) { return t.cost.time_us > 5 * found[0].cost.time_us; });
+    const auto count = static_cast<size_t>(end - found.begin());
     const size_t before = tiles.size();
-    for (size_t tries = 0; !all.empty() && tries < 50 && tiles.size() < before + each; ++tries) {
+    for (size_t tries = 0; count > 0 && tries < 50 && tiles.size() < before + each; ++tries) {
       // Squared: the better half is three times as likely.
       const double u = std::uniform_real_distribution<double>(0, 1)(random);
-      add(all[std::min(all.size() - 1, static_cast<size_t>(u * u * static_cast<double>(all.size())))].tile);
+      add(found[std::min(count - 1, static_cast<size_t>(u * u * static_cast<double>(count)))].tile);
     }
   }
   return tiles;
@@ -46,30 +47,32 @@ std::vector<TileConfig> tiles_of(const ModuleSpec& spec, const SurveyOptions& op
 
 }  // namespace
 
-void Specs::add(const ModuleSpec& spec) {
-  if (seen_.insert(fcm::to_string(spec)).second) list_.push_back(spec);
+void Subjects::add(const ModuleSpec& spec, const std::vector<int>& images) {
+  const auto [entry, fresh] = at_.emplace(fcm::to_string(spec), list_.size());
+  if (fresh) list_.push_back({spec, {}});
+  list_[entry->second].images.insert(images.begin(), images.end());
 }
 
-void Specs::add_segments(const std::string& file, const DeviceModel& device, DType dtype, const std::vector<int>& batches) {
+void Subjects::add_segments(const std::string& file, const DeviceModel& device, DType dtype, const std::vector<int>& batches) {
   Graph graph = onnx::import_file(file);
   passes::normalize(graph);
   PartitionOptions how;
   how.dtype = dtype;
   for (const int batch : batches) {
     for (const Candidate& c : candidates(graph, device, how, batch)) {
-      for (const ModulePart& part : c.group.segment.parts) add(part.spec);
+      for (const ModulePart& part : c.group.segment.parts) add(part.spec, {static_cast<int>(c.group.segment.images.at(batch))});
     }
   }
 }
 
-std::vector<Task> tasks_of(const std::vector<ModuleSpec>& specs, const SurveyOptions& options, const DeviceModel& device,
+std::vector<Task> tasks_of(const std::vector<Subject>& subjects, const SurveyOptions& options, const DeviceModel& device,
                            const std::vector<Row>& rows) {
-  std::vector<std::vector<TileConfig>> tiles(specs.size());
+  std::vector<std::vector<TileConfig>> tiles(subjects.size());
   std::atomic<size_t> next = 0;
   std::vector<std::jthread> workers;
   for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t) {
     workers.emplace_back([&] {
-      for (size_t i = next++; i < specs.size(); i = next++) tiles[i] = tiles_of(specs[i], options, device);
+      for (size_t i = next++; i < subjects.size(); i = next++) tiles[i] = tiles_of(subjects[i], options, device);
     });
   }
   workers.clear();
@@ -79,11 +82,11 @@ std::vector<Task> tasks_of(const std::vector<ModuleSpec>& specs, const SurveyOpt
   size_t longest = 0;
   for (const auto& list : tiles) longest = std::max(longest, list.size());
   for (size_t rank = 0; rank < longest; ++rank) {
-    for (size_t i = 0; i < specs.size(); ++i) {
+    for (size_t i = 0; i < subjects.size(); ++i) {
       if (rank >= tiles[i].size()) continue;
-      Task task{specs[i], tiles[i][rank], {}};
-      for (const int batch : options.batches) {
-        if (!known.contains(key_of(task.spec, task.tile, batch))) task.batches.push_back(batch);
+      Task task{subjects[i].spec, tiles[i][rank], {}};
+      for (const int images : subjects[i].images) {
+        if (!known.contains(key_of(task.spec, task.tile, images))) task.batches.push_back(images);
       }
       if (!task.batches.empty()) tasks.push_back(std::move(task));
     }

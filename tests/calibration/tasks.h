@@ -1,6 +1,7 @@
 // What a survey times: which modules, and which tiles of each.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,18 +17,24 @@ struct SurveyOptions {
   size_t spread = 8;  ///< other tiles, good and bad, over all batches
 };
 
-/// Unique specs in order of appearance.
-class Specs {
+/// A module and the numbers of images to time it at.
+struct Subject {
+  ModuleSpec spec;
+  std::set<int> images;
+};
+
+/// Modules, each once, in order of appearance.
+class Subjects {
  public:
-  void add(const ModuleSpec& spec);
-  /// Modules of every legal segment of a network (an .onnx file), with the sums that the planner's tiles make. Throws Error as the import
-  /// does.
+  void add(const ModuleSpec& spec, const std::vector<int>& images);
+  /// Modules of every legal segment of a network (an .onnx file), with the sums that the planner's tiles make and the images (of layers on
+  /// tokens: rows) that these batches give. Throws Error as the import does.
   void add_segments(const std::string& file, const DeviceModel& device, DType dtype, const std::vector<int>& batches);
-  const std::vector<ModuleSpec>& list() const { return list_; }
+  const std::vector<Subject>& list() const { return list_; }
 
  private:
-  std::set<std::string> seen_;
-  std::vector<ModuleSpec> list_;
+  std::map<std::string, size_t> at_;
+  std::vector<Subject> list_;
 };
 
 /// A kernel and the batches to time it at.
@@ -39,7 +46,7 @@ struct Task {
 
 /// All work that `known` does not hold, the first tile of every module before the second of any, so that what is done when time runs out
 /// covers all modules. Deterministic; uses all cores.
-std::vector<Task> tasks_of(const std::vector<ModuleSpec>& specs, const SurveyOptions& options, const DeviceModel& device,
+std::vector<Task> tasks_of(const std::vector<Subject>& subjects, const SurveyOptions& options, const DeviceModel& device,
                            const std::vector<Row>& known);
 
 }  // namespace fcm::calibration

@@ -104,7 +104,7 @@ std::vector<TileTree> grow(const std::vector<TileFeatures>& x, const std::vector
 }
 
 std::string to_source(const std::vector<TileTree>& trees) {
-  std::string text = "// Written by fcm-tile-fit.\n";
+  std::string text;
   for (const TileTree& t : trees) {
     text += "{{{";
     for (const uint8_t f : t.feature) text += fmt::format("{},", f);

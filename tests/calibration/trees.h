@@ -19,7 +19,7 @@ struct Growth {
 /// Trees whose sum is near `y` at `x`. The same rows give the same trees.
 std::vector<TileTree> grow(const std::vector<TileFeatures>& x, const std::vector<float>& y, const std::vector<float>& weight,
                            const Growth& growth = {});
-/// As source text: what fcm/tile_trees.inc holds.
+/// As source text: a list of fcm/tile_trees.inc.
 std::string to_source(const std::vector<TileTree>& trees);
 
 }  // namespace fcm::calibration

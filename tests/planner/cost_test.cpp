@@ -221,6 +221,41 @@ TEST(Cost, AttentionIsNearWhatWasMeasured) {
   }
 }
 
+/// Rows of tokens through one layer, perhaps with a sum.
+Graph layer_net(int64_t rows, int64_t outputs, int64_t depth, bool residual, UnaryFn activation) {
+  test::GraphBuilder b;
+  const Dim batch(rows, true);
+  const ValueId x = b.input("x", {batch, depth});
+  Gemm op;
+  op.trans_b = true;
+  op.activation = {activation, 0, 0};
+  std::vector<ValueId> inputs = {x, b.constant("w", {outputs, depth}), b.constant("b", {outputs})};
+  if (residual) inputs.push_back(b.input("r", {batch, outputs}));
+  return b.finish({b.node("layer", op, std::move(inputs), {batch, outputs})});
+}
+
+// Shapes of transformers timed on an H200: cuBLASLt in FP16, its kernel and that of the activation behind it.
+TEST(NodeCost, OfLayersOnTokensIsNearWhatWasMeasured) {
+  struct Timed {
+    int64_t rows, outputs, depth;
+    bool residual;
+    UnaryFn activation;
+    double us;
+  };
+  const Timed timed[] = {{197, 192, 768, true, UnaryFn::identity, 3.8},     {196, 640, 128, false, UnaryFn::identity, 2.7},
+                         {49, 768, 3072, true, UnaryFn::identity, 6.8},     {784, 192, 384, false, UnaryFn::identity, 3.1},
+                         {1024, 768, 384, false, UnaryFn::hard_swish, 5.9}, {3136, 3072, 768, false, UnaryFn::gelu, 37.5},
+                         {3136, 768, 3072, true, UnaryFn::identity, 23.8},  {12608, 192, 192, true, UnaryFn::identity, 6.8},
+                         {12608, 576, 192, false, UnaryFn::identity, 11.7}, {12544, 1152, 384, false, UnaryFn::identity, 25.6},
+                         {50176, 192, 384, false, UnaryFn::identity, 21.3}, {200704, 96, 96, true, UnaryFn::identity, 45.4}};
+  const DeviceModel device = device_model("h200");
+  for (const Timed& t : timed) {
+    const Graph net = layer_net(t.rows, t.outputs, t.depth, t.residual, t.activation);
+    const double us = node_cost(net, net.nodes[0], 1, DType::f16, device, {}).time_us;
+    EXPECT_NEAR(std::log(us / t.us), 0, 0.25) << t.rows << " x " << t.depth << " -> " << t.outputs << ": " << us << " for " << t.us;
+  }
+}
+
 // The tile search looks at a few hundred tiles of those that fcm::candidate_tiles rates one by one.
 TEST(TileSearch, IsNearTheBestOfAllTiles) {
   const DeviceModel device = device_model("h200");

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "tests/planner/graphs.h"
 #include "tests/planner/networks.h"
 
 namespace fcm {
@@ -77,7 +78,7 @@ TEST(Partition, MobileNetV2AddsTenTimes) {
 TEST(Partition, FusesMobileNetV2IntoFewSteps) {
   const Graph net = test::mobilenet_v2();
   const Partition p = partition(net, device_model("h200"), half(), 1);
-  EXPECT_LE(p.choices.size(), 22u);
+  EXPECT_LE(p.choices.size(), 24u);
   EXPECT_LT(p.total.time_us, p.unfused.time_us / 2.5);
 }
 
@@ -99,6 +100,28 @@ TEST(Partition, FewestAccessesOfMobileNetV2) {
   RecordProperty("convolutions_elements", std::to_string(convolutions));
   EXPECT_LE(convolutions, 4.5e6);
   EXPECT_NEAR(alone, 15.6e6 + 0.33e6, 0.5e6);  // with residual operands read in the epilogue
+}
+
+// The hidden layer of DeiT-Tiny's tokens: at batch 1 a module saves launches, at batch 64 libraries multiply faster (measured on an H200:
+// 3.9 us against 6.2, and 49 for the fused pair against 34).
+TEST(Partition, LayersOnTokensFollowTheBatch) {
+  test::GraphBuilder b;
+  const Dim tokens(197, true);
+  const ValueId x = b.input("x", {tokens, 192});
+  const auto layer = [&](const char* name, ValueId from, int64_t depth, int64_t outputs, UnaryFn activation) {
+    Gemm op;
+    op.trans_b = true;
+    op.activation = {activation, 0, 0};
+    const std::string text = name;
+    return b.node(text, op, {from, b.constant(text + "_w", {outputs, depth}), b.constant(text + "_b", {outputs})}, {tokens, outputs});
+  };
+  const Graph net = b.finish({layer("fc2", layer("fc1", x, 192, 768, UnaryFn::gelu), 768, 192, UnaryFn::identity)});
+  const auto modules = [&](int64_t batch) {
+    const Partition p = partition(net, device_model("h200"), half(), batch);
+    return std::count_if(p.choices.begin(), p.choices.end(), [](const Choice& c) { return c.group.module; });
+  };
+  EXPECT_GE(modules(1), 1);
+  EXPECT_EQ(modules(64), 0);
 }
 
 /// Elements of the convolutions on maps larger than one pixel: what the bounds of the four networks count, and the operands of residual
