@@ -129,6 +129,10 @@ class Cuts {
     const int granule = 16 * base_.multiplier;
     if (base_.conv && !base_.expand) return {round_up(base_.dw_c, 16)};
     std::vector<int> list;
+    // A wide input in FP32 leaves room for the shortest chunks alone: all of its channels lie beside their weights.
+    const bool wide =
+        base_.expand && !base_.conv && base_.math != geometry::Math::f16 && base_.math != geometry::Math::bf16 && base_.in_c > 256;
+    if (wide) list.push_back(granule);
     for (const int target : {32, 64, 128}) add_unique(list, even_cut(base_.dw_c, granule, std::min(target, kLongestChunk)));
     return list;
   }

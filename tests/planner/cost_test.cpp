@@ -256,6 +256,14 @@ TEST(NodeCost, OfLayersOnTokensIsNearWhatWasMeasured) {
   }
 }
 
+// All input channels lie in shared memory beside a chunk's weights: in FP32 that takes chunks of 16.
+TEST(TileSearch, FindsTilesOfWideInputsInFp32) {
+  const DeviceModel device = device_model("h200");
+  TileSearch search(device, {});
+  const ModuleSpec spec = parse_spec("nhwc 14x14 pw/512-512/f32/clip(0,6) dw3x3s1x1p1.1.1.1/512-512/f32/clip(0,6)");
+  for (const int64_t batch : {1, 8, 64}) EXPECT_FALSE(search.tiles(spec, batch).empty()) << batch;
+}
+
 // The tile search looks at a few hundred tiles of those that fcm::candidate_tiles rates one by one.
 TEST(TileSearch, IsNearTheBestOfAllTiles) {
   const DeviceModel device = device_model("h200");
