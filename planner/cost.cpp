@@ -184,7 +184,10 @@ constexpr double kAttentionReluMacs = 14;      // a multiply-add of the ReLU for
 constexpr double kAttentionCoreShare = 0.17;
 
 void set_attention_work(Cost& c, const Node& node, const Attention& op, int64_t batch, DType dtype, const DeviceModel& d) {
-  const auto up = [](int64_t x, int64_t unit) { return static_cast<double>((x + unit - 1) / unit * unit); };
+  const auto up = [](int64_t x, int64_t unit) {
+    const int64_t rounded = (x + unit - 1) / unit * unit;
+    return static_cast<double>(rounded);
+  };
   const double heads = static_cast<double>(op.items.at(batch)) * static_cast<double>(op.windows * op.heads);
   const bool tensor = dtype != DType::f32 && d.tensor_f16 > d.core_f32 * 2;
   const double channels = up(op.qk_size, 8) + up(op.v_size, 8);

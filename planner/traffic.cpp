@@ -142,7 +142,8 @@ double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry&
   if (s.conv) return gathered_bytes(spec, s, g);
   const int pitch = g.in_pitch * g.el;
   Halves pixels = copied_pixels(s, g);
-  if (s.warpgroup) return pixels.total() * (pitch / kPiece) * kSector;
+  const int pieces = pitch / kPiece;
+  if (s.warpgroup) return pixels.total() * pieces * kSector;
   if (s.expand) return copied_bytes(pixels, pitch, pitch);
   if (g.e_bytes / kPiece % 2 != 0 && s.stages > 1) {  // every second buffer lies shifted
     Halves other = pixels;
@@ -150,8 +151,8 @@ double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry&
       for (size_t j = 0; j < 2; ++j) pixels.count[i][j] = (pixels.count[i][j] + other.count[i][1 - j]) / 2;
     }
   }
-  const int chunk = g.e_chunk * g.el;
-  return pitch / chunk * copied_bytes(pixels, chunk, pitch) + (pitch % chunk > 0 ? copied_bytes(pixels, pitch % chunk, pitch) : 0.0);
+  const int chunk = g.e_chunk * g.el, whole = pitch / chunk, rest = pitch % chunk;
+  return whole * copied_bytes(pixels, chunk, pitch) + (rest > 0 ? copied_bytes(pixels, rest, pitch) : 0.0);
 }
 
 /// Bytes of the output pixels as they are stored, or as a residual is read: whole pixels, one block's channels of them, or 16 channels at a
