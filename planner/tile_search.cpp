@@ -130,8 +130,7 @@ class Cuts {
     if (base_.conv && !base_.expand) return {round_up(base_.dw_c, 16)};
     std::vector<int> list;
     // A wide input in FP32 leaves room for the shortest chunks alone: all of its channels lie beside their weights.
-    const bool wide =
-        base_.expand && !base_.conv && base_.math != geometry::Math::f16 && base_.math != geometry::Math::bf16 && base_.in_c > 256;
+    const bool wide = base_.expand && !base_.conv && module_.geometry.el == 4 && base_.in_c > 256;
     if (wide) list.push_back(granule);
     for (const int target : {32, 64, 128}) add_unique(list, even_cut(base_.dw_c, granule, std::min(target, kLongestChunk)));
     return list;
@@ -176,14 +175,13 @@ class Cuts {
 
   /// One layout of about eight warps: over pixels first, then columns until the sums fit the registers, then channels.
   void lay_out(TileConfig& t) const {
-    const int groups = groups_of(t), columns = t.n_tile / 16,
-              depth = base_.math == geometry::Math::f16 || base_.math == geometry::Math::bf16 ? 16 : 8;
+    const int groups = groups_of(t), columns = t.n_tile / 16;
     t.warps_m = groups >= 8 ? 8 : groups >= 4 ? 4 : groups >= 2 ? 2 : 1;
     if (groups % 7 == 0) t.warps_m = 7;
     t.warps_n = 1;
     while (base_.project && t.warps_n < 4 && columns % (2 * t.warps_n) == 0 && ceil_div(groups, t.warps_m) * (columns / t.warps_n) > 8)
       t.warps_n *= 2;
-    t.warps_k = std::clamp(8 / (t.warps_m * t.warps_n), 1, std::max(1, t.chunk / (base_.project ? depth : 16)));
+    t.warps_k = std::clamp(8 / (t.warps_m * t.warps_n), 1, std::max(1, t.chunk / (base_.project ? module_.geometry.ks : 16)));
   }
 
   /// Splits that give all blocks the same number of chunks, or nearly so.
