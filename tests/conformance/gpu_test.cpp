@@ -56,7 +56,7 @@ TEST(ConformanceGpu, NodeTests) {
     return outcome;
   });
   fmt::print("{}\n", tally.text(folders.size()));
-  EXPECT_GE(tally.share(), 0.90);
+  expect_share(tally, 0.90);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ TEST(Conformance, NodeTests) {
     return Outcome{failure_of(test, reference, {1, 0})};
   });
   fmt::print("{}\n", tally.text(folders.size()));
-  EXPECT_GE(tally.share(), 0.95);
+  expect_share(tally, 0.95);
 }
 
 }  // namespace

@@ -47,6 +47,8 @@ struct Tally {
   std::string text(size_t all) const;
   double share() const { return known == 0 ? 1.0 : static_cast<double>(passed + partly) / static_cast<double>(known); }
 };
+/// Expects a share of passes, unless the run is a part of the tests: tests/gpu/operators.sh checks it over all parts then.
+void expect_share(const Tally& tally, double least);
 /// What a try says of one test; `ran` false leaves it out of the count.
 struct Outcome {
   std::string failure;
