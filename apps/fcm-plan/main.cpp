@@ -12,6 +12,7 @@
 
 #include "apps/common/options.h"
 #include "apps/common/program.h"
+#include "apps/fcm-plan/digest.h"
 #include "apps/fcm-plan/views.h"
 #include "planner/fused.h"
 #include "planner/plan_file.h"
@@ -28,7 +29,8 @@ struct Arguments {
   std::string model, gpu, precision = "auto", objective = "time", explain, html, dot, save, load;
   std::vector<std::string> shapes, set;
   int64_t batch = 1;
-  bool json = false, tiles = false, text = false, tf32 = false, measure = false, tune = false, trace = false, device_model = false;
+  bool json = false, tiles = false, text = false, tf32 = false, measure = false, tune = false, trace = false, device_model = false,
+       digest = false;
 };
 
 void declare(CLI::App& app, Arguments& a) {
@@ -54,6 +56,9 @@ void declare(CLI::App& app, Arguments& a) {
                "Measure the best few candidates of each segment on the GPU that is here (cached) and plan with the results");
   app.add_flag("--device-model", a.device_model,
                "Print what the planner knows of the GPU of --gpu, or measures of the one that is here, as a file of planner/devices");
+  app.add_flag("--digest", a.digest,
+               "Print two digests of what the passes leave of the model, without names, and nothing else: one covers the weights, one does "
+               "not; models of one digest are the same work");
   app.add_flag("--trace", a.trace, "Also run the steps once between profiler marks, after warm runs (see tests/gpu/predicted_traffic.sh)");
   app.add_option("--save", a.save, "Write the plan for fcm-infer --plan")->type_name("FILE");
   app.add_option("--load", a.load, "Show a saved plan in place of making one")->type_name("FILE");
@@ -256,6 +261,10 @@ int run(const Arguments& a) {
   }
   if (a.model.empty()) throw Failure(kCommandLine, "MODEL is required: an .onnx file (see --help)");
   const auto graph = std::make_shared<const Graph>(load(a));
+  if (a.digest) {
+    fmt::print("{} {}\n", graph_contents(*graph, Weights::bytes), graph_contents(*graph, Weights::shapes));
+    return kOk;
+  }
   const DeviceModel device = find_device(a);
   PlanOptions options = plan_options(a, device);
   const FuseOptions fuse = fuse_options(a);

@@ -2,12 +2,18 @@
 
   zoo.py build/release/apps/fcm-infer models/zoo/*.onnx --jobs 2 --results build/zoo
   zoo.py build/release/apps/fcm-infer models/zoo --device cuda --results build/zoo      # FP32 fused and unfused, FP16
+  zoo.py build/release/apps/fcm-infer models/zoo --device cuda --distinct --results build/zoo
+  zoo.py build/release/apps/fcm-infer models/zoo --digests --results build/zoo
   zoo.py --results build/zoo --table docs/zoo.md
 
 Four random pictures go through in runs of three and one. On the CPU the largest error must be within 1e-4 of the largest output of ONNX
 Runtime's CPU provider, on the GPU within 1e-3 in FP32, fused and not, and FP16 must be finite and have a cosine of at least 0.999 with it.
 Results are kept as one JSON file a model and device, and are made anew when the model or the program is newer; several processes can share a
-folder. Needs numpy and onnxruntime (which no other part of the project needs); exit code 1 when a model fails.
+folder.
+
+A result holds what `fcm-plan --digest` (the program beside fcm-infer) says of the model: forms of one digest are the same graph after the
+passes, hence the same steps with the same kernels, and differ at most in the last digits of weights that an exporter folded. --distinct runs
+one form of each graph. In the table, numbers of a form stand for all forms of its graph. Needs numpy and onnxruntime (which no other part of the project needs); exit code 1 when a model fails.
 """
 
 import argparse
@@ -102,9 +108,18 @@ def judge(numbers, run, device):
     return "" if numbers["error"] <= LIMIT[device] else f"error {numbers['error']:.2e} of the largest output"
 
 
+def digest(program, model):
+    """What identifies the model's graph after the passes, weights left out; None where it cannot be read."""
+    batch = FILE.match(model.name)["batch"] if FILE.match(model.name) else "dyn"
+    command = [str(pathlib.Path(program).with_name("fcm-plan")), str(model), "--digest"]
+    command += ["--batch", str(BATCH)] if batch.startswith("fixed") else []  # as it is run here: freed
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.split()[1] if result.returncode == 0 else None
+
+
 def check(program, model, device, runs):
     """The result of one model on one device, as it is stored."""
-    result = {"file": model.name, "device": device, "runs": {}, "failures": {}}
+    result = {"file": model.name, "device": device, "graph": digest(program, model), "runs": {}, "failures": {}}
     try:
         images, wanted = expected(model)
     except Exception as error:  # ONNX Runtime refuses models in many ways
@@ -133,11 +148,31 @@ def up_to_date(path, program, model):
 
 def check_and_store(program, model, device, runs, folder):
     result = check(program, model, device, runs)
-    path = path_of_result(folder, model, device)
+    store(result, path_of_result(folder, model, device))
+    return result
+
+
+def store(result, path):
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
-    return result
+
+
+def add_digests(program, models, folder, pool):
+    """Digests into results that have none."""
+    for model, graph in zip(models, pool.map(lambda model: digest(program, model), models)):
+        for device in RUNS:
+            path = path_of_result(folder, model, device)
+            if path.exists():
+                store({**json.loads(path.read_text(encoding="utf-8")), "graph": graph}, path)
+
+
+def distinct(program, models, pool):
+    """One model of each graph: the first."""
+    first = {}
+    for model, graph in zip(models, pool.map(lambda model: digest(program, model), models)):
+        first.setdefault(graph or model.name, model)
+    return list(first.values())
 
 
 def summary(result):
@@ -161,42 +196,89 @@ def collect(arguments):
     return models
 
 
+class Results:
+    """All results of a folder, by form and by graph."""
+
+    def __init__(self, folder):
+        self.forms = {}  # match of FILE, by file name
+        self.by_form = {}  # (file name, device) -> result
+        self.graph = {}  # file name -> digest
+        self.ran = {}  # digest -> results of the GPU
+        for path in sorted(folder.rglob("*.json")):
+            result = json.loads(path.read_text(encoding="utf-8"))
+            match = FILE.match(result["file"])
+            if match:
+                self.forms[result["file"]] = match
+                self.by_form[result["file"], result["device"]] = result
+                self.graph.setdefault(result["file"], result.get("graph"))
+        for (name, device), result in self.by_form.items():
+            if device == "cuda" and self.graph[name] is not None:
+                self.ran.setdefault(self.graph[name], []).append(result)
+
+    def on_gpu(self, name):
+        """(results that say how the form does on the GPU, whether they are its own)"""
+        own = self.by_form.get((name, "cuda"))
+        return ([own], True) if own else (self.ran.get(self.graph[name], []), False)
+
+    def failed(self, name):
+        results = [self.by_form.get((name, "cpu")), *self.on_gpu(name)[0]]
+        return any(result["failures"] for result in results if result)
+
+    def text_of_form(self, name):
+        text = self.forms[name]["opset"] + ("" if self.on_gpu(name)[0] else " (CPU)") + ("" if (name, "cpu") in self.by_form else " (GPU)")
+        return f"**{text} fails**" if self.failed(name) else text
+
+    def row(self, names):
+        """Cells of the forms of a model and exporter."""
+        batches = {}
+        for name in sorted(names, key=lambda name: int(self.forms[name]["opset"])):
+            batches.setdefault(self.forms[name]["batch"], []).append(self.text_of_form(name))
+        text = "; ".join(f"{batch} {', '.join(forms)}" for batch, forms in sorted(batches.items()))
+        cpu = [self.by_form[name, "cpu"] for name in names if (name, "cpu") in self.by_form]
+        found = [self.on_gpu(name) for name in names]
+        gpu = [result for results, _ in found for result in results]
+        own = any(results and is_own for results, is_own in found)
+        return [text, worst(cpu, "fp32"), *(("" if own or not cell else "= ") + cell for cell in cells(gpu))]
+
+    def counts(self):
+        covered = [name for name in self.forms if self.on_gpu(name)[0]]
+        own = [name for name in self.forms if (name, "cuda") in self.by_form]
+        on_cpu = [name for name in self.forms if (name, "cpu") in self.by_form]
+        graphs = {self.graph[name] or name for name in self.forms}
+        models = {match["model"] for match in self.forms.values()}
+        return (f"{len(self.forms)} forms of {len(models)} models are {len(graphs)} graphs after the passes. {len(on_cpu)} forms ran on the CPU; "
+                f"{len(own)} ran on the GPU, and {len(covered) - len(own)} more are the graph of one that did.\n")
+
+
 def table(folder):
-    """Markdown: a row a model and exporter."""
+    """Markdown: counts, and a row a model and exporter."""
+    results = Results(folder)
     rows = {}
-    for path in sorted(folder.rglob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        match = FILE.match(result["file"])
-        if match:
-            rows.setdefault((match["model"], match["exporter"]), []).append((match, result))
+    for name, match in results.forms.items():
+        rows.setdefault((match["model"], match["exporter"]), []).append(name)
     lines = ["| model | exporter | opsets, batch | CPU | GPU FP32 | GPU FP32 unfused | GPU FP16 | steps fused, unfused |", "|---|---|---|---|---|---|---|---|"]
-    for (model, exporter), entries in sorted(rows.items()):
-        forms = {}
-        for match, result in entries:
-            forms.setdefault(match["batch"], {}).setdefault(int(match["opset"]), []).append(not result["failures"])
-        text = "; ".join(f"{batch} {', '.join(f'{opset}' if all(good) else f'**{opset} fails**' for opset, good in sorted(opsets.items()))}"
-                         for batch, opsets in sorted(forms.items()))
-        lines.append(f"| {model} | {exporter} | {text} | " + " | ".join(cells([result for _, result in entries])) + " |")
-    return "\n".join(lines) + "\n"
+    lines += [f"| {model} | {exporter} | " + " | ".join(results.row(names)) + " |" for (model, exporter), names in sorted(rows.items())]
+    return results.counts() + "\n" + "\n".join(lines) + "\n"
 
 
-def cells(results):
-    """The worst number of each kind of run, and steps."""
+def numbers(results, run, key):
+    found = [result["runs"][run].get(key) for result in results if run in result["runs"]]
+    return [value for value in found if value is not None]
 
-    def numbers(device, run, key):
-        found = [result["runs"][run].get(key) for result in results if result["device"] == device and run in result["runs"]]
-        return [value for value in found if value is not None]
 
-    def worst(device, run):
-        if any(run in result["runs"] and result["runs"][run].get("error", 0) is None for result in results if result["device"] == device):
-            return "**not finite**"
-        if run.startswith("fp16"):
-            return f"{min(numbers(device, run, 'cosine')):.5f}" if numbers(device, run, "cosine") else ""
-        return f"{max(numbers(device, run, 'error')):.0e}" if numbers(device, run, "error") else ""
+def worst(results, run):
+    """The worst number of a kind of run, as text."""
+    if any(result["runs"].get(run, {}).get("error", 0) is None for result in results):
+        return "**not finite**"
+    if run.startswith("fp16"):
+        return f"{min(numbers(results, run, 'cosine')):.5f}" if numbers(results, run, "cosine") else ""
+    return f"{max(numbers(results, run, 'error')):.0e}" if numbers(results, run, "error") else ""
 
-    steps = [max(numbers("cuda", run, "steps"), default=None) for run in ("fp16", "fp16-unfused")]
-    return [worst("cpu", "fp32"), worst("cuda", "fp32"), worst("cuda", "fp32-unfused"), worst("cuda", "fp16"),
-            ", ".join(str(value) for value in steps if value is not None)]
+
+def cells(gpu):
+    """The worst numbers of results of the GPU, and steps."""
+    steps = [max(numbers(gpu, run, "steps"), default=None) for run in ("fp16", "fp16-unfused")]
+    return [worst(gpu, "fp32"), worst(gpu, "fp32-unfused"), worst(gpu, "fp16"), ", ".join(str(value) for value in steps if value is not None)]
 
 
 def main():
@@ -207,13 +289,21 @@ def main():
     parser.add_argument("--runs", nargs="+", help="some of: fp32 fp32-unfused fp16 fp16-unfused (default: all that the device has)")
     parser.add_argument("--results", type=pathlib.Path, required=True, help="folder of the JSON files")
     parser.add_argument("--jobs", type=int, default=1, help="models at the same time")
+    parser.add_argument("--distinct", action="store_true", help="of models that are one graph after the passes run the first alone")
+    parser.add_argument("--digests", action="store_true", help="run nothing; add the graph's digest to the results of the models")
     parser.add_argument("--table", type=pathlib.Path, help="replace the table in this Markdown file by that of all results")
     arguments = parser.parse_args()
     arguments.results.mkdir(parents=True, exist_ok=True)
     failed = 0
+    models = collect(arguments.models)
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        if arguments.digests:
+            add_digests(arguments.fcm_infer, models, arguments.results, pool)
+            models = []
+        if arguments.distinct:
+            models = distinct(arguments.fcm_infer, models, pool)
         jobs = []
-        for model in collect(arguments.models):
+        for model in models:
             path = path_of_result(arguments.results, model, arguments.device)
             if up_to_date(path, arguments.fcm_infer, model):
                 failed += bool(json.loads(path.read_text(encoding="utf-8"))["failures"])

@@ -8,8 +8,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 
+#include "apps/fcm-plan/digest.h"
 #include "apps/fcm-plan/views.h"
 #include "runtime/support/error.h"
 #include "tests/onnx/model_builder.h"
@@ -75,6 +77,40 @@ TEST(PlanViews, HtmlEscapesAndDotCloses) {
   EXPECT_NE(dot.find("cluster_0"), std::string::npos);
 }
 
+// Digests of the sample graph after a change.
+std::pair<std::string, std::string> digests_after(const std::function<void(Graph&)>& change) {
+  Graph graph = Sample().graph;
+  change(graph);
+  return {graph_contents(graph, Weights::bytes), graph_contents(graph, Weights::shapes)};
+}
+
+TEST(Digest, NamesDoNotCountAndAllElseDoes) {
+  const auto same = digests_after([](Graph&) {});
+  EXPECT_EQ(same, digests_after([](Graph& g) {
+              g.name = "other";
+              for (Value& v : g.values) v.name += "x";
+              for (Node& n : g.nodes) n.origin.name += "x";
+            }));
+  const auto differs = [&](const std::function<void(Graph&)>& change) { return digests_after(change).second != same.second; };
+  EXPECT_TRUE(differs([](Graph& g) { std::get<Conv>(g.nodes[0].op).window.strides = {1, 1}; }));
+  EXPECT_TRUE(differs([](Graph& g) { g.nodes[0].inputs.resize(2); }));
+  EXPECT_TRUE(differs([](Graph& g) { g.outputs.push_back(g.nodes[0].outputs[0]); }));
+  EXPECT_TRUE(differs([](Graph& g) { (*g.value(g.inputs[0]).shape)[0] = Dim(1); }));
+}
+
+TEST(Digest, WeightsCountInOneOfTheTwo) {
+  const auto same = digests_after([](Graph&) {});
+  const auto other = digests_after([](Graph& g) {
+    Value& weight = g.value(g.nodes[0].inputs[1]);
+    Tensor copy(DType::f32, weight.constant->dims());
+    std::ranges::copy(weight.constant->data<float>(), copy.data<float>().begin());
+    copy.data<float>()[7] += 1e-6f;
+    weight.constant = std::make_shared<const Tensor>(std::move(copy));
+  });
+  EXPECT_NE(same.first, other.first);
+  EXPECT_EQ(same.second, other.second);
+}
+
 struct Outcome {
   int code = -1;
   std::string out;
@@ -114,6 +150,12 @@ TEST_F(PlanProgram, PlansForCardsThatAreNotThere) {
     EXPECT_NE(o.out.find("predicted"), std::string::npos);
   }
   EXPECT_NE(plan("--gpu h200 --steps " + model()).out.find("PWDW nhwc 14x14"), std::string::npos);
+}
+
+TEST_F(PlanProgram, DigestsNeedNoCard) {
+  const Outcome o = plan("--digest " + model());
+  EXPECT_EQ(o.code, 0) << o.out;
+  EXPECT_EQ(o.out.size(), 130U) << "two times 64 digits, a space and a line's end: " << o.out;
 }
 
 TEST_F(PlanProgram, RefusesWithTheExitCodesOfAllPrograms) {
