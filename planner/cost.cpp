@@ -242,6 +242,19 @@ void add_map_pass(Cost& c, double bytes, const DeviceModel& d) {
   c.time_us += d.step_us(false) + d.library_small_us + std::max(dram_us, l2_us);
 }
 
+/// A global average (ops/cuda/reduce.cpp): up to 32 threads share the pixels of a channel, so that a large map of few channels keeps few
+/// multiprocessors busy, and a thread many loads.
+void set_pooling(Cost& c, const Graph& graph, const Node& node, int64_t batch, const DeviceModel& d) {
+  constexpr double kBlock = 256, kMostLanes = 32, kPixelsALane = 8;
+  constexpr double kLoadCycles = 27;  // measured: 98 and 392 loads a thread
+  const Dims x = at_batch(*graph.value(node.input(0)).shape, batch);
+  const auto positions = static_cast<double>(x[0] * x[1]);
+  const double pixels = static_cast<double>(element_count(x)) / positions;
+  const double lanes = std::clamp(std::exp2(std::floor(std::log2(pixels / kPixelsALane))), 1.0, kMostLanes);
+  c.blocks = std::max(1.0, positions * lanes / kBlock);
+  c.latency_us += pixels / lanes * kLoadCycles / d.clock_mhz;
+}
+
 /// A fully connected layer or pointwise convolution by a library, its activation in a kernel of its own where the library has none such.
 /// The traffic is set.
 void set_gemm_time(Cost& c, const Unary& activation, double depth, const DeviceModel& d, const Residency& residency) {
@@ -390,6 +403,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
   c.compute_us = macs / rate;
   c.latency_us = macs == 0 ? d.library_small_us : depthwise ? d.library_depthwise_us : d.library_conv_us;
   c.step_us += d.step_us(false);
+  if (std::holds_alternative<GlobalPool>(node.op)) set_pooling(c, graph, node, batch, d);
   set_dram(c, c.traffic.input, c.traffic.output, c.traffic.weights, d, residency);
   finish(c, d);
   c.dram_us /= share, c.l2_us /= share;
