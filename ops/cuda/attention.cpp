@@ -221,7 +221,7 @@ class AttentionStep : public Step {
     int next_waits = args.programmatic && args.before_own ? 1 : 0;
     arguments.push_back(&next_waits);
     form->kernel->launch(args.stream, dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(form->threads)),
-                         static_cast<size_t>(form->shared), arguments.data());
+                         static_cast<size_t>(form->shared), arguments.data(), args.programmatic && args.overlaps);
   }
   std::string describe() const override { return text_; }
 

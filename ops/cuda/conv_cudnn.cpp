@@ -123,7 +123,7 @@ void CudnnConvStep::enqueue(const StepArgs& args) const {
   plan.execute(handle, parts_.x.resolve(args), parts_.w.resolve(args), algos->fused ? parts_.bias.resolve(args) : nullptr,
                algos->fused && parts_.spec.residual ? parts_.residual.resolve(args) : nullptr, target, workspace);
   StepArgs behind = args;
-  behind.after_own = false;
+  behind.overlaps = true;
   if (!algos->fused) epilogue_.enqueue(behind);
 }
 

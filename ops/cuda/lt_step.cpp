@@ -186,7 +186,7 @@ void LtStep::enqueue(const StepArgs& args) const {
                  text_.c_str());
   }
   StepArgs behind = args;
-  behind.after_own = false;
+  behind.overlaps = true;
   enqueue_in_turn(after_, behind);
 }
 

@@ -94,13 +94,13 @@ void Launch::enqueue(const StepArgs& args) const {
   arguments[places.size()] = &batch;
   int next_waits = args.programmatic && args.before_own ? 1 : 0;
   arguments[places.size() + 1] = &next_waits;
-  kernel->launch(args.stream, dim3(static_cast<unsigned>(blocks)), dim3(block), 0, arguments.data(), args.programmatic && args.after_own);
+  kernel->launch(args.stream, dim3(static_cast<unsigned>(blocks)), dim3(block), 0, arguments.data(), args.programmatic && args.overlaps);
 }
 
 void enqueue_in_turn(const std::vector<Launch>& launches, const StepArgs& args) {
   StepArgs now = args;
   for (size_t i = 0; i < launches.size(); ++i) {
-    now.after_own = i > 0 || args.after_own;
+    now.overlaps = i > 0 || args.overlaps;
     now.before_own = i + 1 < launches.size() || args.before_own;
     launches[i].enqueue(now);
   }

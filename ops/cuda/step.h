@@ -136,8 +136,8 @@ struct StepArgs {
   LibraryHandles* handles = nullptr;
   cudaStream_t stream = nullptr;
   int choice = 0;            ///< which of `candidates`
-  bool programmatic = true;  ///< kernels of ours may be launched before the kernels of ours ahead of them have ended
-  bool after_own = false;    ///< what is ahead in the stream is a kernel of ours: it waits for what it follows
+  bool programmatic = true;  ///< kernels of ours may be launched before what is ahead of them has ended
+  bool overlaps = false;     ///< a step is ahead in the stream: a kernel of ours may begin as it ends, and waits for its end
   bool before_own = false;   ///< what is behind is a kernel of ours, which may start early (not so a library's: some do not wait)
 };
 

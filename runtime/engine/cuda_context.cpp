@@ -185,7 +185,8 @@ ops::cuda::StepArgs CudaContext::step_args(int64_t batch, const Call& call, int 
 void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int choice, bool programmatic) {
   const std::vector<CudaStep>& steps = engine_->steps(batch);
   const CudaStep& s = steps[step];
-  const bool overlaps = programmatic && step > 0 && steps[step - 1].own();
+  // A kernel of ours may begin as a library's ends, too: it waits for that end, and a library's begins after all that is ahead of it.
+  const bool overlaps = programmatic && step > 0;
   const bool releases = programmatic && before_own(batch, step);
   if (s.border) {
     s.border->enqueue(stream_->get(), own_border(batch, call, releases), overlaps);
@@ -193,7 +194,7 @@ void CudaContext::enqueue_step(size_t step, int64_t batch, const Call& call, int
   }
   ops::cuda::StepArgs args = step_args(batch, call, choice);
   args.programmatic = programmatic;
-  args.after_own = overlaps;
+  args.overlaps = overlaps;
   args.before_own = releases;
   if (s.module) {
     s.module->enqueue(args, overlaps);
@@ -445,10 +446,10 @@ double CudaContext::time_in_graph(size_t step, int64_t batch, const Call& call) 
   ops::cuda::StepArgs args = step_args(batch, call, engine_->choice(step, batch));
   Capture capture(stream_->get());
   for (int i = 0; i < kRepetitions; ++i) {
-    args.after_own = i > 0 && s.own();
+    args.overlaps = i > 0;
     args.before_own = i + 1 < kRepetitions && s.own();
     if (s.module) {
-      s.module->enqueue(args, args.after_own && engine_->programmatic_launch());
+      s.module->enqueue(args, args.overlaps && engine_->programmatic_launch());
     } else {
       s.step->enqueue(args);
     }
