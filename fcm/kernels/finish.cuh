@@ -92,43 +92,62 @@ FCM_DEVICE void store_corner(const ModuleArgs& args, const Tile& tile, const uns
   }
 }
 
-/// Sums of a warp over its pixel groups, of the channels of eight that a lane holds: one (16-bit) or two neighbouring ones.
-template <Math M>
+/// Sums of a warp over its pixel groups, of sixteen channels. 16-bit: the accumulator of channels x pixels times ones, whose columns are
+/// all the same. FP32: two neighbouring channels of either eight, of the pixels that the lane holds.
 struct PoolSums {
-  float v[kIs16<M> ? 1 : 2] = {};
+  float v[4] = {};
 };
 
-/// Adds a pixel group where its pixels exist.
+/// Masks for the packed pixels of a lane in the upper and the lower row of a group: those that do not exist count nothing, whatever they hold.
 template <class Cfg>
-FCM_DEVICE void add_to_pool(PoolSums<Of<Cfg>::S.math>& sums, const Tile& tile, const Eight<Of<Cfg>::S.math>& values, int m, int lane) {
-  constexpr Math M = Of<Cfg>::S.math;
+FCM_DEVICE void pool_masks(u32 (&mask)[2], const Tile& tile, int m, int lane) {
 #pragma unroll
   for (int row = 0; row < 2; ++row) {
-    if constexpr (kIs16<M>) {
-      const float2 v = unpack2<M>(values.r[row]);
-      const int first = row * 8 + 2 * (lane & 3);
-      if (output_pixel<Cfg>(tile, m, first) >= 0) sums.v[0] += v.x;
-      if (output_pixel<Cfg>(tile, m, first + 1) >= 0) sums.v[0] += v.y;
-    } else if (output_pixel<Cfg>(tile, m, row * 8 + (lane >> 2)) >= 0) {
-      sums.v[0] += values.v[2 * row];
-      sums.v[1] += values.v[2 * row + 1];
+    const int first = row * 8 + 2 * (lane & 3);
+    mask[row] = (output_pixel<Cfg>(tile, m, first) >= 0 ? 0xffffu : 0u) | (output_pixel<Cfg>(tile, m, first + 1) >= 0 ? 0xffff0000u : 0u);
+  }
+}
+
+/// Adds a pixel group where its pixels exist: both eights of channels.
+template <class Cfg>
+FCM_DEVICE void add_to_pool(PoolSums& sums, const Tile& tile, const Eight<Of<Cfg>::S.math>& low, const Eight<Of<Cfg>::S.math>& high, int m,
+                            int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr bool whole = S.out_h % S.tile_h == 0 && S.out_w % S.tile_w == 0 && S.tile_h % 2 == 0 && S.tile_w % 8 == 0;
+  if constexpr (kIs16<S.math>) {
+    constexpr u32 ones = S.math == Math::f16 ? 0x3c003c00u : 0x3f803f80u;
+    u32 mask[2] = {~0u, ~0u};
+    if constexpr (!whole) pool_masks<Cfg>(mask, tile, m, lane);
+    mma_k16<S.math>(sums.v, low.r[0] & mask[0], high.r[0] & mask[0], low.r[1] & mask[1], high.r[1] & mask[1], ones, ones);
+  } else {
+#pragma unroll
+    for (int row = 0; row < 2; ++row) {
+      if (output_pixel<Cfg>(tile, m, row * 8 + (lane >> 2)) < 0) continue;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        sums.v[i] += low.v[2 * row + i];
+        sums.v[2 + i] += high.v[2 * row + i];
+      }
     }
   }
 }
 
-/// Adds up what the lanes hold and writes the eight channels' sums.
+/// Adds up what the lanes hold and writes the sixteen channels' sums.
 template <Math M>
-FCM_DEVICE void store_pool_sums(PoolSums<M>& sums, float* to, int lane) {
-  constexpr int kFirst = kIs16<M> ? 1 : 4, kEnd = kIs16<M> ? 4 : 32;  // lanes of one channel differ in these bits
-#pragma unroll
-  for (float& sum : sums.v) {
-#pragma unroll
-    for (int distance = kFirst; distance < kEnd; distance *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
-  }
+FCM_DEVICE void store_pool_sums(PoolSums& sums, float* to, int lane) {
   if constexpr (kIs16<M>) {
-    if ((lane & 3) == 0) to[lane >> 2] = sums.v[0];
-  } else if (lane < 4) {
+    if ((lane & 3) != 0) return;
+    to[lane >> 2] = sums.v[0];
+    to[8 + (lane >> 2)] = sums.v[2];
+  } else {
+#pragma unroll
+    for (float& sum : sums.v) {
+#pragma unroll
+      for (int distance = 4; distance < 32; distance *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+    }
+    if (lane >= 4) return;
     *reinterpret_cast<float2*>(to + 2 * lane) = float2{sums.v[0], sums.v[1]};
+    *reinterpret_cast<float2*>(to + 8 + 2 * lane) = float2{sums.v[2], sums.v[3]};
   }
 }
 
@@ -140,7 +159,7 @@ FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk,
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int kTiles = geometry::run_length(S, G);
   for (int k = at.k; k < S.chunk / 16; k += S.warps_k) {
-    PoolSums<S.math> sums[2];
+    PoolSums sums;
     for (int j = 0; j < G.warp_m; j += kTiles) {
       int groups[kTiles];
       pixel_groups<Cfg>(groups, at.m, j);
@@ -151,10 +170,7 @@ FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk,
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
         if (j + t >= G.warp_m || geometry::group_of(S, G, at.m, j + t) >= G.m_tiles) continue;
-        if constexpr (S.pool != Pool::none) {
-#pragma unroll
-          for (int half = 0; half < 2; ++half) add_to_pool<Cfg>(sums[half], tile, v[half][t], groups[t], lane);
-        }
+        if constexpr (S.pool != Pool::none) add_to_pool<Cfg>(sums, tile, v[0][t], v[1][t], groups[t], lane);
         if constexpr (S.pool != Pool::only) {
           to_corner<S.math>(corner, v[0][t], v[1][t], lane);
           __syncwarp();
@@ -163,10 +179,7 @@ FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk,
         }
       }
     }
-    if constexpr (S.pool != Pool::none) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) store_pool_sums<S.math>(sums[half], pool + at.m * S.chunk + k * 16 + half * 8, lane);
-    }
+    if constexpr (S.pool != Pool::none) store_pool_sums<S.math>(sums, pool + at.m * S.chunk + k * 16, lane);
   }
 }
 
