@@ -99,7 +99,7 @@ TEST(Tasks, AreLegalUniqueSpreadAndNotRepeated) {
     EXPECT_TRUE(seen.insert(key_of(t.spec, t.tile, 0)).second);
     if (t.spec == specs[0]) splits.insert(t.tile.split);
   }
-  EXPECT_GE(splits.size(), 3u);
+  EXPECT_GE(splits.size(), 2u);
   EXPECT_EQ(tasks[1].spec, specs[1]) << "the first tile of every module comes first";
   std::vector<Row> known;
   for (const Task& t : tasks) known.push_back({1, 1.0, t.spec, t.tile, 0, 0, 0});
