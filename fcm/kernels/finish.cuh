@@ -98,7 +98,8 @@ struct PoolSums {
   float v[4] = {};
 };
 
-/// Masks for the packed pixels of a lane in the upper and the lower row of a group: those that do not exist count nothing, whatever they hold.
+/// Masks for the packed pixels of a lane in the upper and the lower row of a group: those that do not exist count nothing, whatever they
+/// hold.
 template <class Cfg>
 FCM_DEVICE void pool_masks(u32 (&mask)[2], const Tile& tile, int m, int lane) {
 #pragma unroll
