@@ -316,10 +316,11 @@ template <class Cfg>
 FCM_DEVICE void apply_epilogue(Vector<Of<Cfg>::S.math>& v, const Vector<Of<Cfg>::S.math>& residual) {
   constexpr Shape S = Of<Cfg>::S;
 #pragma unroll
-  for (int i = 0; i < Vector<S.math>::kCount; ++i) {
-    if constexpr (S.residual == Residual::before_activation) v.v[i] += residual.v[i];
-    v.v[i] = activation<S.out_act.fn>(v.v[i], S.out_act.a, S.out_act.b);
-    if constexpr (S.residual == Residual::after_activation) v.v[i] += residual.v[i];
+  for (int i = 0; i < Vector<S.math>::kCount; i += 2) {
+    if constexpr (S.residual == Residual::before_activation) v.v[i] += residual.v[i], v.v[i + 1] += residual.v[i + 1];
+    const float2 y = activation2<S.math, S.out_act.fn>(v.v[i], v.v[i + 1], S.out_act.a, S.out_act.b);
+    v.v[i] = y.x, v.v[i + 1] = y.y;
+    if constexpr (S.residual == Residual::after_activation) v.v[i] += residual.v[i], v.v[i + 1] += residual.v[i + 1];
   }
 }
 

@@ -133,7 +133,15 @@ FCM_DEVICE float rounded(float x) {
 }
 
 FCM_DEVICE float sigmoid(float x) {
-  return __fdividef(1.0f, 1.0f + __expf(-x));
+  return reciprocal_approx(1.0f + exp2_approx(-1.44269504f * x));
+}
+
+/// SiLU of two values with one reciprocal, 1 / a = b / (a b): the special functions are what a stage of SiLU waits for. Up to 2^60 the
+/// product stays finite, and beyond it the result is nothing in 16 bits.
+FCM_DEVICE float2 silu2(float x, float y) {
+  const float a = 1.0f + exp2_approx(fminf(-1.44269504f * x, 60.0f)), b = 1.0f + exp2_approx(fminf(-1.44269504f * y, 60.0f));
+  const float r = reciprocal_approx(a * b);
+  return float2{x * (b * r), y * (a * r)};
 }
 
 /// Larger and smaller of two; NaN passes.
@@ -172,7 +180,7 @@ FCM_DEVICE float activation(float x, float a, float b) {
   if constexpr (fn == 5) return sigmoid(x);
   if constexpr (fn == 6) return clamp(a * x + b, 0.0f, 1.0f);
   if constexpr (fn == 7) return x * sigmoid(x);
-  if constexpr (fn == 8) return x * clamp(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f);
+  if constexpr (fn == 8) return x * __saturatef(x * (1.0f / 6.0f) + 0.5f);  // the factor of NaN is 0
   if constexpr (fn == 9) return gelu(x);
   if constexpr (fn == 10) return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
   if constexpr (fn == 11) return tanhf(x);
@@ -180,6 +188,13 @@ FCM_DEVICE float activation(float x, float a, float b) {
   if constexpr (fn == 13) return x * tanhf(softplus(x));
   if constexpr (fn == 14) return x / (1.0f + fabsf(x));
   return x;
+}
+
+/// The activation of two values.
+template <Math M, int fn>
+FCM_DEVICE float2 activation2(float x, float y, float a, float b) {
+  if constexpr (kIs16<M> && fn == 7) return silu2(x, y);
+  return float2{activation<fn>(x, a, b), activation<fn>(y, a, b)};
 }
 
 /// True when rounding to the element type and clipping at `x` commute: x is an integer that the type holds.
@@ -218,7 +233,8 @@ FCM_DEVICE u32 activate_pack2(float lo, float hi, float a, float b, bool exact_u
   if constexpr (kArch >= 800 && fn == 2) {
     if (a == 0.0f && exact_upper) return min2_nan<M>(pack2_relu<M>(lo, hi), pack2<M>(b, b));
   }
-  return pack2<M>(activation<fn>(lo, a, b), activation<fn>(hi, a, b));
+  const float2 y = activation2<M, fn>(lo, hi, a, b);
+  return pack2<M>(y.x, y.y);
 }
 
 }  // namespace fcm::kernel
