@@ -20,6 +20,7 @@ struct Pass {
 // convolution with its own input, and the activation of a sum along.
 constexpr std::array kPasses = {
     Pass{"fold", fold},
+    Pass{"recognize_view", recognize_view},
     Pass{"canonicalize_global_pool", canonicalize_global_pool},
     Pass{"recognize_activations", recognize_activations},
     Pass{"recognize_normalization", recognize_normalization},

@@ -1,4 +1,5 @@
 // collapse_moves and sink_to_map: chains of Reshape and Transpose, and layers between Transposes.
+#include <array>
 #include <numeric>
 
 #include "tests/passes/builder.h"
@@ -17,6 +18,13 @@ ValueId reshape(Builder& b, ValueId x, Shape target) {
   Reshape op;
   op.target = std::move(target);
   return b.node("reshape" + std::to_string(b.graph.nodes.size()), op, {x});
+}
+
+// An integer of rank 0.
+Tensor scalar_of(int64_t x) {
+  Tensor t(DType::i64, {});
+  t.data<int64_t>()[0] = x;
+  return t;
 }
 
 Graph collapsed(const Builder& b, int times = 1) {
@@ -281,6 +289,40 @@ TEST(SplitPatches, MustNotFire) {
   run_pass(patches(3, 8, 8, 25), passes::split_patches, 0);           // rows are left over
   run_pass(patches(3, 8, 8, 24, 4), passes::split_patches, 0);        // padding
   run_pass(patches(3, 8, 8, 24, 0, true), passes::split_patches, 0);  // a sum
+}
+
+// As torch.export writes as_strided of pooled channels: items by a Range up to the batch, `item` apart, and channels by a constant.
+Graph strided_view(int64_t item, const std::vector<int64_t>& channels, int64_t ahead, int times) {
+  Builder b;
+  const ValueId x = b.input("x", {Dim(1, kBatch), 5, 1, 1});
+  const ValueId batch = b.node("batch", Gather{0}, {b.node("shape", ShapeOf{}, {x}), b.graph.add_constant("first", scalar_of(0))});
+  const ValueId items =
+      b.node("items", Range{}, {b.graph.add_constant("from", scalar_of(0)), batch, b.graph.add_constant("by", scalar_of(1))});
+  Reshape spread;
+  spread.form = Reshape::Form::unsqueeze;
+  spread.axes = Ints{1, 2, 3};
+  const ValueId rows = b.node("rows", spread, {b.binary(BinaryFn::mul, items, b.graph.add_constant("item", scalar_of(item)))});
+  const ValueId columns = b.graph.add_constant("columns", Tensor::ints({1, static_cast<int64_t>(channels.size()), 1, 1}, channels));
+  const ValueId sum = b.binary(BinaryFn::add, rows, columns);
+  const ValueId positions = b.binary(BinaryFn::add, sum, b.graph.add_constant("ahead", Tensor::ints({1}, std::array{ahead})));
+  b.output(b.node("y", Gather{0}, {reshape(b, b.unary({UnaryFn::exp}, x), {Dim(5, kBatch)}), positions}));
+  return run_pass(b.graph, passes::recognize_view, times);
+}
+
+TEST(RecognizeView, AllElementsInOrder) {
+  const Graph graph = strided_view(5, {0, 1, 2, 3, 4}, 0, 1);
+  EXPECT_EQ(count_kind(graph, "Gather"), 0u) << to_string(graph);
+  EXPECT_EQ(count_kind(graph, "Range"), 0u) << to_string(graph);
+}
+
+TEST(RecognizeView, MustNotFire) {
+  strided_view(5, {4, 3, 2, 1, 0}, 0, 0);
+  strided_view(5, {0, 1, 2, 4, 3}, 0, 0);
+  strided_view(5, {0, 1, 2, 3}, 0, 0);
+  strided_view(4, {0, 1, 2, 3, 4}, 0, 0);
+  strided_view(0, {0, 1, 2, 3, 4}, 0, 0);
+  strided_view(5, {1, 2, 3, 4, 5}, -1, 1);
+  strided_view(5, {0, 1, 2, 3, 4}, -1, 0);
 }
 
 }  // namespace
