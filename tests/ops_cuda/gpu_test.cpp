@@ -39,14 +39,30 @@ struct Bench {
   jit::DiskCache cache{std::string(FCM_BINARY_DIR) + "/kernel_cache"};
 };
 
+// Gone before main returns: cuDNN and cuBLASLt, which the first test opens, are taken down ahead of static objects that are older than
+// they are, and would then be asked to free their handles.
+class SharedBench : public ::testing::Environment {
+ public:
+  void TearDown() override { bench_.reset(); }
+  Bench* get() {
+    if (bench_ == nullptr && device_count() > 0) {
+      bench_ = std::make_unique<Bench>();
+      bench_->device = device_info(0);
+    }
+    return bench_.get();
+  }
+
+ private:
+  std::unique_ptr<Bench> bench_;
+};
+SharedBench* const shared_bench = [] {
+  auto* made = new SharedBench;  // gtest frees it
+  ::testing::AddGlobalTestEnvironment(made);
+  return made;
+}();
+
 Bench* bench() {
-  static std::unique_ptr<Bench> shared = [] {
-    if (device_count() == 0) return std::unique_ptr<Bench>();
-    auto made = std::make_unique<Bench>();
-    made->device = device_info(0);
-    return made;
-  }();
-  return shared.get();
+  return shared_bench->get();
 }
 
 class GuardedBuffer {
