@@ -67,7 +67,9 @@ std::vector<Inferred> infer_op(const Reduce& op, const Node&, Inputs inputs) {
 }
 
 void bind_op(Softmax& op, Node&, Inputs inputs) {
-  op.axis = normalize_axis(op.axis, rank_of(need(inputs, 0)), "axis");
+  const int64_t rank = rank_of(need(inputs, 0));
+  op.axis = normalize_axis(op.axis, rank, "axis");
+  if (op.axis + 1 == rank) op.flatten_from_axis = false;  // of the last axis both forms are the same
 }
 
 std::vector<Inferred> infer_op(const Softmax&, const Node&, Inputs inputs) {

@@ -123,6 +123,16 @@ TEST(Infer, Types) {
   error_of(kBad, [] { check(Select{}, {Input::of({2}), Input::of({2}), Input::of({2})}); });
 }
 
+// The form of opsets before 13 flattens the axes from its own on: of the last axis that is the newer form.
+TEST(Infer, SoftmaxOfTheLastAxisIsOneForm) {
+  const auto flattens = [](int64_t axis, Shape shape) {
+    return std::get<Softmax>(check(Softmax{axis, false, true}, {Input::of(std::move(shape))}).node.op).flatten_from_axis;
+  };
+  EXPECT_FALSE(flattens(1, {B, 10}));
+  EXPECT_FALSE(flattens(-1, {B, 4, 10}));
+  EXPECT_TRUE(flattens(1, {B, 4, 10}));
+}
+
 Conv conv(Ints strides = {}, Ints begin = {}, Ints end = {}, int64_t group = 1) {
   return {{{}, std::move(strides), {}, std::move(begin), std::move(end), AutoPad::explicit_pads}, group, {}, false};
 }
