@@ -71,7 +71,7 @@ std::string shape_source(const Shape& s) {
   FCM_FIELD(out_c), FCM_FIELD(residual_is_input), FCM_FIELD(gate), FCM_FIELD(tile_h), FCM_FIELD(tile_w), FCM_FIELD(chunk);
   FCM_FIELD(n_tile), FCM_FIELD(split), FCM_FIELD(warps_m), FCM_FIELD(warps_k), FCM_FIELD(warps_n), FCM_FIELD(stages);
   FCM_FIELD(expand_m), FCM_FIELD(expand_n), FCM_FIELD(resident), FCM_FIELD(min_blocks), FCM_FIELD(warpgroup);
-  FCM_FIELD(jitter);
+  FCM_FIELD(streamed), FCM_FIELD(overlaid), FCM_FIELD(images), FCM_FIELD(jitter);
 #undef FCM_FIELD
   return text;
 }
@@ -224,7 +224,7 @@ void set_tile(Shape& s, const TileConfig& tile) {
   s.tile_h = tile.tile_h, s.tile_w = tile.tile_w, s.chunk = tile.chunk, s.n_tile = tile.n_tile, s.split = tile.split;
   s.warps_m = tile.warps_m, s.warps_k = tile.warps_k, s.warps_n = tile.warps_n, s.stages = tile.stages;
   s.expand_m = tile.expand_m, s.expand_n = tile.expand_n, s.resident = tile.resident, s.min_blocks = tile.min_blocks;
-  s.warpgroup = tile.warpgroup;
+  s.warpgroup = tile.warpgroup, s.streamed = tile.streamed, s.overlaid = tile.overlaid, s.images = tile.images;
 }
 
 int shared_limit(const jit::Target& target) {
@@ -271,6 +271,24 @@ std::string refusal(const ModuleSpec& spec, const jit::Target& target) {
 
 namespace {
 
+std::string streaming_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
+  if (!s.expand || s.conv) return "an expansion of pixels as they lie streams its depth";
+  if (s.norm != geometry::Norm::none) return "the statistics of a normalised input need whole pixels";
+  if (t.stages < 2 || t.stages > 8) return "2 to 8 slices of a streamed expansion are under way";
+  if (t.stages > g.slices + 1) return "the pipeline is longer than the depth";
+  const int units = g.x_rows / 64 * (g.e_chunk / (16 * t.expand_n));
+  if (t.warpgroup && units % (g.warps / 4) != 0) return "warpgroups have equal numbers of units of a streamed expansion";
+  return {};
+}
+
+std::string images_refusal(const Shape& s, const geometry::Geometry& g) {
+  if (!s.dw || s.conv) return "tiles of a depthwise stage on pixels as they lie span images";
+  if (g.tiles != 1) return "a tile of several images holds whole planes";
+  if (s.pool != geometry::Pool::none) return "pool sums are those of one image";
+  if (s.images > 64) return "more than 64 images a tile";
+  return {};
+}
+
 std::string partition_refusal(const Shape& s, const TileConfig& t, const jit::Target& target) {
   const int warps = t.warps_m * t.warps_k * t.warps_n;
   if (warps > 32) return "more than 32 warps a block";
@@ -280,10 +298,11 @@ std::string partition_refusal(const Shape& s, const TileConfig& t, const jit::Ta
   if (s.dw && (t.tile_h > geometry::round_up(s.out_h, 2) || t.tile_w > geometry::round_up(s.out_w, 8))) return "the tile exceeds the plane";
   if (s.project && t.n_tile % (16 * t.warps_n) != 0) return "the output channels of a warp are not a multiple of 16";
   if (!s.project && t.warps_n != 1) return "warps share output channels only in a projection";
-  if (t.stages > (s.expand ? 2 : 4)) return "too many stages";
+  if (!t.streamed && t.stages > (s.expand ? 2 : 4)) return "too many stages";
   if (t.min_blocks > 8) return "more than 8 blocks a multiprocessor";
   if (s.expand && (t.chunk / s.multiplier / 16) % t.expand_n != 0) return "the expansion's unit does not divide the chunk";
-  if (s.expand && (t.expand_m > 4 || t.expand_n > 4)) return "the expansion's unit is too large";
+  const bool wide = t.warpgroup && (t.expand_n == 6 || t.expand_n == 8);
+  if (s.expand && (t.expand_m > 4 || (t.expand_n > 4 && !wide))) return "the expansion's unit is too large";
   if (t.warpgroup) {
     if (target.major != 9 || !target.arch_specific) return "warpgroup matrix instructions need sm_90a";
     if (!s.expand || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16)) return "warpgroups serve a 16-bit expansion";
@@ -301,11 +320,13 @@ std::string partition_refusal(const Shape& s, const TileConfig& t, const jit::Ta
 
 /// Registers of a thread, roughly: sums, or what a unit of the expansion or the window of the depthwise stage holds, and the rest.
 int needed_registers(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
-  const int sums = s.project ? g.warp_m * g.warp_n * 8 : 0, expansion = s.expand ? t.expand_m * t.expand_n * 8 : 0;
+  const int units = s.streamed ? geometry::streamed_units(s, g) : 1;
+  const int sums = s.project ? g.warp_m * g.warp_n * 8 : 0, expansion = s.expand ? units * t.expand_m * t.expand_n * 8 : 0;
   const int length = geometry::run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * s.dw_window.sh + g.dw_rows;
   const int window = s.dw ? (g.el == 2 ? s.dw_window.kw * ((s.dw_window.kh + 1) / 2) + rows : 2 * g.dw_rows) : 0;
   const int groups = s.project ? 4 * g.warp_m : s.dw ? 8 * length : 0;
-  return std::max(sums + window + groups, sums + expansion) + (g.el == 2 ? 64 : 80);
+  const int rest = g.el == 2 ? 64 : 80, beside_sums = s.streamed && s.warpgroup ? 40 : rest;
+  return std::max(sums + window + groups + rest, sums + expansion + beside_sums);
 }
 
 std::string size_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t, const jit::Target& target) {
@@ -339,6 +360,12 @@ int spare_registers(const TiledModule& m) {
 
 std::string refusal(const TiledModule& m, const jit::Target& target) {
   if (std::string why = partition_refusal(m.shape, m.tile, target); !why.empty()) return why;
+  if (m.tile.images > 1) {
+    if (std::string why = images_refusal(m.shape, m.geometry); !why.empty()) return why;
+  }
+  if (m.tile.streamed) {
+    if (std::string why = streaming_refusal(m.shape, m.geometry, m.tile); !why.empty()) return why;
+  }
   return size_refusal(m.shape, m.geometry, m.tile, target);
 }
 
@@ -380,9 +407,9 @@ Emitted emit(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& 
   e.launch.shared_bytes = g.shared_bytes;
   e.launch.cluster = s.project ? s.split : 1;
   e.launch.blocks_per_work = s.split * g.n_blocks;
-  e.launch.across_images = g.flat && s.pool == geometry::Pool::none;
-  e.launch.plane = s.out_h * s.out_w;
-  e.launch.tile_pixels = s.tile_w;
+  e.launch.across_images = s.images > 1 || (g.flat && s.pool == geometry::Pool::none);
+  e.launch.plane = s.images > 1 ? 1 : s.out_h * s.out_w;
+  e.launch.tile_pixels = s.images > 1 ? s.images : s.tile_w;
   e.launch.tiles = g.tiles;
   e.launch.weight_bytes = g.blob_bytes;
   if (s.pool != geometry::Pool::none) e.launch.pool_floats = int64_t{g.tiles} * geometry::round_up(g.out_channels, 4);

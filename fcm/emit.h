@@ -52,8 +52,8 @@ struct LaunchPlan {
   bool pdl = false;      ///< may be launched with programmatic stream serialisation
   int blocks_per_work = 1;
   bool across_images = false;  ///< pixels of all images are one run
-  int plane = 1;               ///< output pixels an image
-  int tile_pixels = 1;         ///< across_images: pixels of a piece of work
+  int plane = 1;               ///< output pixels an image (tiles of whole images: 1)
+  int tile_pixels = 1;         ///< across_images: pixels (or images) of a piece of work
   int tiles = 1;               ///< otherwise: pieces of work an image
   int64_t weight_bytes = 0;    ///< packed weights
   int64_t pool_floats = 0;     ///< pool sums an image (ModuleArgs::pool), 0 without a pool epilogue

@@ -69,6 +69,7 @@ struct Shape {
   float norm_epsilon = 0;
   // the tile
   int tile_h = 1, tile_w = 16;  ///< output tile; without a depthwise stage tile_h is 1 and tile_w counts flattened pixels
+  int images = 1;               ///< whole planes of a tile (depthwise stage)
   int chunk = 16;               ///< channels after the depthwise stage handled at a time
   int n_tile = 16;              ///< output channels of a block (project)
   int split = 1;                ///< blocks that share the chunks: a cluster when there is a projection
@@ -78,6 +79,8 @@ struct Shape {
   bool resident = false;           ///< all weights of a block stay in shared memory
   int min_blocks = 1;              ///< blocks a multiprocessor should hold (bounds registers)
   bool warpgroup = false;          ///< the expansion by matrix instructions of four warps (wgmma): sm_90a, 16-bit
+  bool streamed = false;           ///< the expansion's operands pass through shared memory in slices of their depth, in `stages` buffers
+  bool overlaid = false;           ///< the chunk buffer takes the place of the slices that it was made from
   bool jitter = false;             ///< random spins around the programmatic wait (tests)
 };
 
@@ -111,6 +114,7 @@ FCM_CONSTEXPR int tap_of(const Window& w, int input_row, int output_row) {
 
 inline constexpr int kUnitBytes = 512;  ///< one packed B unit: k16 x n16 (16-bit) or k8 x n16 (FP32); a lane's fragment is 16 bytes
 inline constexpr int kMaxSharedBytes = 232448;
+inline constexpr int kSliceBytes = 128;  ///< of a pixel, or of a middle channel's weights, in a slice of the depth: a line of the cache
 
 struct Geometry {
   int el = 2, vec = 8, ks = 16;  ///< element bytes, elements in 16 bytes, channels of one B unit
@@ -120,23 +124,27 @@ struct Geometry {
   int k1 = 0;                                ///< depth of the expansion, padded
   int x_pitch = 0, x_rows = 0, x_bytes = 0;  ///< input tile in shared memory
   int x_vector = 16;                         ///< bytes from eight (FP32: four) channels of a row to the next ones
+  int slice = 0, slices = 0;                 ///< streamed: channels of a slice of the depth, and slices of the whole
+  int x_slice = 0, weight_slice = 0;         ///< bytes of a slice of the input tile, and of the expansion's weights of a chunk
   int e_chunk = 16, chunks = 1, block_chunks = 1;
   Axis ay{}, ax{};
   int tiles = 1, m_tiles = 1, m_tiles_w = 1, core_px = 16;
-  int dw_rows = 1;    ///< input rows that two output rows of one column need
-  bool runs = false;  ///< a warp's pixel groups stand below each other, so that input rows are read once for all of them
+  int image_px = 16, image_pairs = 1;  ///< core pixels, and pairs of output rows, from an image of a tile to the next
+  int dw_rows = 1;                     ///< input rows that two output rows of one column need
+  bool runs = false;                   ///< a warp's pixel groups stand below each other, so that input rows are read once for all of them
   int e_rows = 1, e_half = 1, e_slots = 16, e_pitch = 0, e_bytes = 0;  ///< one chunk buffer
+  int e_buffers = 1;                                                   ///< of `stages` that a copied source or a whole expansion rotates
   int n_blocks = 1, warp_m = 1, warp_n = 1;
   int gate_rows = 0, gate_at = 0;  ///< gates of the images that a run of pixels touches, behind the rows of a chunk buffer
   int dw_channel_bytes = 0, expand_bytes = 0, expand_bias_at = 0, expand_sums_at = 0, dw_at = 0, dw_bias_at = 0, record_a = 0, record_b = 0;
-  int bias_at = 0, sums_at = 0, a_at = 0, b_at = 0, blob_bytes = 0;  ///< packed weights in global memory
+  int bias_at = 0, sums_at = 0, a_at = 0, b_at = 0, slices_at = 0, blob_bytes = 0;  ///< packed weights in global memory
   int weight_stages = 1;
   bool red_aliases_e = false;
   int red_pitch = 0, red_items = 0,
       red_bytes = 0;  ///< partial sums; split > 1: red_items groups of 8 channels from each warp share of each block
   int stat_rows = 0;  ///< pixels of a tile whose mean and deviation are kept (a normalised input)
-  int s_barrier = 0, s_bias = 0, s_sums = 0, s_stats = 0, s_sites = 0, s_weights = 0, s_x = 0, s_e = 0, s_red = 0, s_stage = 0, s_pool = 0,
-      shared_bytes = 0;
+  int s_barrier = 0, s_bias = 0, s_sums = 0, s_stats = 0, s_sites = 0, s_weights = 0, s_x = 0, s_slices = 0, s_e = 0, s_red = 0,
+      s_stage = 0, s_pool = 0, shared_bytes = 0;
   int sites = 0;  ///< entries of the table of pixel places (0: pixels are flattened)
   int warps = 1, threads = 32;
 };
@@ -146,6 +154,13 @@ FCM_CONSTEXPR int bank_pitch(int channels, int el) {
   const int bytes = channels * el;
   const int unit = el == 2 ? 16 : 32;
   return (bytes / unit) % 2 == 0 ? bytes + unit : bytes;
+}
+
+/// Where in a row of a slice its `piece`-th 16 bytes lie: pieces trade places with the rows, so that matrix loads meet no bank twice, yet
+/// 32 bytes that lie together in memory stay together (and are asked for once). For 16-bit elements it is the order that matrix
+/// instructions of a warpgroup know.
+FCM_CONSTEXPR int slice_piece(int el, int row, int piece) {
+  return piece ^ (el == 2 ? row % 8 : row % 4 * 2);
 }
 
 /// Pixel groups below each other that a warp handles at a time in the depthwise stage.
@@ -178,22 +193,30 @@ FCM_CONSTEXPR void derive_planes(const Shape& s, Geometry& g) {
   g.ax = make_axis(s.out_w, s.tile_w, 8, s.mid_w, w.kw, w.sw, w.dw, w.left);
   g.tiles = g.ay.tiles * g.ax.tiles;
   g.m_tiles_w = ceil_div(s.tile_w, 8);
-  g.m_tiles = ceil_div(s.tile_h, 2) * g.m_tiles_w;
-  g.core_px = g.ay.core * g.ax.core;
+  g.image_px = g.ay.core * g.ax.core;
+  g.core_px = s.images * g.image_px;
   g.dw_rows = (w.kh - 1) * w.dh + w.sh + 1;
-  const int row_pairs = ceil_div(s.tile_h, 2);
+  // Images stand below each other like one tall plane, far enough apart that none reads another's rows.
+  g.image_pairs = ceil_div(s.tile_h, 2);
+  if (s.images > 1) {
+    const int apart = max_of(g.ay.core_at + g.ay.core, (s.out_h - 1) * w.sh + (w.kh - 1) * w.dh + 1 - g.ay.core_at);
+    g.image_pairs = max_of(g.image_pairs, ceil_div(apart, 2 * w.sh));
+  }
+  const int row_pairs = s.images * g.image_pairs;
+  g.m_tiles = row_pairs * g.m_tiles_w;
   g.runs = s.warps_m % g.m_tiles_w == 0;
   g.warp_m = g.runs ? ceil_div(row_pairs, s.warps_m / g.m_tiles_w) : ceil_div(g.m_tiles, s.warps_m);
   // Spare groups of the last run, and rows that a load brings along, lie in the buffer too.
   const int length = run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * w.sh + g.dw_rows;
   const int pairs_read = g.runs ? (s.warps_m / g.m_tiles_w - 1) * g.warp_m + round_up(g.warp_m, length) : row_pairs;
-  g.e_rows = max_of((pairs_read - 1) * 2 * w.sh + g.dw_rows + (rows % 4 == 3 ? 1 : 0), g.ay.extent);
+  g.e_rows =
+      max_of((pairs_read - 1) * 2 * w.sh + g.dw_rows + (rows % 4 == 3 ? 1 : 0), (s.images - 1) * g.image_pairs * 2 * w.sh + g.ay.extent);
   g.e_half = ceil_div(g.ax.extent, w.sw);  // columns of one residue modulo the stride lie together
   g.e_slots = g.e_half * w.sw;
 }
 
 FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
-  if (s.expand) g.expand_bytes = (g.k1 / g.ks) * (g.e_chunk / 16) * kUnitBytes;
+  if (s.expand && !s.streamed) g.expand_bytes = (g.k1 / g.ks) * (g.e_chunk / 16) * kUnitBytes;
   const int normalised = s.norm == Norm::none ? 0 : 1;  // column sums of the stage that reads the input
   g.expand_bias_at = g.expand_bytes;
   g.expand_sums_at = g.expand_bias_at + (s.expand ? g.e_chunk * 4 : 0);
@@ -209,7 +232,9 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
   g.sums_at = g.bias_at + (s.project ? g.n_blocks * s.n_tile * 4 : 0);
   g.a_at = g.sums_at + (s.project && !s.expand ? normalised * g.n_blocks * s.n_tile * 4 : 0);
   g.b_at = g.a_at + g.chunks * g.record_a;
-  g.blob_bytes = g.b_at + g.chunks * g.n_blocks * g.record_b;
+  g.slices_at = g.b_at + g.chunks * g.n_blocks * g.record_b;
+  if (s.streamed) g.slices_at = round_up(g.slices_at, kSliceBytes);
+  g.blob_bytes = g.slices_at + g.chunks * g.slices * g.weight_slice;
 }
 
 FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
@@ -233,18 +258,21 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   at += round_up(g.sites * 8, 16);
   g.s_weights = at;
   at += g.weight_stages * (g.record_a + g.record_b);
-  g.s_x = at;
-  at += g.x_bytes;
-  g.s_e = at;
-  const int e_all = s.stages * g.e_bytes;
-  at += g.red_aliases_e ? max_of(e_all, g.red_bytes) : e_all;
+  g.s_x = s.streamed ? round_up(at, 8 * kSliceBytes) : at;
+  at = g.s_x + g.x_bytes;
+  g.s_slices = at;
+  at += s.stages * g.weight_slice;
+  g.s_e = s.overlaid ? g.s_x : at;
+  const int e_all = g.e_buffers * g.e_bytes;
+  at = max_of(at, g.s_e + (g.red_aliases_e ? max_of(e_all, g.red_bytes) : e_all));
   g.s_red = g.red_aliases_e ? g.s_e : at;
   at += g.red_aliases_e ? 0 : g.red_bytes;
   g.s_stage = at;
   at += s.project ? 0 : g.warps * 16 * 16 * g.el;  // a warp's 16 pixels x 16 channels on their way out
   g.s_pool = at;
   at += s.pool != Pool::none && !s.project ? s.warps_m * s.chunk * 4 : 0;
-  g.shared_bytes = at;
+  // Matrix instructions read whole units of 64 rows: behind the last rows of a slice whatever lies there, for sums that are not stored.
+  g.shared_bytes = s.streamed ? max_of(at, g.s_x + (s.stages - 1) * g.x_slice + g.x_rows * kSliceBytes) : at;
 }
 
 /// All sizes of a module kernel. Meaningful for shapes that `fcm::illegal` accepts.
@@ -265,7 +293,15 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
   if (s.expand) {
     g.k1 = round_up(s.conv ? s.conv_window.kh * s.conv_window.kw * s.in_c : s.in_c, g.ks);
     g.x_rows = round_up(g.core_px, (s.warpgroup ? 64 : 16) * s.expand_m);
-    if (s.warpgroup) {  // eight rows of eight channels stand together: what a matrix descriptor calls a core matrix
+    if (s.streamed) {
+      g.slice = kSliceBytes / g.el;
+      g.slices = ceil_div(g.k1, g.slice);
+      g.k1 = g.slices * g.slice;
+      g.weight_slice = g.e_chunk * kSliceBytes;
+      g.x_pitch = kSliceBytes;
+      g.x_slice = (s.warpgroup ? round_up(g.core_px, 8) : g.x_rows) * kSliceBytes;
+      g.x_bytes = s.stages * g.x_slice;
+    } else if (s.warpgroup) {  // eight rows of eight channels stand together: what a matrix descriptor calls a core matrix
       g.x_pitch = 16;
       g.x_vector = (g.x_rows + 1) * 16;
       g.x_bytes = g.k1 / g.vec * g.x_vector;
@@ -274,6 +310,7 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
       g.x_bytes = g.x_rows * g.x_pitch;
     }
   }
+  g.e_buffers = s.streamed ? 1 : s.stages;
   g.e_pitch = bank_pitch(g.e_chunk, g.el);
   g.gate_at = g.e_rows * g.e_slots * g.e_pitch;
   if (s.gate) g.gate_rows = s.pool != Pool::none ? 1 : ceil_div(s.tile_w - 1, s.out_h * s.out_w) + 1;
@@ -285,10 +322,16 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
   return g;
 }
 
+/// Units of a streamed expansion that one warp (or warpgroup) keeps the sums of.
+FCM_CONSTEXPR int streamed_units(const Shape& s, const Geometry& g) {
+  const int units = g.x_rows / (s.warpgroup ? 64 : 16 * s.expand_m) * (g.e_chunk / (16 * s.expand_n));
+  return ceil_div(units, s.warpgroup ? g.warps / 4 : g.warps);
+}
+
 /// Independent pieces of work at a batch: spatial tiles of all images. Each is done by n_blocks * split blocks.
 FCM_CONSTEXPR int work_items(const Shape& s, const Geometry& g, int batch) {
   if (g.flat && s.pool == Pool::none) return ceil_div(batch * s.out_h * s.out_w, s.tile_w);
-  return g.tiles * batch;
+  return g.tiles * ceil_div(batch, s.images);
 }
 
 }  // namespace fcm::geometry

@@ -64,6 +64,7 @@ class Packer {
   /// Expansion weight from depth k to middle channel `c`.
   size_t expand_at(int c, int k) const {
     const int chunk = c / g_.e_chunk, local = c % g_.e_chunk;
+    if (shape_.streamed) return slice(chunk, k / g_.slice) + at(in_slice(local, k % g_.slice));
     if (shape_.warpgroup) return record_a(chunk) + at((k / 8) * g_.e_chunk * 16 + local * 16 + (k % 8) * 2);  // core matrices of 8 x 8
     const int unit = (local / 16) * (g_.k1 / g_.ks) + k / g_.ks;
     return record_a(chunk) + at(unit * geometry::kUnitBytes + unit_offset(k % g_.ks, local % 16, shape_.math));
@@ -93,6 +94,13 @@ class Packer {
  private:
   static size_t at(int offset) { return static_cast<size_t>(offset); }
   size_t record_a(int chunk) const { return at(g_.a_at) + at(chunk) * at(g_.record_a); }
+  size_t slice(int chunk, int k) const { return at(g_.slices_at) + at(chunk * g_.slices + k) * at(g_.weight_slice); }
+  /// A slice is rows of middle channels (warpgroups), or units, those of one depth together.
+  int in_slice(int local, int k) const {
+    if (shape_.warpgroup) return local * geometry::kSliceBytes + geometry::slice_piece(g_.el, local, k / g_.vec) * 16 + k % g_.vec * g_.el;
+    const int unit = (k / g_.ks) * (g_.e_chunk / 16) + local / 16;
+    return unit * geometry::kUnitBytes + unit_offset(k % g_.ks, local % 16, shape_.math);
+  }
 
   Shape shape_;
   Geometry g_;

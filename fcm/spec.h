@@ -70,6 +70,7 @@ std::string_view kind_name(ModuleKind kind);
 /// `n_tile` outputs a block (pool_fc) or `split` blocks that share them (se), `warps_m` warps.
 struct TileConfig {
   int tile_h = 1, tile_w = 64;
+  int images = 1;
   int chunk = 16;
   int n_tile = 16;
   int split = 1;
@@ -79,6 +80,9 @@ struct TileConfig {
   bool resident = false;
   int min_blocks = 1;
   bool warpgroup = false;  ///< the expansion by wgmma; its unit is 64 expand_m rows
+  bool streamed = false;   ///< its operands pass through shared memory in slices of the depth, `stages` of them at a time
+
+  bool overlaid = false;  ///< the chunk buffer takes the place of the slices: more of them, none under way beside the depthwise stage
 
   friend bool operator==(const TileConfig&, const TileConfig&) = default;
 };
@@ -103,7 +107,7 @@ int output_pitch(const ModuleSpec& spec);
 
 /// "nhwc 14x14 pw/64-384/f16/clip(0,6) dw3x3s1x1p1.1.1.1/384-384/f16/clip(0,6) pw/384-64/f16/identity residual=after from=input".
 std::string to_string(const ModuleSpec& spec);
-/// "t4x7_c48_n64_x8_w2.3.1_s1_e1.3_r1_b1".
+/// "t4x7_c48_n64_x8_w2.3.1_s1_e1.3_r1_b1"; flags follow: "_wg", "_st" (streamed), "_so" (streamed, overlaid), "_i4" (images).
 std::string to_string(const TileConfig& tile);
 /// The inverses. Throw Error(bad_input) naming the piece that is wrong; numbers are bounded (dimensions to 2^20).
 ModuleSpec parse_spec(std::string_view text);

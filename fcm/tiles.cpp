@@ -239,6 +239,25 @@ int concurrency(const TileConfig& t, const Geometry& g, const jit::Target& targe
   return std::clamp(std::min({by_shared, 65536 / (registers * g.threads), 2048 / g.threads}), 1, 8);
 }
 
+/// Bytes of a slice of a streamed expansion as the L2 is asked for them: sectors of pixels that begin in the middle of one twice.
+double slice_bytes(const Shape& s, const Geometry& g) {
+  const bool odd = g.in_pitch * g.el / 16 % 2 != 0;
+  return static_cast<double>(g.core_px) * geometry::kSliceBytes * (odd ? 1.5 : 1.0) + (s.streamed ? g.weight_slice : 0);
+}
+
+/// Cycles of a streamed expansion of a chunk while a multiprocessor holds `held` such blocks: a slice takes as long as its copies, of which
+/// stages - 1 are under way, or its matrix steps.
+double streamed_cycles(const Shape& s, const Geometry& g, double held, double turns, double active_share, const TileModel& m) {
+  const double bytes = slice_bytes(s, g), bandwidth = std::min(m.bytes_alone, m.slice_bytes / active_share) / held;
+  const double copies = std::max(bytes / bandwidth, (m.slice_latency + bytes / m.bytes_alone) / (s.stages - 1));
+  const double tiles = static_cast<double>(geometry::streamed_units(s, g)) * s.expand_m * s.expand_n,
+               depth = static_cast<double>(g.slice) / g.ks;
+  const double a_tile =
+      s.warpgroup ? m.warpgroup_step : 2 * matrix_cycles(s.math, m) + 3.0 * (s.expand_m + s.expand_n) / (s.expand_m * s.expand_n);
+  const double store = (m.unit_work + m.activation * activation_weight(s.expand_act)) * tiles * turns * m.streamed_store + m.barrier;
+  return g.slices * (std::max(copies, depth * tiles * a_tile * turns) + m.slice_barrier) + store + (s.overlaid ? m.slice_begin : 0.0);
+}
+
 /// Wavefronts of shared memory of one block in all its chunks: 128 bytes each, so that a load of sixteen bytes a lane takes four.
 double wavefronts(const Shape& s, const Geometry& g) {
   double count = 0;
@@ -279,7 +298,8 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   r.concurrent = concurrency(module.tile, g, device.target);
   const double step = matrix_cycles(s.math, m);
   const double chunks = g.block_chunks;
-  const double input_bytes = static_cast<double>(g.core_px) * (s.expand ? g.k1 : g.e_chunk * chunks) * g.el;
+  const double input_bytes =
+      s.streamed ? chunks * g.slices * slice_bytes(s, g) : static_cast<double>(g.core_px) * (s.expand ? g.k1 : g.e_chunk * chunks) * g.el;
   const double weight_bytes = chunks * (g.record_a + g.record_b);
   const double gather = s.conv ? m.gather * (s.expand ? g.k1 : g.e_chunk) * std::ceil(static_cast<double>(g.core_px) / g.threads) : 0.0;
   const double per_unit = static_cast<double>(r.blocks) / device.multiprocessors;
@@ -289,13 +309,15 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   const double copies = s.conv ? 0.0 : std::ceil(input_bytes / 16 / g.threads) * m.copy * turns;
   const double active = std::min<double>(r.blocks, device.multiprocessors);
   const double bandwidth = std::min(m.bytes_alone, m.bytes_a_cycle * device.multiprocessors / active);
-  r.fetch = m.global_latency + std::max(input_bytes / bandwidth, copies) + gather;
+  r.fetch = s.streamed ? m.slice_begin : m.global_latency + std::max(input_bytes / bandwidth, copies) + gather;
   if (s.norm != geometry::Norm::none) {  // two passes over a tile's pixels, eight lanes each
     const double steps = std::ceil(g.stat_rows * 8.0 / g.threads) * std::ceil(s.in_c / 8.0 / g.vec);
     r.fetch += m.stat_latency + steps * m.stat_step + (s.expand ? m.barrier : 0.0);
   }
   const double unit_work = m.unit_work + m.activation * activation_weight(s.expand_act);
-  if (s.warpgroup) {
+  if (s.streamed) {
+    r.expand = chunks * streamed_cycles(s, g, held, turns, active / device.multiprocessors, m);
+  } else if (s.warpgroup) {
     const double units = (g.x_rows / 64.0) * (g.e_chunk / 16.0 / s.expand_n), depth = static_cast<double>(g.k1) / g.ks;
     const double a_unit =
         depth * m.warpgroup_step * s.expand_n * turns + unit_work * s.expand_n * turns + m.unit_latency + m.matrix_latency;
@@ -313,6 +335,7 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   const double operand = s.dw ? g.warp_m * eights * (window + m.operand) + eights * m.operand_group : g.warp_m * m.operand_flat;
   const double dense = s.project ? g.warp_n * (m.dense + g.warp_m * 2 * step) : m.store * g.warp_m;
   r.depthwise = chunks * (groups * ((operand + dense) * turns + m.group_latency) + (s.stages > 1 && s.expand ? 1 : 2) * m.barrier);
+  if (s.streamed) r.depthwise *= m.streamed_rest;
   if (s.project) {
     const double vectors = std::ceil(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
     const double pushes =
@@ -322,11 +345,11 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   }
   const double first_weights = s.resident ? weight_bytes : g.weight_stages * static_cast<double>(g.record_a + g.record_b);
   if (2 * held > r.concurrent)
-    r.prologue = m.global_latency + held * first_weights / bandwidth + static_cast<double>(s.stages * g.e_bytes) / 64;
+    r.prologue = m.global_latency + held * first_weights / bandwidth + static_cast<double>(g.e_buffers * g.e_bytes) / 64;
   const double reloaded = s.resident && works > device.multiprocessors ? m.reloaded : 1.0;
-  const double traffic = held * (input_bytes + (waves > 1 ? reloaded : m.first_weights) * weight_bytes) / bandwidth;
+  const double traffic = s.streamed ? 0.0 : held * (input_bytes + (waves > 1 ? reloaded : m.first_weights) * weight_bytes) / bandwidth;
   // A later tile's input comes beside the depthwise stage of the tile before, unless the residual is read from that one's place.
-  const bool early = s.expand && !s.conv && !(s.residual != geometry::Residual::none && s.residual_is_input);
+  const bool early = s.expand && !s.conv && !s.overlaid && (s.streamed || !(s.residual != geometry::Residual::none && s.residual_is_input));
   const double hidden = early ? (1 - 1 / waves) * std::min(r.fetch, r.depthwise + r.finish) : 0.0;
   const double latency = r.prologue / waves + r.fetch - hidden + r.expand + r.depthwise + r.finish;
   r.shared = held * m.wavefront * wavefronts(s, g) * (g.el / 2.0) + r.fetch;
@@ -339,6 +362,9 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
 
 double tile_correction(const TiledModule& module, const TileRating& rating, const TileDevice& device) {
   if (module.geometry.el != 2 || device.target.major != 9) return 1;
+  // Streamed expansions and tiles of several images are younger than the trees, whose questions (of input fetched at once, of stages) would
+  // mean something else of them.
+  if (module.shape.streamed || module.shape.images > 1) return TileModel{}.untaught;
   return std::exp(tile_correction(tile_trees(forest_of(module)), tile_features(module, rating, device.multiprocessors)));
 }
 

@@ -31,6 +31,12 @@ struct TileModel {
   double matrix_f16 = 4.79;  ///< a 16 x 8 matrix step of depth 16 (FP32: 8) on one of the four quarters
   double matrix_f32 = 77;
   double warpgroup_step = 10.3;  ///< a 64 x 16 step of a warpgroup's matrix product
+  double slice_latency = 1425;   ///< of a slice of a streamed expansion from the L2 while all multiprocessors read, and bytes a cycle
+  double slice_bytes = 43;
+  double slice_barrier = 440;  ///< beside its copies and matrix steps, and what a chunk waits for its first
+  double slice_begin = 745;
+  double streamed_store = 1.9;  ///< of the model's words on a streamed expansion's stores, and on the stages behind it: in the trees' place
+  double streamed_rest = 0.5;
   double matrix_latency = 101;
   double unit_work = 44.4;      ///< activation and stores of a 16 x 16 tile of the expansion
   double activation = 6.3;      ///< of eight values a lane, times activation_weight
@@ -62,8 +68,9 @@ struct TileModel {
   double head_output = 1000;  ///< outputs that a thread of a 16-bit head finishes
   double head_sum = 60;       ///< a partial sum of four channels that a thread adds, and a pixel of a map
   double head_pixel = 70;
-  bool trees = true;     ///< correct the rating of 16-bit modules on Hopper by what was learnt (fcm/tile_trees.h)
-  double head_step = 1;  ///< a 16 x 8 matrix step of depth 16 of a head, with both loads
+  double untaught = 1.08;  ///< tiles that the trees have not seen the like of must be better by more than their rating's error
+  bool trees = true;       ///< correct the rating of 16-bit modules on Hopper by what was learnt (fcm/tile_trees.h)
+  double head_step = 1;    ///< a 16 x 8 matrix step of depth 16 of a head, with both loads
 };
 
 /// Predicted clock cycles of a module's kernel, by term. Launch and the kernels around it are not included.

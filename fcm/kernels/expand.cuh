@@ -168,6 +168,90 @@ FCM_DEVICE void expand_by_warpgroups(const Tile& tile, const Place* table, const
   }
 }
 
+/// What a warp (or warpgroup) adds up of a chunk while slices of the depth pass through shared memory: its units of the whole tile.
+template <class Cfg>
+struct StreamedExpansion {
+  static constexpr Shape S = Of<Cfg>::S;
+  static constexpr Geometry G = Of<Cfg>::G;
+  static constexpr int kRows = S.warpgroup ? 1 : S.expand_m, kCols = S.expand_n, kUnits = geometry::streamed_units(S, G);
+  static constexpr int m_units = G.x_rows / (S.warpgroup ? 64 : 16 * kRows), units = m_units * (G.e_chunk / (16 * kCols));
+  static constexpr int owners = S.warpgroup ? G.warps / 4 : G.warps, kSteps = G.slice / G.ks;
+  static constexpr int kUnroll = kIs16<S.math> ? kSteps : 1;  // an FP32 step is long enough
+
+  Accumulator acc[kUnits][kRows][kCols];
+  int owner;
+
+  FCM_DEVICE explicit StreamedExpansion(int warp) : acc{}, owner(S.warpgroup ? warp / 4 : warp) {}
+  FCM_DEVICE int rows_of(int i) const { return (owner + i * owners) % m_units * kRows; }
+  FCM_DEVICE int columns_of(int i) const { return (owner + i * owners) / m_units * kCols; }
+  FCM_DEVICE bool exists(int i) const { return units % owners == 0 || owner + i * owners < units; }
+  FCM_DEVICE void hold_all() {
+#pragma unroll
+    for (auto& unit : acc) hold(unit[0]);
+  }
+
+  /// Starts to add a slice, by warpgroups.
+  FCM_DEVICE void begin_slice(const unsigned char* x, const unsigned char* weights) {
+    const u64 a = slice_rows(shared_address(x)), b = slice_rows(shared_address(weights));
+    hold_all();
+    warpgroup_begin();
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {  // addresses in units of 16 bytes
+#pragma unroll
+      for (int i = 0; i < kUnits; ++i)
+        wgmma<S.math>(acc[i][0], a + rows_of(i) * (64 * geometry::kSliceBytes / 16) + k * 2,
+                      b + columns_of(i) * (16 * geometry::kSliceBytes / 16) + k * 2);
+    }
+    warpgroup_commit();
+  }
+  /// It has been added.
+  FCM_DEVICE void end_slice() {
+    warpgroup_wait();
+    hold_all();
+  }
+
+  /// Adds a slice, by warps.
+  FCM_DEVICE void add_slice(const unsigned char* x, const unsigned char* weights, int lane) {
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+      if (!exists(i)) break;
+      const unsigned char* rows = x + rows_of(i) * 16 * geometry::kSliceBytes;
+      const unsigned char* columns = weights + columns_of(i) * geometry::kUnitBytes;
+#pragma unroll kUnroll
+      for (int k = 0; k < kSteps; ++k) {
+        AFragment<S.math> a[kRows];
+#pragma unroll
+        for (int m = 0; m < kRows; ++m) a[m] = load_slice_rows<S.math>(rows + m * 16 * geometry::kSliceBytes, k * G.ks, lane);
+        const unsigned char* at = columns + k * (G.e_chunk / 16) * geometry::kUnitBytes;
+        multiply<S.math>(
+            acc[i], a, [&](int n) { return at + n * geometry::kUnitBytes; }, lane);
+      }
+    }
+  }
+
+  /// Bias, activation, and the way into the chunk buffer.
+  FCM_DEVICE void store(const Tile& tile, const Place* table, const unsigned char* weights, unsigned char* e, int warp, int lane) {
+    const bool border = touches_border<Cfg>(tile);
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+      if (!exists(i)) break;
+      const int n0 = columns_of(i);
+      Accumulator bias[1][kCols];
+      set_bias<1, kCols>(bias, weights + G.expand_bias_at + n0 * 64, lane);
+#pragma unroll
+      for (int m = 0; m < kRows; ++m) {
+#pragma unroll
+        for (int n = 0; n < kCols * 4; ++n) {
+          acc[i][m][n / 4].lo[n % 4] += bias[0][n / 4].lo[n % 4];
+          acc[i][m][n / 4].hi[n % 4] += bias[0][n / 4].hi[n % 4];
+        }
+        const int m_tile = S.warpgroup ? rows_of(i) * 4 + warp % 4 : rows_of(i) + m;
+        if (m_tile * 16 < G.core_px) store_expanded<Cfg, kCols>(tile, table, e, acc[i][m], m_tile, n0, border, lane);
+      }
+    }
+  }
+};
+
 /// What a unit of the expansion makes of a normalised input, from its product with the input as it is.
 template <class Cfg, int kRows, int kCols>
 FCM_DEVICE void normalise_unit(Accumulator (&acc)[kRows][kCols], const RowStat* stats, const float* bias, const float* sums, int m0, int n0,

@@ -14,9 +14,10 @@ FCM_DEVICE long long output_pixel(const Tile& tile, int m, int r) {
     const int p = tile.first + m * 16 + r;
     return p < tile.end ? p : -1;
   } else {
-    const int ty = (m / G.m_tiles_w) * 2 + r / 8, tx = (m % G.m_tiles_w) * 8 + r % 8;
-    if (ty >= tile.rows || tx >= tile.columns) return -1;
-    return tile.base + ty * S.out_w + tx;
+    const int pair = m / G.m_tiles_w, image = S.images > 1 ? pair / G.image_pairs : 0;
+    const int ty = (pair - image * G.image_pairs) * 2 + r / 8, tx = (m % G.m_tiles_w) * 8 + r % 8;
+    if (ty >= tile.rows || tx >= tile.columns || (S.images > 1 && image >= tile.images)) return -1;
+    return tile.base + (S.images > 1 ? image * S.out_h + ty : ty) * S.out_w + tx;
   }
 }
 
@@ -297,11 +298,12 @@ FCM_DEVICE Vector<Of<Cfg>::S.math> load_residual(const ModuleArgs& args, const T
                                                  int channel) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  if constexpr (S.residual_is_input && S.expand && !S.conv) {
+  if constexpr (S.residual_is_input && S.expand && !S.conv && !S.streamed) {
     int row = r;
     if constexpr (!G.flat) {
-      const int m = r / 16, ty = (m / G.m_tiles_w) * 2 + (r % 16) / 8, tx = (m % G.m_tiles_w) * 8 + r % 8;
-      row = (ty + S.dw_window.top - G.ay.core_at) * G.ax.core + tx + S.dw_window.left - G.ax.core_at;
+      const int m = r / 16, pair = m / G.m_tiles_w, image = S.images > 1 ? pair / G.image_pairs : 0;
+      const int ty = (pair - image * G.image_pairs) * 2 + (r % 16) / 8, tx = (m % G.m_tiles_w) * 8 + r % 8;
+      row = image * G.image_px + (ty + S.dw_window.top - G.ay.core_at) * G.ax.core + tx + S.dw_window.left - G.ax.core_at;
     }
     return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + row * G.x_pitch + channel / G.vec * G.x_vector));
   } else {

@@ -16,7 +16,8 @@ struct Of {
 
 /// One piece of work: an output tile of one image, or (flat) a run of pixels.
 struct Tile {
-  int image;          // unused when pixels run across images
+  int image;          // the first; unused when pixels run across images
+  int images;         // that exist, of a tile of whole images
   int index;          // within the image
   int oy, ox;         // first output row and column
   int rows, columns;  // that exist
@@ -42,8 +43,9 @@ FCM_DEVICE Tile locate(int work, int batch) {
     t.first = work * S.tile_w;
     t.end = batch * plane;
   } else {
-    t.image = work / G.tiles;
+    t.image = work / G.tiles * S.images;
     t.index = work % G.tiles;
+    t.images = geometry::min_of(S.images, batch - t.image);
     if constexpr (G.flat) {
       t.first = t.image * plane + t.index * S.tile_w;
       t.end = (t.image + 1) * plane;
@@ -72,10 +74,12 @@ FCM_DEVICE void make_places(Place* table, int thread) {
   if constexpr (!G.flat) {
     constexpr Window w = Of<Cfg>::S.dw_window;
     for (int px = thread; px < G.sites; px += G.threads) {
-      const int ey = px / G.ax.core + G.ay.core_at, ex = px % G.ax.core + G.ax.core_at;
-      const int slot = ey * G.e_slots + (ex % w.sw) * G.e_half + ex / w.sw;
+      const int image = px / G.image_px, own = px % G.image_px;
+      const int ey = own / G.ax.core + G.ay.core_at, ex = own % G.ax.core + G.ax.core_at;
+      const int slot = (image * G.image_pairs * 2 * w.sh + ey) * G.e_slots + (ex % w.sw) * G.e_half + ex / w.sw;
       const bool core = px < G.core_px;
-      table[px] = Place{static_cast<u32>(core ? slot * G.e_pitch : 0), core ? static_cast<u32>(ey << 16 | ex) : 0u};
+      const int y = ey + image * Of<Cfg>::S.mid_h;  // images lie below each other in memory too
+      table[px] = Place{static_cast<u32>(core ? slot * G.e_pitch : 0), core ? static_cast<u32>(y << 16 | ex) : 0u};
     }
   }
 }
@@ -162,6 +166,7 @@ FCM_DEVICE void copy_region(const ModuleArgs& args, const Tile& tile, const Plac
         const int y = static_cast<int>(where[i].yx >> 16), x = static_cast<int>(where[i].yx & 0xffffu);
         offset = static_cast<int>(where[i].offset);
         source = (y * S.mid_w + x) * pixel_bytes;
+        if constexpr (S.images > 1) valid = valid && y0 + y < tile.images * S.mid_h;
         if (border)
           valid = valid && static_cast<u32>(y0 + y) < static_cast<u32>(S.mid_h) && static_cast<u32>(x0 + x) < static_cast<u32>(S.mid_w);
       }
@@ -234,6 +239,24 @@ FCM_DEVICE void load_input_tile(const ModuleArgs& args, const Tile& tile, const 
     copy_region<Cfg, G.k1 / G.vec>(args, tile, table, 0, thread,
                                    [&](int px, int, int piece) { return rows + px * G.x_pitch + piece * G.x_vector; });
   }
+}
+
+/// The `slice`-th part of the input tile's depth (a streamed expansion).
+template <class Cfg>
+FCM_DEVICE void load_input_slice(const ModuleArgs& args, const Tile& tile, const Place* table, int slice, unsigned char* x, int thread) {
+  constexpr Geometry G = Of<Cfg>::G;
+  const u32 rows = shared_address(x);
+  copy_region<Cfg, G.slice / G.vec>(args, tile, table, slice * G.slice, thread, [&](int px, int, int piece) {
+    return rows + px * geometry::kSliceBytes + geometry::slice_piece(G.el, px, piece) * 16;
+  });
+}
+
+/// The `slice`-th part of the expansion's weights of a chunk.
+template <class Cfg>
+FCM_DEVICE void load_weight_slice(const ModuleArgs& args, int chunk, int slice, unsigned char* to, int thread) {
+  constexpr Geometry G = Of<Cfg>::G;
+  const unsigned char* slices = static_cast<const unsigned char*>(args.weights) + G.slices_at;
+  copy_linear<G.threads>(to, slices + (static_cast<long long>(chunk) * G.slices + slice) * G.weight_slice, G.weight_slice, thread);
 }
 
 /// The chunk's channels of the gates of the images that a run of pixels touches, one row an image.

@@ -169,6 +169,26 @@ FCM_DEVICE AFragment<M> load_rows(const unsigned char* rows, int pitch, int chan
   return a;
 }
 
+/// The same from 16 rows of a slice of the depth (see geometry::slice_piece), of which the first is a multiple of eight.
+template <Math M>
+FCM_DEVICE AFragment<M> load_slice_rows(const unsigned char* rows, int channel, int lane) {
+  AFragment<M> a;
+  if constexpr (kIs16<M>) {
+    const int row = lane & 15, piece = channel / 8 + (lane >> 4);
+    ldmatrix(a.r, shared_address(rows + row * geometry::kSliceBytes + geometry::slice_piece(2, row, piece) * 16));
+  } else {
+    const int row = lane >> 2, at = channel + 2 * (lane & 3);
+    const unsigned char* p = rows + row * geometry::kSliceBytes + geometry::slice_piece(4, row, at / 4) * 16 + at % 4 * 4;
+    const uint2 top = *reinterpret_cast<const uint2*>(p);
+    const uint2 bottom = *reinterpret_cast<const uint2*>(p + 8 * geometry::kSliceBytes);
+    a.r[0] = top.x;
+    a.r[1] = top.y;
+    a.r[2] = bottom.x;
+    a.r[3] = bottom.y;
+  }
+  return a;
+}
+
 // ---- matrix instructions of a warpgroup (sm_90a): four warps, 64 rows, both operands from shared memory
 // -------------------------------------
 
@@ -177,12 +197,24 @@ FCM_DEVICE AFragment<M> load_rows(const unsigned char* rows, int pitch, int chan
 FCM_DEVICE u64 core_matrices(u32 address, int lead) {
   return static_cast<u64>((address & 0x3ffffu) >> 4) | static_cast<u64>(lead >> 4) << 16 | static_cast<u64>(128 >> 4) << 32;
 }
-/// Registers are ours to write (before the first instruction of a sequence); the sequence is closed; it has ended.
+/// The same of rows of 128 bytes whose pieces of 16 stand as `geometry::slice_piece` says; `address` is a multiple of eight rows, and
+/// further depth lies 32 bytes further.
+FCM_DEVICE u64 slice_rows(u32 address) {
+  return static_cast<u64>((address & 0x3ffffu) >> 4) | static_cast<u64>(1) << 16 | static_cast<u64>(1024 >> 4) << 32 |
+         static_cast<u64>(1) << 62;
+}
+/// Registers are ours to write (before the first instruction of a sequence); the sequence is closed, and has ended.
 FCM_DEVICE void warpgroup_begin() {
   if constexpr (kWarpgroups) asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
 FCM_DEVICE void warpgroup_end() {
   if constexpr (kWarpgroups) asm volatile("wgmma.commit_group.sync.aligned;\n\twgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+FCM_DEVICE void warpgroup_commit() {
+  if constexpr (kWarpgroups) asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+FCM_DEVICE void warpgroup_wait() {
+  if constexpr (kWarpgroups) asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 }
 /// Keeps the compiler from moving reads or writes of accumulators across this point.
 template <int N>
@@ -204,17 +236,27 @@ FCM_DEVICE void hold(Accumulator (&c)[N]) {
 #define FCM_R16 FCM_R8 ", %8, %9, %10, %11, %12, %13, %14, %15"
 #define FCM_R24 FCM_R16 ", %16, %17, %18, %19, %20, %21, %22, %23"
 #define FCM_R32 FCM_R24 ", %24, %25, %26, %27, %28, %29, %30, %31"
+#define FCM_R40 FCM_R32 ", %32, %33, %34, %35, %36, %37, %38, %39"
+#define FCM_R48 FCM_R40 ", %40, %41, %42, %43, %44, %45, %46, %47"
+#define FCM_R56 FCM_R48 ", %48, %49, %50, %51, %52, %53, %54, %55"
+#define FCM_R64 FCM_R56 ", %56, %57, %58, %59, %60, %61, %62, %63"
 #define FCM_WGMMA_N(type)                                                                                              \
   if constexpr (N == 1) FCM_WGMMA(16, type, FCM_R8, "%8", "%9", FCM_SUMS(c[0]));                                        \
   if constexpr (N == 2) FCM_WGMMA(32, type, FCM_R16, "%16", "%17", FCM_SUMS(c[0]), FCM_SUMS(c[1]));                     \
   if constexpr (N == 3) FCM_WGMMA(48, type, FCM_R24, "%24", "%25", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]));     \
-  if constexpr (N == 4) FCM_WGMMA(64, type, FCM_R32, "%32", "%33", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]), FCM_SUMS(c[3]))
+  if constexpr (N == 4) FCM_WGMMA(64, type, FCM_R32, "%32", "%33", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]), FCM_SUMS(c[3])); \
+  if constexpr (N == 6)                                                                                                \
+    FCM_WGMMA(96, type, FCM_R48, "%48", "%49", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]), FCM_SUMS(c[3]), FCM_SUMS(c[4]),       \
+              FCM_SUMS(c[5]));                                                                                         \
+  if constexpr (N == 8)                                                                                                \
+    FCM_WGMMA(128, type, FCM_R64, "%64", "%65", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]), FCM_SUMS(c[3]), FCM_SUMS(c[4]),      \
+              FCM_SUMS(c[5]), FCM_SUMS(c[6]), FCM_SUMS(c[7]))
 // clang-format on
 
 /// c[64 x 16 N] += a[64 x 16] b[16 x 16 N], asynchronous until `warpgroup_end`. A warp holds 16 rows of c, in the layout of mma.
 template <Math M, int N>
 FCM_DEVICE void wgmma(Accumulator (&c)[N], u64 a, u64 b) {
-  static_assert(N >= 1 && N <= 4, "16 to 64 columns");
+  static_assert((N >= 1 && N <= 4) || N == 6 || N == 8, "16 to 64, 96 or 128 columns");
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   if constexpr (M == Math::f16) {
     FCM_WGMMA_N("f16");
@@ -230,5 +272,9 @@ FCM_DEVICE void wgmma(Accumulator (&c)[N], u64 a, u64 b) {
 #undef FCM_R16
 #undef FCM_R24
 #undef FCM_R32
+#undef FCM_R40
+#undef FCM_R48
+#undef FCM_R56
+#undef FCM_R64
 
 }  // namespace fcm::kernel

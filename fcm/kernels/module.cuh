@@ -19,6 +19,7 @@ struct Block {
   static constexpr bool kRing = G.weight_stages < G.block_chunks;
   /// The input tile is free when the last chunk has been made of it, unless the residual is read from it: then the next tile's follows it
   /// beside the depthwise stage and the stores.
+  static constexpr int kSlicesAhead = S.stages - 1;  ///< of a streamed expansion: under way beside the one that is added
   static constexpr bool kEarlyInput = S.expand && !S.conv && !(S.residual != Residual::none && S.residual_is_input);
 
   const ModuleArgs& args;
@@ -43,14 +44,30 @@ struct Block {
   FCM_DEVICE unsigned char* weights_of(int step, int i) const {
     return shared + G.s_weights + (kRing ? step % G.weight_stages : i) * (G.record_a + G.record_b);
   }
-  FCM_DEVICE unsigned char* buffer_of(int step) const { return shared + G.s_e + (step % S.stages) * G.e_bytes; }
+  FCM_DEVICE unsigned char* buffer_of(int step) const { return shared + G.s_e + (step % G.e_buffers) * G.e_bytes; }
   FCM_DEVICE void fetch_weights(int step, int i) { load_weights<Cfg>(args, chunk_of(i), n_block, weights_of(step, i), thread); }
 
   /// Zeros in the chunk buffers: positions outside the core region are padding and are never written again.
   FCM_DEVICE void clear_buffers() {
     if constexpr (!G.flat) {
-      for (int i = thread * 16; i < S.stages * G.e_bytes; i += G.threads * 16)
+      for (int i = thread * 16; i < G.e_buffers * G.e_bytes; i += G.threads * 16)
         *reinterpret_cast<uint4*>(shared + G.s_e + i) = uint4{0, 0, 0, 0};
+    }
+  }
+
+  /// The same of a chunk buffer whose place was used for something else, beside the stores of the core region.
+  FCM_DEVICE void clear_padding() {
+    if constexpr (!G.flat) {
+      constexpr Window w = S.dw_window;
+      constexpr int pieces = G.e_chunk * G.el / 16, apart = G.image_pairs * 2 * w.sh;
+      using Walk = Deal<pieces, G.threads>;
+      for (Walk walk = Walk::from(thread); walk.row < G.e_rows * G.e_slots; walk.advance()) {
+        const int row = walk.row / G.e_slots, column = walk.row % G.e_slots, image = S.images > 1 ? row / apart : 0;
+        const int y = row - image * apart - G.ay.core_at, x = column % G.e_half * w.sw + column / G.e_half - G.ax.core_at;
+        const bool core =
+            image < S.images && static_cast<u32>(y) < static_cast<u32>(G.ay.core) && static_cast<u32>(x) < static_cast<u32>(G.ax.core);
+        if (!core) *reinterpret_cast<uint4*>(shared + G.s_e + walk.row * G.e_pitch + walk.piece * 16) = uint4{0, 0, 0, 0};
+      }
     }
   }
 
@@ -64,13 +81,16 @@ struct Block {
     }
     const int ahead = kRing ? (G.copied ? S.stages - 1 : 1) : G.block_chunks;
     for (int i = 0; i < ahead && i < my_chunks; ++i) fetch_weights(i, i);
+    if constexpr (S.streamed) {
+      for (int step = 0; step < kSlicesAhead; ++step) fetch_weight_slice(SliceCursor{work, 0, step, step});
+    }
     copy_commit();
     if constexpr (S.project && S.split > 1) {
       if (thread == 0) barrier_init(barrier());
       cluster_arrive();  // waited for before the first push
     }
     make_places<Cfg>(places(), thread);
-    clear_buffers();
+    if constexpr (!S.overlaid) clear_buffers();
     __syncthreads();  // the table is there
   }
 
@@ -117,7 +137,7 @@ struct Block {
       if constexpr (S.split > 1) {
         if (more) cluster_arrive();
       }
-      if constexpr (G.red_aliases_e && !G.flat) {
+      if constexpr (G.red_aliases_e && !G.flat && !S.overlaid) {
         if (more) {
           __syncthreads();
           clear_buffers();
@@ -216,13 +236,104 @@ struct Block {
     }
   }
 
+  /// Position in the sequence of (tile, chunk, slice of the depth) that a block walks through.
+  struct SliceCursor {
+    int work, i, slice, step;
+  };
+  FCM_DEVICE void advance(SliceCursor& c) const {
+    ++c.step;
+    if (++c.slice < G.slices) return;
+    c.slice = 0;
+    if (++c.i < my_chunks) return;
+    c.i = 0;
+    c.work += work_step;
+  }
+  FCM_DEVICE unsigned char* input_slice(int step) const {
+    return shared + G.s_x + step % S.stages * G.x_slice;
+  }
+  FCM_DEVICE unsigned char* weight_slice(int step) const {
+    return shared + G.s_slices + step % S.stages * G.weight_slice;
+  }
+  FCM_DEVICE void fetch_weight_slice(const SliceCursor& c) {
+    load_weight_slice<Cfg>(args, chunk_of(c.i), c.slice, weight_slice(c.step), thread);
+  }
+  FCM_DEVICE void fetch_input_slice(const SliceCursor& c) {
+    load_input_slice<Cfg>(args, locate<Cfg>(c.work, args.batch), places(), c.slice, input_slice(c.step), thread);
+  }
+
+  FCM_DEVICE void begin_slices(SliceCursor& ahead, bool with_weights) {
+    for (int s = 0; s < kSlicesAhead; ++s) {
+      if (with_weights) fetch_weight_slice(ahead);
+      fetch_input_slice(ahead);
+      copy_commit();
+      advance(ahead);
+    }
+  }
+
+  /// A chunk of middle channels while slices of the depth come and go, into the chunk buffer. One barrier a slice: what it brings is
+  /// there, and the buffer that is filled next has been read.
+  FCM_DEVICE void stream_chunk(const Tile& tile, SliceCursor& ahead, int step, int i, bool more) {
+    StreamedExpansion<Cfg> sums(warp);
+    for (int slice = 0; slice < G.slices; ++slice) {
+      const int now = step * G.slices + slice;
+      copy_wait<kSlicesAhead - 1>();
+      if constexpr (S.warpgroup) publish_to_warpgroups();
+      __syncthreads();
+      if constexpr (S.warpgroup) sums.begin_slice(input_slice(now), weight_slice(now));
+      if (kRing && slice == 0) {
+        const int next = i + 1 < my_chunks ? i + 1 : 0;
+        if (i + 1 < my_chunks || more) fetch_weights(step + 1, next);
+      }
+      if (S.overlaid ? slice + kSlicesAhead < G.slices : ahead.work < works) {
+        fetch_weight_slice(ahead);
+        fetch_input_slice(ahead);
+        advance(ahead);
+      }
+      copy_commit();
+      if constexpr (S.warpgroup) {
+        sums.end_slice();
+      } else {
+        sums.add_slice(input_slice(now), weight_slice(now), lane);
+      }
+    }
+    if constexpr (S.overlaid) {
+      __syncthreads();  // all slices have been read
+      clear_padding();
+    }
+    sums.store(tile, places(), weights_of(step, i), buffer_of(step), warp, lane);
+  }
+
+  /// Modules whose expansion streams its depth: a pipeline of `stages` slices that runs on across chunks and tiles, or (overlaid) begins
+  /// anew when the chunk buffer has been read.
+  FCM_DEVICE void run_streaming() {
+    SliceCursor ahead{work, 0, 0, 0};
+    begin_slices(ahead, false);  // the prologue has asked for their weights
+    int step = 0;
+    for (; work < works; work += work_step) {
+      const Tile tile = locate<Cfg>(work, args.batch);
+      const bool more = work + work_step < works;
+      Sums acc;
+      clear(acc);
+      for (int i = 0; i < my_chunks; ++i, ++step) {
+        if (S.overlaid && step > 0) begin_slices(ahead, true);
+        stream_chunk(tile, ahead, step, i, more);
+        __syncthreads();  // the chunk is whole
+        consume(acc, tile, chunk_of(i), buffer_of(step), weights_of(step, i));
+        if (S.overlaid && i + 1 < my_chunks) __syncthreads();  // its place may be overwritten
+      }
+      finish(acc, tile, more);
+    }
+  }
+
   FCM_DEVICE void run() {
     release_next(args.next_waits);
     prologue();
     if constexpr (S.jitter) random_spin(args.jitter);
     wait_for_predecessor();
     if constexpr (S.jitter) random_spin(args.jitter * 31u + 7u);
-    if constexpr (S.expand) {
+    if constexpr (S.streamed) {
+      run_streaming();
+    } else if constexpr (S.expand) {
       run_expanding();
     } else {
       run_copying();
@@ -233,7 +344,7 @@ struct Block {
 /// The body of the kernel that emit names.
 template <class Cfg>
 FCM_DEVICE void run_module(const ModuleArgs& args) {
-  extern __shared__ __align__(128) unsigned char module_shared[];
+  extern __shared__ __align__(1024) unsigned char module_shared[];
   Block<Cfg> block{args, module_shared};
   block.run();
 }

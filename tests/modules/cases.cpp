@@ -171,27 +171,56 @@ ModuleSpec random_spec(Random& random) {
   return spec;
 }
 
-bool random_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile) {
+namespace {
+
+/// Any tile, legal or not.
+TileConfig draw_tile(Random& random, const ModuleSpec& spec, const jit::Target& target) {
   const ModuleKind kind = kind_of(spec);
   const bool head = kind == ModuleKind::pool_fc || kind == ModuleKind::se;
+  TileConfig t;
+  const bool flat = !head && !shape_of(spec, t).dw;
+  t.tile_h = flat || head ? 1 : between(random, 1, 12);
+  t.tile_w = flat ? 16 * between(random, 1, 6) : between(random, 1, head ? 8 : 20);
+  t.chunk = 16 * pick(random, {1, 1, 2, 3, 4, 8, 10});
+  t.n_tile = 16 * pick(random, {1, 2, 3, 4, 6, 8});
+  t.split = pick(random, {1, 1, 2, 3, 4, 5, 8, 12, 16});
+  t.warps_m = pick(random, {1, 2, 3, 4});
+  t.warps_k = head ? 1 : pick(random, {1, 1, 2, 3});
+  t.warps_n = head ? 1 : pick(random, {1, 1, 2});
+  t.stages = between(random, 1, 4);
+  t.expand_m = between(random, 1, 2);
+  t.expand_n = between(random, 1, 3);
+  t.resident = between(random, 0, 1) == 1;
+  t.min_blocks = pick(random, {1, 1, 1, 2});
+  t.warpgroup = target.arch_specific && target.major == 9 && between(random, 0, 2) == 0;
+  if (t.warpgroup) t.expand_m = 1;
+  return t;
+}
+
+}  // namespace
+
+bool random_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile) {
   for (int attempt = 0; attempt < 2000; ++attempt) {
-    TileConfig t;
-    const bool flat = !head && !shape_of(spec, t).dw;
-    t.tile_h = flat || head ? 1 : between(random, 1, 12);
-    t.tile_w = flat ? 16 * between(random, 1, 6) : between(random, 1, head ? 8 : 20);
-    t.chunk = 16 * pick(random, {1, 1, 2, 3, 4, 8, 10});
-    t.n_tile = 16 * pick(random, {1, 2, 3, 4, 6, 8});
-    t.split = pick(random, {1, 1, 2, 3, 4, 5, 8, 12, 16});
-    t.warps_m = pick(random, {1, 2, 3, 4});
-    t.warps_k = head ? 1 : pick(random, {1, 1, 2, 3});
-    t.warps_n = head ? 1 : pick(random, {1, 1, 2});
-    t.stages = between(random, 1, 4);
-    t.expand_m = between(random, 1, 2);
-    t.expand_n = between(random, 1, 3);
-    t.resident = between(random, 0, 1) == 1;
-    t.min_blocks = pick(random, {1, 1, 1, 2});
-    t.warpgroup = target.arch_specific && target.major == 9 && between(random, 0, 2) == 0;
-    if (t.warpgroup) t.expand_m = 1;
+    const TileConfig t = draw_tile(random, spec, target);
+    if (refusal(spec, t, target).empty()) {
+      tile = t;
+      return true;
+    }
+  }
+  return false;
+}
+
+bool random_wide_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, bool streamed, TileConfig& tile) {
+  for (int attempt = 0; attempt < 2000; ++attempt) {
+    TileConfig t = draw_tile(random, spec, target);
+    t.streamed = streamed;
+    t.overlaid = streamed && between(random, 0, 1) == 0;
+    if (streamed) t.stages = between(random, 2, 6);
+    if (t.warpgroup) t.expand_n = pick(random, {1, 2, 3, 4, 6, 8});
+    if (!streamed || between(random, 0, 2) == 0) {
+      const Plane out = output_plane(spec);
+      t.tile_h = out.height, t.tile_w = out.width, t.images = between(random, 2, 5);
+    }
     if (refusal(spec, t, target).empty()) {
       tile = t;
       return true;
@@ -209,6 +238,14 @@ std::vector<Case> random_cases(uint32_t seed, int count, const jit::Target& targ
     c.batch = pick(random, {1, 1, 2, 3, 5});
     c.seed = random();
     if (!refusal(c.spec, target).empty() || !random_tile(random, c.spec, target, c.tile)) continue;
+    // Every other module that can stream its depth or span images does: drawn aside, so that the other cases of a seed stay what they are.
+    Random aside(c.seed);
+    TileConfig wide;
+    const ModuleKind kind = kind_of(c.spec);
+    const bool expands = kind == ModuleKind::pwdw || kind == ModuleKind::pwpw || kind == ModuleKind::pwdwpw;
+    const bool windows = kind == ModuleKind::dw || kind == ModuleKind::dwpw || kind == ModuleKind::pwdw || kind == ModuleKind::pwdwpw;
+    const bool streamed = expands && c.spec.norm == geometry::Norm::none && (!windows || between(aside, 0, 3) > 0);
+    if ((streamed || windows) && between(aside, 0, 1) == 0 && random_wide_tile(aside, c.spec, target, streamed, wide)) c.tile = wide;
     cases.push_back(c);
   }
   return cases;

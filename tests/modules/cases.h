@@ -31,6 +31,8 @@ int between(Random& random, int low, int high);
 ModuleSpec random_spec(Random& random);
 /// A random legal tile, not only a good one; false when none was found in a few hundred tries.
 bool random_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile);
+/// The same of a tile that streams its depth or holds several images.
+bool random_wide_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, bool streamed, TileConfig& tile);
 /// The `count` cases of a seed.
 std::vector<Case> random_cases(uint32_t seed, int count, const jit::Target& target);
 

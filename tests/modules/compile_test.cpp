@@ -26,6 +26,18 @@ std::vector<testing::Case> one_of_each(const jit::Target& target) {
     if (chosen.contains(key) || !refusal(c.spec, target).empty() || !testing::random_tile(random, c.spec, target, c.tile)) continue;
     chosen[key] = c;
   }
+  Random wide(13);
+  for (int i = 0; i < 2000; ++i) {
+    testing::Case c;
+    c.spec = testing::random_spec(wide);
+    const ModuleKind kind = kind_of(c.spec);
+    const bool streams = kind == ModuleKind::pwdw || kind == ModuleKind::pwpw || kind == ModuleKind::pwdwpw;
+    const bool excluded =
+        dtype_of(c.spec) == DType::bf16 || c.spec.tf32 || c.spec.norm != geometry::Norm::none || !refusal(c.spec, target).empty();
+    const std::string key = std::string(kind_name(kind)) + " " + std::string(dtype_name(dtype_of(c.spec))) + " streamed";
+    if (!streams || excluded || chosen.contains(key) || !testing::random_wide_tile(wide, c.spec, target, true, c.tile)) continue;
+    chosen[key] = c;
+  }
   std::vector<testing::Case> cases;
   for (const auto& [key, c] : chosen) cases.push_back(c);
   return cases;
@@ -38,7 +50,7 @@ TEST_P(Compile, EveryKindAndDtypeWithinItsRegisters) {
   if (!jit::compiler_available(&reason)) GTEST_SKIP() << reason;
   const jit::Target target = jit::Target::parse(GetParam());
   const std::vector<testing::Case> cases = one_of_each(target);
-  EXPECT_GE(cases.size(), target.major < 8 ? 24u : 44u);
+  EXPECT_GE(cases.size(), target.major < 8 ? 30u : 50u);
   std::vector<jit::Program> programs;
   for (const testing::Case& c : cases) programs.push_back(emit(c.spec, c.tile, target).program);
   const std::vector<jit::Binary> binaries = jit::compile_all(programs, target, jit::DiskCache::standard(), 2);

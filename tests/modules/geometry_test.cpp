@@ -59,6 +59,40 @@ TEST(Geometry, TilesReadWhatTheyLoad) {
   }
 }
 
+/// Of a tile of several images the rows that an image's outputs read are its own or nobody's, and no row is two images'.
+TEST(Geometry, ImagesOfATileDoNotTouch) {
+  int seen = 0;
+  for (const testing::Case& c : testing::random_cases(23, 600, jit::Target::parse("90a"))) {
+    if (c.tile.images == 1) continue;
+    ++seen;
+    const Shape s = shape_of(c.spec, c.tile);
+    const Geometry g = geometry::derive(s);
+    const geometry::Window& w = s.dw_window;
+    std::map<int, int> owner;  // rows of the chunk buffer
+    const int apart = g.image_pairs * 2 * w.sh;
+    for (int image = 0; image < s.images; ++image) {
+      for (int row = 0; row < g.ay.core; ++row) {
+        ASSERT_TRUE(owner.emplace(image * apart + g.ay.core_at + row, image).second) << to_string(c);
+      }
+    }
+    EXPECT_LT(owner.rbegin()->first, g.e_rows) << to_string(c);
+    for (int image = 0; image < s.images; ++image) {
+      for (int y = 0; y < s.out_h; ++y) {
+        for (int ky = 0; ky < w.kh; ++ky) {
+          const int at = image * apart + y * w.sh + ky * w.dh, position = y * w.sh + ky * w.dh - w.top;
+          ASSERT_LT(at, g.e_rows) << to_string(c);
+          const auto found = owner.find(at);
+          const bool inside = position >= 0 && position < s.mid_h;
+          ASSERT_EQ(found != owner.end() && found->second == image, inside) << to_string(c);
+          ASSERT_TRUE(inside || found == owner.end()) << to_string(c);
+        }
+      }
+    }
+    EXPECT_EQ(geometry::work_items(s, g, 7), (7 + s.images - 1) / s.images);
+  }
+  EXPECT_GT(seen, 20);
+}
+
 TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
   for (const testing::Case& c : testing::random_cases(22, 600, jit::Target::parse("90a"))) {
     if (c.spec.stages[0].op == StageOp::pool) continue;
@@ -76,7 +110,10 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
     add(g.s_sites, g.sites * 8);
     add(g.s_weights, g.weight_stages * (g.record_a + g.record_b));
     add(g.s_x, g.x_bytes);
-    add(g.s_e, s.stages * g.e_bytes);
+    add(g.s_slices, s.stages * g.weight_slice);
+    if (!s.overlaid) add(g.s_e, g.e_buffers * g.e_bytes);
+    EXPECT_EQ(s.overlaid, g.s_e == g.s_x && g.x_bytes > 0) << to_string(c);
+    EXPECT_LE(g.s_e + g.e_buffers * g.e_bytes, g.red_aliases_e || s.project ? g.shared_bytes : g.s_stage) << to_string(c);
     if (!g.red_aliases_e) add(g.s_red, g.red_bytes);
     add(g.s_stage, s.project ? 0 : g.warps * 256 * g.el);
     int end = 0;
@@ -87,7 +124,19 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
     EXPECT_LE(end, g.shared_bytes);
     EXPECT_LE(g.s_red + g.red_bytes, g.shared_bytes);
     EXPECT_EQ(g.record_a % 16, 0);
-    EXPECT_EQ(g.blob_bytes, g.b_at + g.chunks * g.n_blocks * g.record_b);
+    EXPECT_GE(g.slices_at, g.b_at + g.chunks * g.n_blocks * g.record_b);
+    EXPECT_EQ(g.blob_bytes, g.slices_at + g.chunks * g.slices * g.weight_slice);
+    if (!s.streamed) continue;
+    EXPECT_EQ(g.s_x % 1024, 0) << to_string(c);  // the pattern of a matrix descriptor repeats every 1024 bytes
+    EXPECT_EQ(g.s_slices % 1024, 0) << to_string(c);
+    EXPECT_EQ(g.x_slice % 1024, 0) << to_string(c);
+    EXPECT_GE(g.x_slice, g.core_px * geometry::kSliceBytes);
+    if (!g.red_aliases_e) {
+      EXPECT_LE(g.s_e + g.e_bytes, s.project ? g.s_red : g.s_stage) << to_string(c);
+    }
+    EXPECT_LE(g.s_x + (s.stages - 1) * g.x_slice + g.x_rows * geometry::kSliceBytes, g.shared_bytes);  // what is read
+    EXPECT_GE(g.slices * g.slice, s.in_c);
+    EXPECT_LT((g.slices - 1) * g.slice, s.in_c);
   }
 }
 
@@ -98,6 +147,21 @@ TEST(Geometry, PitchesAvoidBankConflicts) {
     for (int row = 0; row < 4; ++row) banks32.insert(row * geometry::bank_pitch(channels, 4) % 128);
     EXPECT_EQ(banks16.size(), 8u) << channels;
     EXPECT_EQ(banks32.size(), 4u) << channels;
+  }
+}
+
+TEST(Geometry, RowsOfASliceMeetNoBankTwice) {
+  for (int piece = 0; piece < 8; ++piece) {
+    std::set<int> banks;
+    for (int row = 0; row < 8; ++row) banks.insert(geometry::slice_piece(2, row, piece));
+    EXPECT_EQ(banks.size(), 8u);
+    std::set<int> pairs;  // eight bytes a lane: 32 bytes of four rows at a time
+    for (int row = 0; row < 4; ++row) pairs.insert(geometry::slice_piece(4, row, piece) / 2);
+    EXPECT_EQ(pairs.size(), 4u);
+    for (const int el : {2, 4}) {
+      for (int row = 0; row < 8; ++row)
+        EXPECT_EQ(geometry::slice_piece(el, row, piece) / 2, geometry::slice_piece(el, row, piece ^ 1) / 2);  // sectors stay whole
+    }
   }
 }
 

@@ -36,6 +36,50 @@ TEST(Pack, DenseWeightsReadBack) {
   EXPECT_GT(checked, 30);
 }
 
+TEST(Pack, ExpansionWeightsReadBack) {
+  int checked = 0, streamed = 0;
+  for (const Case& c : testing::random_cases(32, 240, jit::Target::parse("90a"))) {
+    const geometry::Shape s = c.spec.stages[0].op == StageOp::pool ? geometry::Shape{} : shape_of(c.spec, c.tile);
+    if (!s.expand || s.conv || c.spec.tf32) continue;
+    const testing::Operands o = make_operands(c);
+    const std::vector<uint8_t> blob = pack_weights(c.spec, c.tile, o.weights);
+    const StageSpec& first = c.spec.stages[0];
+    for (int f = 0; f < first.out_channels; ++f) {
+      for (int ch = 0; ch < first.in_channels; ++ch) {
+        const float want = o.weights.stages[0].weight[static_cast<size_t>(f * first.in_channels + ch)];
+        ASSERT_EQ(unpack_dense(c.spec, c.tile, blob, false, f, ch), want) << to_string(c);
+      }
+    }
+    ++checked;
+    streamed += s.streamed ? 1 : 0;
+  }
+  EXPECT_GT(checked, 30);
+  EXPECT_GT(streamed, 10);
+}
+
+/// A slice for warpgroups is rows of 128 bytes, one a middle channel, in the order that PTX calls 128-byte swizzling: bits 4 to 6 of an
+/// address are combined with bits 7 to 9.
+TEST(Pack, ASliceIsWhatWarpgroupsRead) {
+  const ModuleSpec spec = parse_spec("nhwc 4x8 pw/100-32/f16/identity dw3x3s1x1p1.1.1.1/32-32/f16/identity");
+  const TileConfig tile = parse_tile("t4x8_c32_n16_x1_w2.2.1_s2_e1.2_r0_b1_wg_st");
+  ModuleWeights weights;
+  weights.stages.resize(2);
+  for (int i = 0; i < 3200; ++i) weights.stages[0].weight.push_back(static_cast<float>(i % 2000));
+  weights.stages[1].weight.assign(288, 1.0f);
+  const std::vector<uint8_t> blob = pack_weights(spec, tile, weights);
+  const geometry::Geometry g = geometry::derive(shape_of(spec, tile));
+  ASSERT_EQ(g.slices, 2);
+  ASSERT_EQ(static_cast<int>(blob.size()), g.slices_at + 2 * 32 * 128);
+  for (int f = 0; f < 32; ++f) {
+    for (int k = 0; k < 128; ++k) {
+      const int plain = f * 128 + k % 64 * 2, address = plain ^ ((plain >> 7 & 7) << 4);
+      uint16_t bits = 0;
+      std::memcpy(&bits, &blob[static_cast<size_t>(g.slices_at + k / 64 * g.weight_slice + address)], 2);
+      EXPECT_EQ(f16_to_f32(bits), k < 100 ? static_cast<float>((f * 100 + k) % 2000) : 0.0f) << f << " " << k;
+    }
+  }
+}
+
 /// A 16 x 16 projection of 16 channels in one unit: lane l must find B of mma.m16n8k16 in its 16 bytes: registers b0 (k 2q, 2q + 1) and
 /// b1 (k 2q + 8, 2q + 9) of column l / 4, for columns 0-7 and then 8-15.
 TEST(Pack, AUnitIsWhatLanesRead) {

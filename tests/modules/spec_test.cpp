@@ -90,6 +90,24 @@ TEST(Legality, TileLimitsFollowTheTarget) {
   EXPECT_NE(refusal(spec, parse_tile("t4x7_c40_n64_x1_w2.1.1_s1_e1.1_r1_b1"), jit::Target::parse("90a")), "");
 }
 
+TEST(Legality, StreamedExpansions) {
+  const jit::Target target = jit::Target::parse("90a");
+  const auto why_not = [&](const char* spec, const char* tile) { return refusal(parse_spec(spec), parse_tile(tile), target); };
+  const char* const wide = "nhwc 14x14 pw/728-728/f16/relu dw3x3s1x1p1.1.1.1/728-728/f16/relu";
+  EXPECT_EQ(why_not(wide, "t14x14_c128_n16_x6_w2.8.1_s3_e1.8_r0_b1_wg_st"), "");
+  EXPECT_EQ(refusal(parse_spec(wide), parse_tile("t14x14_c32_n16_x1_w2.2.1_s2_e2.1_r0_b1_st"), jit::Target::parse("86")), "");
+  EXPECT_NE(why_not(wide, "t14x14_c128_n16_x6_w2.8.1_s1_e1.8_r0_b1_wg_st").find("2 to 8"), std::string::npos);
+  EXPECT_NE(why_not(wide, "t14x14_c128_n16_x6_w2.6.1_s3_e1.8_r0_b1_wg_st").find("equal"), std::string::npos);
+  EXPECT_NE(why_not(wide, "t14x14_c80_n16_x6_w2.2.1_s3_e1.5_r0_b1_wg_st").find("unit"), std::string::npos);
+  EXPECT_NE(
+      why_not("nhwc 14x14 pw/64-64/f16/relu dw3x3s1x1p1.1.1.1/64-64/f16/relu", "t14x14_c32_n16_x2_w2.2.1_s3_e1.2_r0_b1_st").find("longer"),
+      std::string::npos);
+  EXPECT_NE(why_not("nhwc 14x14 pw/64-16/f16/relu", "t1x32_c32_n16_x1_w2.2.1_s2_e1.2_r0_b1_st").find("expansion"), std::string::npos);
+  EXPECT_NE(why_not("nhwc 1x1 pw/192-768/f16/gelu pw/768-192/f16/identity norm=layer(1e-06)", "t1x32_c32_n64_x1_w2.2.1_s2_e1.2_r0_b1_st")
+                .find("statistics"),
+            std::string::npos);
+}
+
 TEST(Tiles, ExistAndRepeat) {
   for (const char* target : {"75", "80", "86", "90a", "120"}) {
     const TileDevice device{jit::Target::parse(target), 48};

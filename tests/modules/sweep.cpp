@@ -4,7 +4,8 @@
 //   fcm-module-sweep [--count 1000] [--seed 1]            random cases; failures print their ids
 //   fcm-module-sweep --case "SPEC | TILE | batch 2 seed 7"
 //   fcm-module-sweep --replays 10000 [--count 8]           random spins around the wait: every replay bit-equal to a run without overlap
-//   fcm-module-sweep --time FILE --batch 1 [--top 24]      lines of FILE are specs: candidates timed in a graph, best first
+//   fcm-module-sweep --time FILE --batch 1 [--top 24]      lines of FILE are specs: candidates timed in a graph, best first; tiles behind
+//                                                          a " | " are timed in place of the candidates
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -13,7 +14,9 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <sstream>
 
+#include "fcm/emit.h"
 #include "fcm/tiles.h"
 #include "runtime/device/cuda_check.h"
 #include "runtime/device/info.h"
@@ -124,9 +127,9 @@ struct Timed {
 };
 
 /// Microseconds a launch of each candidate, in a graph of 20 overlapped launches; wrong answers are not timed.
-std::vector<Timed> time_spec(const ModuleSpec& spec, int batch, int top, const TileDevice& device, cudaStream_t stream) {
+std::vector<Timed> time_spec(const ModuleSpec& spec, const std::vector<RatedTile>& rated, int batch, const TileDevice& device,
+                             cudaStream_t stream) {
   std::vector<Case> cases;
-  const std::vector<RatedTile> rated = candidate_tiles(spec, batch, device, static_cast<size_t>(top));
   for (const RatedTile& r : rated) cases.push_back(Case{spec, r.tile, batch, 1});
   const std::vector<jit::Binary> binaries = compile_cases(cases, device.target);
   Operands operands = make_operands(cases[0]);
@@ -148,6 +151,22 @@ std::vector<Timed> time_spec(const ModuleSpec& spec, int batch, int top, const T
   return timed;
 }
 
+/// The legal ones of the tiles in a text, in its order.
+std::vector<RatedTile> listed_tiles(const ModuleSpec& spec, const std::string& text, int batch, const TileDevice& device) {
+  std::vector<RatedTile> list;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    const TileConfig tile = parse_tile(word);
+    const std::string why = refusal(spec, tile, device.target);
+    if (why.empty()) {
+      list.push_back({tile, rate(spec, tile, batch, device)});
+    } else {
+      fmt::print("  {}: {}\n", word, why);
+    }
+  }
+  return list;
+}
+
 int run_times(const Options& options, const TileDevice& device) {
   std::ifstream file(option(options, "time", ""));
   if (!file) throw std::runtime_error("cannot read the list of specs");
@@ -158,8 +177,13 @@ int run_times(const Options& options, const TileDevice& device) {
     int weight = 1;
     if (line.starts_with("x")) weight = std::atoi(line.c_str() + 1), line = line.substr(line.find(' ') + 1);
     if (line.empty() || line[0] == '#') continue;
-    const ModuleSpec spec = parse_spec(line);
-    std::vector<Timed> timed = time_spec(spec, batch, top, device, stream.get());
+    const size_t bar = std::min(line.find(" | "), line.size());
+    const ModuleSpec spec = parse_spec(line.substr(0, bar));
+    const std::vector<RatedTile> rated = bar < line.size() ? listed_tiles(spec, line.substr(bar + 3), batch, device)
+                                                           : candidate_tiles(spec, batch, device, static_cast<size_t>(top));
+    if (rated.empty()) continue;
+    std::vector<Timed> timed = time_spec(spec, rated, batch, device, stream.get());
+    line.resize(bar);
     const double first = timed.front().us;
     std::sort(timed.begin(), timed.end(), [](const Timed& a, const Timed& b) { return a.us < b.us; });
     fmt::print("{} | batch {} | default {:.2f} best {:.2f} us x{}\n", line, batch, first, timed.front().us, weight);
