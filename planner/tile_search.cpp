@@ -23,6 +23,8 @@ constexpr int kMostClimbs = 12;   // moves from one start
 constexpr int kWidestTile = 320;  // output columns of a block
 constexpr int kLongestChunk = 160;
 constexpr double kMostTaught = 1.6;  // times the best so far: what a correction may make good
+constexpr int kWidePixel = 256;      // bytes of an input pixel from which on an expansion may stream its depth
+constexpr int kMostStreamed = 256;   // pixels that a block then keeps the sums of
 
 /// `extent` in equal pieces, rounded up to `granule`, none longer than about `target`.
 int even_cut(int extent, int granule, int target) {
@@ -69,6 +71,7 @@ class Cuts {
       if (starts.size() == kStarts) break;
     }
     for (const CostedTile& start : starts) climb(start);
+    if (may_stream()) sweep_streams();
     std::vector<CostedTile> best;
     for (const size_t i : best_first()) {
       if (best.size() == most) break;
@@ -82,14 +85,16 @@ class Cuts {
   int chunks_of(const TileConfig& t) const { return ceil_div(base_.dw_c, t.chunk); }
   /// Groups of 16 pixels of a tile.
   int groups_of(const TileConfig& t) const { return base_.dw ? ceil_div(t.tile_h, 2) * ceil_div(t.tile_w, 8) : t.tile_w / 16; }
-  /// What follows from a tile's extent on the plane alone: derived once each.
+  /// What follows from a tile's extent on the plane alone (of one image): derived once each.
   struct Plane {
     int h, w, works, core_px;
   };
   const Plane& plane_of(const TileConfig& t) {
     const auto known = std::find_if(planes_.begin(), planes_.end(), [&](const Plane& p) { return p.h == t.tile_h && p.w == t.tile_w; });
     if (known != planes_.end()) return *known;
-    const TiledModule m = module_.with(t);
+    TileConfig one = t;
+    one.images = 1;
+    const TiledModule m = module_.with(one);
     planes_.push_back({t.tile_h, t.tile_w, geometry::work_items(m.shape, m.geometry, static_cast<int>(images_)), m.geometry.core_px});
     return planes_.back();
   }
@@ -171,6 +176,92 @@ class Cuts {
         }
       }
     }
+  }
+
+  /// Streamed tiles were measured of wide 16-bit inputs, without a projection.
+  bool may_stream() const {
+    const bool wide = module_.geometry.el == 2 && base_.in_c * module_.geometry.el >= kWidePixel;
+    return wide && base_.expand && !base_.conv && !base_.project && base_.norm == geometry::Norm::none;
+  }
+
+  /// Tiles whose expansion streams its depth: as many pixels as a block can keep the sums of.
+  void sweep_streams() {
+    std::vector<int> chunks;
+    for (const int target : {16, 32, 48, 64, 96, 128, 192}) add_unique(chunks, even_cut(base_.dw_c, 16 * base_.multiplier, target));
+    for (TileConfig t : stream_planes()) {
+      t.streamed = true;
+      for (const int chunk : chunks) {
+        t.chunk = chunk;
+        t.split = chunks_of(t);  // each to a block of its own
+        consider_stream(t);
+      }
+    }
+  }
+
+  /// Whole planes of one image or several, and bands of rows.
+  std::vector<TileConfig> stream_planes() const {
+    std::vector<TileConfig> list;
+    const auto add = [&](int h, int w, int images) {
+      TileConfig t;
+      t.tile_h = h, t.tile_w = w, t.images = images;
+      list.push_back(t);
+    };
+    const bool pools = base_.pool != geometry::Pool::none;
+    for (int images = 1; images <= images_ && images * base_.mid_h * base_.mid_w <= kMostStreamed; images *= 2) {
+      if (images == 1 || !pools) add(base_.out_h, base_.out_w, images);
+    }
+    for (const int w : {14, 16, 28, 32}) {
+      if (w > base_.out_w || (base_.out_w <= 32 && w != base_.out_w && 2 * w != base_.out_w)) continue;
+      for (const int h : {4, 7, 8, 14}) {
+        if (h < base_.out_h || w < base_.out_w) add(h, w, 1);
+      }
+    }
+    return list;
+  }
+
+  /// A warpgroup for each 64 pixels, which then keeps the sums of one unit, two at least; fewer where registers are short.
+  void consider_stream(TileConfig t) {
+    const int units = ceil_div(t.images * plane_of(t).core_px, 64);
+    if (units > kMostStreamed / 64) return;
+    t.warpgroup = device_.target.arch_specific && device_.target.major == 9 && module_.geometry.el == 2;
+    t.expand_m = t.warpgroup ? 1 : 2;
+    for (int warps = units > 2 ? 16 : 8; warps >= 4; warps /= 2) {
+      if (lay_out_stream(t, warps) && choose_stream_unit(t)) return;
+    }
+  }
+
+  /// Warps over pixels so that each filters groups below each other, the others over channels.
+  bool lay_out_stream(TileConfig& t, int warps) const {
+    const int groups = t.images * groups_of(t), channels = t.chunk / 16, columns = ceil_div(t.tile_w, 8);
+    const int least = std::min(columns == 1 && t.images == 1 ? 4 : 2, groups);
+    for (t.warps_m = std::max(columns, least); t.warps_m <= std::min(warps, groups); t.warps_m += columns) {
+      t.warps_k = warps / t.warps_m;
+      if (t.warps_m * t.warps_k == warps && t.warps_k <= channels) return true;
+    }
+    return false;
+  }
+
+  /// The widest unit that makes a legal tile.
+  bool choose_stream_unit(TileConfig& t) {
+    for (const int n : {8, 6, 4, 3, 2, 1}) {
+      if (columns_of(t) % n != 0 || (!t.warpgroup && n > 4)) continue;
+      t.expand_n = n;
+      if (keep_stream(t)) return true;
+    }
+    return false;
+  }
+
+  /// The longest pipelines that fit, with a chunk buffer of its own and without.
+  bool keep_stream(TileConfig t) {
+    const int slices = ceil_div(base_.in_c * module_.geometry.el, geometry::kSliceBytes);
+    bool kept = false;
+    for (const bool overlaid : {false, true}) {
+      t.overlaid = overlaid;
+      t.stages = std::min(6, slices + 1);
+      while (t.stages >= 2 && !keep(t)) --t.stages;
+      kept = kept || t.stages >= 2;
+    }
+    return kept;
   }
 
   /// One layout of about eight warps: over pixels first, then columns until the sums fit the registers, then channels.
@@ -307,15 +398,21 @@ class Cuts {
       if (!resident && mine == 1) continue;  // one chunk stays either way
       t.resident = resident;
       t.stages = base_.expand ? 1 : std::min(mine + 1, 3);
-      const TiledModule m = module_.with(t);
-      if (!refusal(m, device_).empty()) continue;
-      TileRating rating;
-      Cost cost = module_cost(m, images_, device_, residency_, untaught_, &rating);
-      // The trees are asked last, and only of tiles that they could make the best.
-      if (cost.time_us < kMostTaught * best_us_) correct(cost, m, rating, device_);
-      best_us_ = std::min(best_us_, cost.time_us);
-      found_.push_back({t, cost});
+      keep(t);
     }
+  }
+
+  /// Costs a tile if it is legal.
+  bool keep(const TileConfig& t) {
+    const TiledModule m = module_.with(t);
+    if (!refusal(m, device_).empty()) return false;
+    TileRating rating;
+    Cost cost = module_cost(m, images_, device_, residency_, untaught_, &rating);
+    // The trees are asked last, and only of tiles that they could make the best.
+    if (cost.time_us < kMostTaught * best_us_) correct(cost, m, rating, device_);
+    best_us_ = std::min(best_us_, cost.time_us);
+    found_.push_back({t, cost});
+    return true;
   }
 
   /// The fields that cuts and layouts differ in, packed.

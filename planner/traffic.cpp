@@ -143,15 +143,15 @@ double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry&
   const int pitch = g.in_pitch * g.el;
   Halves pixels = copied_pixels(s, g);
   const int pieces = pitch / kPiece;
-  if (s.warpgroup) return pixels.total() * pieces * kSector;
-  if (s.expand) return copied_bytes(pixels, pitch, pitch);
-  if (g.e_bytes / kPiece % 2 != 0 && s.stages > 1) {  // every second buffer lies shifted
+  if (s.warpgroup && !s.streamed) return pixels.total() * pieces * kSector;
+  if (s.expand && !s.streamed) return copied_bytes(pixels, pitch, pitch);
+  if (g.copied && g.e_bytes / kPiece % 2 != 0 && s.stages > 1) {  // every second buffer lies shifted
     Halves other = pixels;
     for (size_t i = 0; i < 2; ++i) {
       for (size_t j = 0; j < 2; ++j) pixels.count[i][j] = (pixels.count[i][j] + other.count[i][1 - j]) / 2;
     }
   }
-  const int chunk = g.e_chunk * g.el, whole = pitch / chunk, rest = pitch % chunk;
+  const int chunk = s.streamed ? geometry::kSliceBytes : g.e_chunk * g.el, whole = pitch / chunk, rest = pitch % chunk;
   return whole * copied_bytes(pixels, chunk, pitch) + (rest > 0 ? copied_bytes(pixels, rest, pitch) : 0.0);
 }
 
@@ -227,15 +227,18 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   const bool stays = g.weight_stages == g.block_chunks;
   const double map = stored_bytes(s, g, n * s.out_h * s.out_w);
   Traffic t;
-  t.input = n_b * (s.expand ? s.split : 1) * n * input_bytes(*m.spec, s, g);
+  t.input = n_b * (s.streamed ? g.chunks : s.expand ? s.split : 1) * n * input_bytes(*m.spec, s, g);
   if (s.norm != geometry::Norm::none && !s.expand)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
   const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
   t.weights = times * (g.record_a * std::max(least, copied_share(g.a_at, g.s_weights, s.split, groups * n_b, d)) +
                        g.record_b * std::max(least, copied_share(g.b_at, g.s_weights + g.record_a, blocks_a_work, groups, d)));
+  if (s.streamed)
+    t.weights += n_b * works * g.chunks * g.slices * g.weight_slice *
+                 std::max(works == groups ? 0.0 : kMergedApart, copied_share(g.slices_at, g.s_slices, s.split, groups * n_b, d));
   if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4 * merged(g.n_blocks, groups, d);
   if (s.pool != geometry::Pool::only) t.output = map;
-  if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand)) t.residual = map;
+  if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand && !s.streamed)) t.residual = map;
   if (s.pool != geometry::Pool::none) t.sums = n * g.tiles * round_up(g.out_channels, 4) * 4;
   if (s.gate) t.gate = n_b * works * g.gate_rows * g.in_pitch * g.el;
   return t;

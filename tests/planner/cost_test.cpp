@@ -22,7 +22,7 @@ using ModuleShape = geometry::Shape;
 double copied_input(const ModuleSpec& spec, const TileConfig& tile, int images) {
   const ModuleShape s = shape_of(spec, tile);
   const Geometry g = geometry::derive(s);
-  const int pitch = g.in_pitch * g.el, chunk = s.expand ? pitch : g.e_chunk * g.el;
+  const int pitch = g.in_pitch * g.el, chunk = s.streamed ? geometry::kSliceBytes : s.expand ? pitch : g.e_chunk * g.el;
   const geometry::Window w = g.flat ? geometry::Window{} : s.dw_window;
   double sectors = 0;
   const auto copy = [&](int pixel, int place) {
@@ -36,7 +36,7 @@ double copied_input(const ModuleSpec& spec, const TileConfig& tile, int images) 
   };
   for (int ty = 0; ty < (g.flat ? g.tiles : g.ay.tiles); ++ty) {
     for (int tx = 0; tx < (g.flat ? 1 : g.ax.tiles); ++tx) {
-      for (int i = 0; i < g.core_px; ++i) {
+      for (int i = 0; i < (g.flat ? g.core_px : g.image_px); ++i) {
         if (g.flat) {
           if (ty * s.tile_w + i < s.out_h * s.out_w) copy(ty * s.tile_w + i, i * (s.expand ? g.x_pitch : g.e_pitch));
           continue;
@@ -49,7 +49,7 @@ double copied_input(const ModuleSpec& spec, const TileConfig& tile, int images) 
       }
     }
   }
-  return sectors * 32 * images * g.n_blocks * (s.expand ? s.split : 1);
+  return sectors * 32 * images * g.n_blocks * (s.streamed ? g.chunks : s.expand ? s.split : 1);
 }
 
 struct Case {
@@ -76,6 +76,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"nhwc 15x13 dw3x3s2x2p0.0.1.1/48-48/f16/relu pw/48-40/f16/identity", "t7x6_c48_n48_x1_w4.2.1_s2_e1.1_r1_b1"},
                     Case{"nhwc 28x20 pw/24-96/f16/relu dw3x3s1x1p1.1.1.1/96-96/f16/relu pw/96-24/f16/identity residual=before from=input",
                          "t4x7_c32_n32_x3_w2.2.1_s1_e1.1_r1_b1"},
+                    Case{"nhwc 15x20 pw/264-96/f16/relu dw3x3s1x1p1.1.1.1/96-96/f16/relu", "t4x7_c32_n16_x2_w2.2.1_s3_e1.2_r0_b1_wg_st"},
+                    Case{"nhwc 7x7 pw/264-96/f16/relu dw3x3s1x1p1.1.1.1/96-96/f16/relu", "t7x7_c32_n16_x3_w2.2.1_s3_e2.2_r0_b1_so_i3"},
                     Case{"nhwc 28x20 pw/24-96/f16/relu dw3x3s2x2p1.1.1.1/96-96/f16/relu", "t7x10_c32_n16_x3_w8.1.1_s1_e1.1_r1_b1"}));
 
 /// Pairs of a sector and a 32-byte place that parts of it go to, piece by piece.
@@ -265,6 +267,44 @@ TEST(TileSearch, FindsTilesOfWideInputsInFp32) {
 }
 
 // The tile search looks at a few hundred tiles of those that fcm::candidate_tiles rates one by one.
+/// Microseconds of streamed tiles, launches in a graph (H100, driver 580.159.04, FP16).
+TEST(Cost, OfStreamedTilesIsNearTheirMeasuredTime) {
+  struct Row {
+    const char *spec, *tile;
+    int batch;
+    double us;
+  };
+  const char* const wide = "nhwc 14x14 pw/728-728/f16/relu dw3x3s1x1p1.1.1.1/728-728/f16/relu";
+  const char* const small = "nhwc 7x7 pw/1024-1536/f16/relu dw3x3s1x1p1.1.1.1/1536-1536/f16/relu";
+  const char* const large = "nhwc 55x55 pw/128-256/f16/identity dw3x3s1x1p1.1.1.1/256-256/f16/identity";
+  const DeviceModel device = device_model("h100");
+  for (const Row& r : {Row{wide, "t14x14_c128_n16_x6_w2.8.1_s3_e1.8_r0_b1_wg_st", 64, 48.92},
+                       Row{wide, "t14x14_c192_n16_x4_w2.4.1_s4_e1.6_r0_b1_wg_so", 64, 52.91},
+                       Row{wide, "t7x14_c96_n16_x8_w2.4.1_s4_e1.6_r0_b1_wg_st", 8, 10.7},
+                       Row{wide, "t7x14_c16_n16_x46_w8.1.1_s8_e1.1_r0_b1_wg_st", 1, 6.89},
+                       Row{small, "t7x7_c192_n16_x8_w2.4.1_s4_e1.6_r0_b1_wg_so_i4", 64, 31.98},
+                       Row{small, "t7x7_c128_n16_x12_w2.4.1_s4_e1.8_r0_b1_wg_st_i2", 64, 35.05},
+                       Row{small, "t7x7_c96_n16_x16_w4.2.1_s6_e1.3_r0_b1_wg_st", 8, 9.21},
+                       Row{small, "t7x7_c32_n16_x48_w4.2.1_s8_e1.1_r0_b1_wg_st", 1, 6.63},
+                       Row{large, "t14x14_c128_n16_x2_w2.8.1_s2_e1.8_r0_b1_wg_st", 64, 118.58}}) {
+    const double predicted = module_cost(parse_spec(r.spec), parse_tile(r.tile), r.batch, device, {}).time_us;
+    EXPECT_NEAR(predicted / r.us, 1.0, 0.3) << r.tile << " batch " << r.batch;
+  }
+}
+
+TEST(TileSearch, StreamsTheDepthOfWideInputs) {
+  const DeviceModel device = device_model("h200");
+  TileSearch search(device, {});
+  const auto streams = [&](const char* text, int64_t batch) {
+    const CostedTile& best = search.tiles(parse_spec(text), batch).front();
+    EXPECT_EQ(refusal(parse_spec(text), best.tile, device), "");
+    return best.tile.streamed;
+  };
+  EXPECT_TRUE(streams("nhwc 14x14 pw/728-728/f16/relu dw3x3s1x1p1.1.1.1/728-728/f16/relu", 64));
+  EXPECT_TRUE(streams("nhwc 7x7 pw/1024-1536/bf16/relu dw3x3s1x1p1.1.1.1/1536-1536/bf16/relu", 64));
+  EXPECT_FALSE(streams("nhwc 56x56 pw/24-144/f16/relu dw3x3s1x1p1.1.1.1/144-144/f16/relu", 64));
+}
+
 TEST(TileSearch, IsNearTheBestOfAllTiles) {
   const DeviceModel device = device_model("h200");
   TileSearch search(device, {});
