@@ -271,50 +271,68 @@ std::string refusal(const ModuleSpec& spec, const jit::Target& target) {
 
 namespace {
 
-std::string streaming_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
-  if (!s.expand || s.conv) return "an expansion of pixels as they lie streams its depth";
-  if (s.norm != geometry::Norm::none) return "the statistics of a normalised input need whole pixels";
-  if (t.stages < 2 || t.stages > 8) return "2 to 8 slices of a streamed expansion are under way";
-  if (t.stages > g.slices + 1) return "the pipeline is longer than the depth";
+/// Why a tile is refused: text with up to two numbers, made a sentence only where one is wanted. A search refuses thousands.
+struct Reason {
+  const char* text = nullptr;
+  int first = 0, second = 0;
+};
+
+std::string sentence(const Reason& r) {
+  return r.text == nullptr ? std::string() : fmt::format(fmt::runtime(r.text), r.first, r.second);
+}
+
+Reason streaming_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
+  if (!s.expand || s.conv) return {"an expansion of pixels as they lie streams its depth"};
+  if (s.norm != geometry::Norm::none) return {"the statistics of a normalised input need whole pixels"};
+  if (t.stages < 2 || t.stages > 8) return {"2 to 8 slices of a streamed expansion are under way"};
+  if (t.stages > g.slices + 1) return {"the pipeline is longer than the depth"};
   const int units = g.x_rows / 64 * (g.e_chunk / (16 * t.expand_n));
-  if (t.warpgroup && units % (g.warps / 4) != 0) return "warpgroups have equal numbers of units of a streamed expansion";
+  if (t.warpgroup && units % (g.warps / 4) != 0) return {"warpgroups have equal numbers of units of a streamed expansion"};
   return {};
 }
 
-std::string images_refusal(const Shape& s, const geometry::Geometry& g) {
-  if (!s.dw || s.conv) return "tiles of a depthwise stage on pixels as they lie span images";
-  if (g.tiles != 1) return "a tile of several images holds whole planes";
-  if (s.pool != geometry::Pool::none) return "pool sums are those of one image";
-  if (s.images > 64) return "more than 64 images a tile";
+Reason images_refusal(const Shape& s, const geometry::Geometry& g) {
+  if (!s.dw || s.conv) return {"tiles of a depthwise stage on pixels as they lie span images"};
+  if (g.tiles != 1) return {"a tile of several images holds whole planes"};
+  if (s.pool != geometry::Pool::none) return {"pool sums are those of one image"};
+  if (s.images > 64) return {"more than 64 images a tile"};
   return {};
 }
 
-std::string partition_refusal(const Shape& s, const TileConfig& t, const jit::Target& target) {
+Reason partition_refusal(const Shape& s, const TileConfig& t, const jit::Target& target) {
   const int warps = t.warps_m * t.warps_k * t.warps_n;
-  if (warps > 32) return "more than 32 warps a block";
-  if (t.chunk > 1024 || t.n_tile > 1024 || t.tile_w > 4096) return "a tile extent is too large";
-  if (t.chunk % (16 * s.multiplier) != 0) return "the chunk is not a multiple of 16 channels on both sides of the depthwise stage";
-  if (!s.dw && (t.tile_h != 1 || t.tile_w % 16 != 0)) return "without a depthwise stage a tile is a run of 16-pixel groups";
-  if (s.dw && (t.tile_h > geometry::round_up(s.out_h, 2) || t.tile_w > geometry::round_up(s.out_w, 8))) return "the tile exceeds the plane";
-  if (s.project && t.n_tile % (16 * t.warps_n) != 0) return "the output channels of a warp are not a multiple of 16";
-  if (!s.project && t.warps_n != 1) return "warps share output channels only in a projection";
-  if (!t.streamed && t.stages > (s.expand ? 2 : 4)) return "too many stages";
-  if (t.min_blocks > 8) return "more than 8 blocks a multiprocessor";
-  if (s.expand && (t.chunk / s.multiplier / 16) % t.expand_n != 0) return "the expansion's unit does not divide the chunk";
-  const bool wide = t.warpgroup && (t.expand_n == 6 || t.expand_n == 8);
-  if (s.expand && (t.expand_m > 4 || (t.expand_n > 4 && !wide))) return "the expansion's unit is too large";
+  if (warps > 32) return {"more than 32 warps a block"};
+  if (t.chunk > 1024 || t.n_tile > 1024 || t.tile_w > 4096) return {"a tile extent is too large"};
+  if (t.chunk % (16 * s.multiplier) != 0) return {"the chunk is not a multiple of 16 channels on both sides of the depthwise stage"};
+  if (!s.dw && (t.tile_h != 1 || t.tile_w % 16 != 0)) return {"without a depthwise stage a tile is a run of 16-pixel groups"};
+  if (s.dw && (t.tile_h > geometry::round_up(s.out_h, 2) || t.tile_w > geometry::round_up(s.out_w, 8)))
+    return {"the tile exceeds the plane"};
+  if (s.project && t.n_tile % (16 * t.warps_n) != 0) return {"the output channels of a warp are not a multiple of 16"};
+  if (!s.project && t.warps_n != 1) return {"warps share output channels only in a projection"};
+  if (!t.streamed && t.stages > (s.expand ? 2 : 4)) return {"too many stages"};
+  if (t.min_blocks > 8) return {"more than 8 blocks a multiprocessor"};
+  if (s.expand && (t.chunk / s.multiplier / 16) % t.expand_n != 0) return {"the expansion's unit does not divide the chunk"};
+  const bool wide_unit = t.warpgroup && (t.expand_n == 6 || t.expand_n == 8);
+  if (s.expand && (t.expand_m > 4 || (t.expand_n > 4 && !wide_unit))) return {"the expansion's unit is too large"};
   if (t.warpgroup) {
-    if (target.major != 9 || !target.arch_specific) return "warpgroup matrix instructions need sm_90a";
-    if (!s.expand || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16)) return "warpgroups serve a 16-bit expansion";
-    if (s.norm != geometry::Norm::none) return "warps expand a normalised input";
-    if (warps % 4 != 0 || t.expand_m != 1) return "a warpgroup is four warps, its unit 64 rows";
+    if (target.major != 9 || !target.arch_specific) return {"warpgroup matrix instructions need sm_90a"};
+    if (!s.expand || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16)) return {"warpgroups serve a 16-bit expansion"};
+    if (s.norm != geometry::Norm::none) return {"warps expand a normalised input"};
+    if (warps % 4 != 0 || t.expand_m != 1) return {"a warpgroup is four warps, its unit 64 rows"};
   }
   if (t.split > 1) {
     const int arch = target.major * 10 + target.minor;
     const int most = !s.project ? 4096 : arch < 90 ? 1 : arch < 120 ? 16 : 8;
-    if (t.split > most) return fmt::format("split {} (at most {} blocks share the middle channels here)", t.split, most);
-    if (s.project && s.pool != geometry::Pool::none) return "a pool epilogue after a projection needs split 1";
+    if (t.split > most) return {"split {} (at most {} blocks share the middle channels here)", t.split, most};
+    if (s.project && s.pool != geometry::Pool::none) return {"a pool epilogue after a projection needs split 1"};
   }
+  const int chunks = geometry::ceil_div(s.dw_c, t.chunk);
+  if (t.split > chunks) return {"more blocks than chunks share the middle channels"};
+  if (s.conv && !s.expand && chunks != 1) return {"a convolution's patch does not fit one chunk"};
+  const int pixel_groups = s.dw ? t.images * geometry::ceil_div(t.tile_h, 2) * geometry::ceil_div(t.tile_w, 8) : t.tile_w / 16;
+  if (t.warps_m > pixel_groups) return {"more warps than pixel groups"};
+  const bool wide = s.math == geometry::Math::f16 || s.math == geometry::Math::bf16 || !s.project;
+  if (t.warps_k > t.chunk / (wide ? 16 : 8)) return {"more warps than channel groups in a chunk"};
   return {};
 }
 
@@ -329,19 +347,20 @@ int needed_registers(const Shape& s, const geometry::Geometry& g, const TileConf
   return std::max(sums + window + groups + rest, sums + expansion + beside_sums);
 }
 
-std::string size_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t, const jit::Target& target) {
-  if (t.split > g.chunks) return "more blocks than chunks share the middle channels";
-  if (s.conv && !s.expand && g.chunks != 1) return "a convolution's patch does not fit one chunk";
-  if (t.warps_m > g.m_tiles) return "more warps than pixel groups";
-  if (t.warps_k > t.chunk / (s.project ? g.ks : 16)) return "more warps than channel groups in a chunk";
-  if (g.warp_m > 8 && s.project) return "more than 8 pixel groups a warp";
-  if (s.project && g.warp_m * g.warp_n > 16) return "more than 16 tiles of sums a warp";
+Reason size_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t, const jit::Target& target) {
+  if (t.images > 1) {
+    if (const Reason why = images_refusal(s, g); why.text != nullptr) return why;
+  }
+  if (t.streamed) {
+    if (const Reason why = streaming_refusal(s, g, t); why.text != nullptr) return why;
+  }
+  if (g.warp_m > 8 && s.project) return {"more than 8 pixel groups a warp"};
+  if (s.project && g.warp_m * g.warp_n > 16) return {"more than 16 tiles of sums a warp"};
   if (const int need = needed_registers(s, g, t); need > register_limit(t))
-    return fmt::format("about {} registers a thread, {} are free", need, register_limit(t));
-  if (g.shared_bytes > shared_limit(target))
-    return fmt::format("{} bytes of shared memory, {} a block", g.shared_bytes, shared_limit(target));
+    return {"about {} registers a thread, {} are free", need, register_limit(t)};
+  if (g.shared_bytes > shared_limit(target)) return {"{} bytes of shared memory, {} a block", g.shared_bytes, shared_limit(target)};
   if (int64_t{g.shared_bytes + 1024} * t.min_blocks > shared_limit(target) + 1024)
-    return "shared memory for the blocks of a multiprocessor";
+    return {"shared memory for the blocks of a multiprocessor"};
   return {};
 }
 
@@ -359,14 +378,16 @@ int spare_registers(const TiledModule& m) {
 }
 
 std::string refusal(const TiledModule& m, const jit::Target& target) {
-  if (std::string why = partition_refusal(m.shape, m.tile, target); !why.empty()) return why;
-  if (m.tile.images > 1) {
-    if (std::string why = images_refusal(m.shape, m.geometry); !why.empty()) return why;
-  }
-  if (m.tile.streamed) {
-    if (std::string why = streaming_refusal(m.shape, m.geometry, m.tile); !why.empty()) return why;
-  }
-  return size_refusal(m.shape, m.geometry, m.tile, target);
+  if (const Reason why = partition_refusal(m.shape, m.tile, target); why.text != nullptr) return sentence(why);
+  return sentence(size_refusal(m.shape, m.geometry, m.tile, target));
+}
+
+bool TiledModule::recut(const TileConfig& other, const jit::Target& target) {
+  tile = other;
+  set_tile(shape, other);
+  if (partition_refusal(shape, tile, target).text != nullptr) return false;
+  geometry = geometry::derive(shape);
+  return size_refusal(shape, geometry, tile, target).text == nullptr;
 }
 
 int64_t LaunchPlan::grid(int64_t batch, int64_t resident_blocks) const {

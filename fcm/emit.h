@@ -26,6 +26,8 @@ struct TiledModule {
   geometry::Geometry geometry;
 
   TiledModule with(const TileConfig& other) const;
+  /// Cuts it into other tiles where they are legal for a spec that is legal itself; false and no meaningful sizes otherwise.
+  bool recut(const TileConfig& other, const jit::Target& target);
 };
 TiledModule tiled(const ModuleSpec& spec, const TileConfig& tile);
 

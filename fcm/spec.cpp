@@ -5,6 +5,7 @@
 
 #include <array>
 #include <charconv>
+#include <initializer_list>
 
 #include "runtime/support/error.h"
 
@@ -230,30 +231,34 @@ std::vector<std::string_view> split_words(std::string_view text) {
 }  // namespace
 
 ModuleKind kind_of(const ModuleSpec& spec) {
-  std::string pattern;
-  for (const StageSpec& s : spec.stages) {
-    constexpr std::array<std::string_view, 4> names = {"pw", "dw", "conv", "pool"};
-    pattern += names[static_cast<size_t>(s.op)];
-    pattern += ' ';
-  }
+  static constexpr auto behind = [](unsigned number, StageOp op) { return 8 * number + static_cast<unsigned>(op) + 1; };
+  constexpr auto pattern = [](std::initializer_list<StageOp> ops) {
+    unsigned number = 0;
+    for (const StageOp op : ops) number = behind(number, op);
+    return number;
+  };
+  if (spec.stages.size() > 3) return ModuleKind::unknown;
+  unsigned number = 0;
+  for (const StageSpec& s : spec.stages) number = behind(number, s.op);
   struct Row {
-    std::string_view pattern;
+    unsigned pattern;
     ModuleKind kind;
   };
-  constexpr std::array<Row, 12> rows = {{{"pw ", ModuleKind::pw},
-                                         {"dw ", ModuleKind::dw},
-                                         {"conv ", ModuleKind::conv},
-                                         {"dw pw ", ModuleKind::dwpw},
-                                         {"pw dw ", ModuleKind::pwdw},
-                                         {"pw pw ", ModuleKind::pwpw},
-                                         {"pw dw pw ", ModuleKind::pwdwpw},
-                                         {"conv dw ", ModuleKind::conv_dw},
-                                         {"conv pw ", ModuleKind::conv_pw},
-                                         {"conv dw pw ", ModuleKind::conv_dwpw},
-                                         {"pool pw ", ModuleKind::pool_fc},
-                                         {"pool pw pw ", ModuleKind::se}}};
+  using enum StageOp;
+  constexpr std::array<Row, 12> rows = {{{pattern({pw}), ModuleKind::pw},
+                                         {pattern({dw}), ModuleKind::dw},
+                                         {pattern({conv}), ModuleKind::conv},
+                                         {pattern({dw, pw}), ModuleKind::dwpw},
+                                         {pattern({pw, dw}), ModuleKind::pwdw},
+                                         {pattern({pw, pw}), ModuleKind::pwpw},
+                                         {pattern({pw, dw, pw}), ModuleKind::pwdwpw},
+                                         {pattern({conv, dw}), ModuleKind::conv_dw},
+                                         {pattern({conv, pw}), ModuleKind::conv_pw},
+                                         {pattern({conv, dw, pw}), ModuleKind::conv_dwpw},
+                                         {pattern({pool, pw}), ModuleKind::pool_fc},
+                                         {pattern({pool, pw, pw}), ModuleKind::se}}};
   for (const Row& row : rows) {
-    if (row.pattern == pattern) return row.kind;
+    if (row.pattern == number) return row.kind;
   }
   return ModuleKind::unknown;
 }

@@ -7,6 +7,22 @@
 
 namespace fcm {
 
+namespace {
+
+/// Logarithms of small whole numbers.
+const std::array<float, 2048> kLogs = [] {
+  std::array<float, 2048> list{};
+  for (size_t i = 0; i < list.size(); ++i) list[i] = static_cast<float>(std::log(static_cast<double>(i)));
+  return list;
+}();
+
+float log_of(int x) {
+  const auto at = static_cast<size_t>(x);
+  return at < kLogs.size() ? kLogs[at] : static_cast<float>(std::log(static_cast<double>(x)));
+}
+
+}  // namespace
+
 TileFeatures tile_features(const TiledModule& module, const TileRating& r, int multiprocessors) {
   const geometry::Shape& s = module.shape;
   const geometry::Geometry& g = module.geometry;
@@ -23,19 +39,19 @@ TileFeatures tile_features(const TiledModule& module, const TileRating& r, int m
           log(latency),
           log(r.total + 1),
           log(waves),
-          log(r.concurrent),
+          log_of(r.concurrent),
           log(units),
           static_cast<float>(units / r.concurrent / waves),
-          log(g.warps),
-          log(s.split),
-          log(std::max(1, r.blocks / s.split)),
-          log(s.warps_m),
-          log(s.warps_n),
-          log(s.warps_k),
-          log(s.chunk),
-          log(s.n_tile),
-          log(s.tile_h * s.tile_w),
-          log(s.tile_w),
+          log_of(g.warps),
+          log_of(s.split),
+          log_of(std::max(1, r.blocks / s.split)),
+          log_of(s.warps_m),
+          log_of(s.warps_n),
+          log_of(s.warps_k),
+          log_of(s.chunk),
+          log_of(s.n_tile),
+          log_of(s.tile_h * s.tile_w),
+          log_of(s.tile_w),
           s.resident ? 1.0f : 0.0f,
           static_cast<float>(s.stages),
           static_cast<float>(s.expand_m * s.expand_n),
@@ -49,14 +65,19 @@ TileFeatures tile_features(const TiledModule& module, const TileRating& r, int m
           static_cast<float>((s.norm != geometry::Norm::none ? 1 : 0) + (s.gate ? 2 : 0)),
           static_cast<float>((s.pool != geometry::Pool::none ? 1 : 0) + (s.pool == geometry::Pool::only ? 1 : 0)),
           static_cast<float>((s.residual != geometry::Residual::none ? 1 : 0) + (s.residual_is_input ? 1 : 0)),
-          log(s.in_c),
-          log(s.out_c)};
+          log_of(s.in_c),
+          log_of(s.out_c)};
 }
 
-float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features) {
-  constexpr float kMost = 0.7f;  // beyond, the rating is outside of what was measured
+float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features, float most) {
+  constexpr float kMost = 0.7f;     // beyond, the rating is outside of what was measured
+  constexpr float kATree = 0.005f;  // what the trees left take back at most, by tree
+  constexpr size_t kRun = 8;
   float sum = 0;
-  for (const TileTree& tree : trees) sum += tree(features);
+  for (size_t i = 0; i < trees.size();) {
+    for (const size_t end = std::min(i + kRun, trees.size()); i < end; ++i) sum += trees[i](features);
+    if (i > kRun && sum - kATree * static_cast<float>(trees.size() - i) > most) break;
+  }
   return std::clamp(sum, -kMost, kMost);
 }
 

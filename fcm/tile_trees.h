@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "fcm/emit.h"
@@ -27,14 +28,16 @@ struct TileTree {
   std::array<float, kLeaves> value{};
 
   float operator()(const TileFeatures& f) const {
-    size_t node = 0;
-    for (int level = 0; level < 4; ++level) node = 2 * node + 2 - static_cast<size_t>(f[feature[node]] <= at_most[node]);  // no branch
-    return value[node - kQuestions];
+    size_t node = 1;  // counted from one; no branch, a comparison's carry is the answer
+    for (int level = 0; level < 4; ++level) node = 2 * node + static_cast<size_t>(at_most[node - 1] < f[feature[node - 1]]);
+    return value[node - kLeaves];
   }
 };
 
-/// Natural logarithm of measured over rated cycles, as the trees expect it; bounded. Grown on an H200.
-float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features);
+/// Natural logarithm of measured over rated cycles, as the trees expect it; bounded. Grown on an H200. `most`: nobody tells larger ones
+/// apart, so that the last trees are not asked when the first ones say much more.
+float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features,
+                      float most = std::numeric_limits<float>::infinity());
 /// Modules with a window (a first convolution or a depthwise stage) and those of pointwise layers alone have trees of their own.
 enum class TileForest : uint8_t { windows, pointwise };
 TileForest forest_of(const TiledModule& module);

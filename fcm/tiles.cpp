@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <tuple>
 
@@ -239,6 +240,12 @@ int concurrency(const TileConfig& t, const Geometry& g, const jit::Target& targe
   return std::clamp(std::min({by_shared, 65536 / (registers * g.threads), 2048 / g.threads}), 1, 8);
 }
 
+/// The next whole number from zero on, without a call.
+double up(double x) {
+  const auto whole = static_cast<double>(static_cast<int64_t>(x));
+  return whole < x ? whole + 1 : whole;
+}
+
 /// Bytes of a slice of a streamed expansion as the L2 is asked for them: sectors of pixels that begin in the middle of one twice.
 double slice_bytes(const Shape& s, const Geometry& g) {
   const bool odd = g.in_pitch * g.el / 16 % 2 != 0;
@@ -273,7 +280,7 @@ double wavefronts(const Shape& s, const Geometry& g) {
     const double runs = static_cast<double>(s.warps_m) * geometry::ceil_div(g.warp_m, g.runs ? length : 1);
     const double rows = (g.runs ? length - 1 : 0) * 2.0 * s.dw_window.sh + g.dw_rows;
     const double words = s.dw_window.kw * geometry::ceil_div(s.dw_window.kh, 2);
-    count += s.warps_n * steps * runs * 2 * (s.dw_window.kw * rows + 4 * std::ceil(words / 4) + 2);
+    count += s.warps_n * steps * runs * 2 * (s.dw_window.kw * rows + 4 * up(words / 4) + 2);
   } else if (s.project) {
     count += s.warps_n * steps * g.m_tiles * 4;  // rows of E are the operand
   }
@@ -301,17 +308,17 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   const double input_bytes =
       s.streamed ? chunks * g.slices * slice_bytes(s, g) : static_cast<double>(g.core_px) * (s.expand ? g.k1 : g.e_chunk * chunks) * g.el;
   const double weight_bytes = chunks * (g.record_a + g.record_b);
-  const double gather = s.conv ? m.gather * (s.expand ? g.k1 : g.e_chunk) * std::ceil(static_cast<double>(g.core_px) / g.threads) : 0.0;
+  const double gather = s.conv ? m.gather * (s.expand ? g.k1 : g.e_chunk) * up(static_cast<double>(g.core_px) / g.threads) : 0.0;
   const double per_unit = static_cast<double>(r.blocks) / device.multiprocessors;
-  const double waves = std::ceil(per_unit / r.concurrent), held = std::min<double>(r.concurrent, std::ceil(per_unit));
+  const double waves = up(per_unit / r.concurrent), held = std::min<double>(r.concurrent, up(per_unit));
   // Warps that share a quarter take turns; fewer than m.lone_warps wait for their own results as long as that many would.
   const double turns = std::max(held * g.warps / 4.0, m.lone_warps);
-  const double copies = s.conv ? 0.0 : std::ceil(input_bytes / 16 / g.threads) * m.copy * turns;
+  const double copies = s.conv ? 0.0 : up(input_bytes / 16 / g.threads) * m.copy * turns;
   const double active = std::min<double>(r.blocks, device.multiprocessors);
   const double bandwidth = std::min(m.bytes_alone, m.bytes_a_cycle * device.multiprocessors / active);
   r.fetch = s.streamed ? m.slice_begin : m.global_latency + std::max(input_bytes / bandwidth, copies) + gather;
   if (s.norm != geometry::Norm::none) {  // two passes over a tile's pixels, eight lanes each
-    const double steps = std::ceil(g.stat_rows * 8.0 / g.threads) * std::ceil(s.in_c / 8.0 / g.vec);
+    const double steps = up(g.stat_rows * 8.0 / g.threads) * up(s.in_c / 8.0 / g.vec);
     r.fetch += m.stat_latency + steps * m.stat_step + (s.expand ? m.barrier : 0.0);
   }
   const double unit_work = m.unit_work + m.activation * activation_weight(s.expand_act);
@@ -321,14 +328,14 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
     const double units = (g.x_rows / 64.0) * (g.e_chunk / 16.0 / s.expand_n), depth = static_cast<double>(g.k1) / g.ks;
     const double a_unit =
         depth * m.warpgroup_step * s.expand_n * turns + unit_work * s.expand_n * turns + m.unit_latency + m.matrix_latency;
-    r.expand = chunks * (std::ceil(units / (g.warps / 4.0)) * a_unit + m.barrier);
+    r.expand = chunks * (up(units / (g.warps / 4.0)) * a_unit + m.barrier);
   } else if (s.expand) {
     const double units = (g.x_rows / 16.0 / s.expand_m) * (g.e_chunk / 16.0 / s.expand_n), tiles = s.expand_m * s.expand_n;
     const double depth = static_cast<double>(g.k1) / g.ks, a_step = tiles * 2 * step + 3.0 * (s.expand_m + s.expand_n);
     const double a_unit = depth * std::max(m.matrix_latency, a_step * turns) + unit_work * tiles * turns + m.unit_latency;
-    r.expand = chunks * (std::ceil(units / g.warps) * a_unit + m.barrier);
+    r.expand = chunks * (up(units / g.warps) * a_unit + m.barrier);
   }
-  const double groups = std::ceil(s.chunk / (s.project ? static_cast<double>(g.ks) : 16.0) / s.warps_k);
+  const double groups = up(s.chunk / (s.project ? static_cast<double>(g.ks) : 16.0) / s.warps_k);
   const double eights = s.project ? g.ks / 8.0 : 2.0, pairs = geometry::ceil_div(s.dw_window.kh, 2);
   const double window = g.el == 2 ? s.dw_window.kw * (pairs * (m.window_pair + step / 2) + m.window_column)
                                   : s.dw_window.kw * s.dw_window.kh * m.window_f32 + 10;
@@ -337,7 +344,7 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   r.depthwise = chunks * (groups * ((operand + dense) * turns + m.group_latency) + (s.stages > 1 && s.expand ? 1 : 2) * m.barrier);
   if (s.streamed) r.depthwise *= m.streamed_rest;
   if (s.project) {
-    const double vectors = std::ceil(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
+    const double vectors = up(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
     const double pushes =
         s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) + m.push * held * g.warps * g.warp_m * g.warp_n * 2 : 2 * m.barrier;
     const double activation = m.activation * activation_weight(s.out_act) * turns;
@@ -360,12 +367,13 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   return r;
 }
 
-double tile_correction(const TiledModule& module, const TileRating& rating, const TileDevice& device) {
+double tile_correction(const TiledModule& module, const TileRating& rating, const TileDevice& device, double most) {
   if (module.geometry.el != 2 || device.target.major != 9) return 1;
   // Streamed expansions and tiles of several images are younger than the trees, whose questions (of input fetched at once, of stages) would
   // mean something else of them.
   if (module.shape.streamed || module.shape.images > 1) return TileModel{}.untaught;
-  return std::exp(tile_correction(tile_trees(forest_of(module)), tile_features(module, rating, device.multiprocessors)));
+  const TileFeatures features = tile_features(module, rating, device.multiprocessors);
+  return std::exp(tile_correction(tile_trees(forest_of(module)), features, static_cast<float>(std::log(most))));
 }
 
 std::string to_string(const TileRating& r) {
@@ -375,6 +383,7 @@ std::string to_string(const TileRating& r) {
 
 std::vector<TileConfig> head_tiles(const ModuleSpec& spec, int batch, const jit::Target& target) {
   std::vector<TileConfig> list;
+  if (!refusal(spec, target).empty()) return list;
   const bool se = kind_of(spec) == ModuleKind::se;
   TileConfig t;
   for (t.tile_w = 1; t.tile_w <= geometry::kHeadImages && t.tile_w < 2 * batch; t.tile_w *= 2) {
@@ -382,7 +391,7 @@ std::vector<TileConfig> head_tiles(const ModuleSpec& spec, int batch, const jit:
       for (const int cut : {1, 2, 4, 8, 16, 32, 64}) {
         if (!se && cut < 4) continue;
         (se ? t.split : t.n_tile) = cut;
-        if (refusal(spec, t, target).empty()) list.push_back(t);
+        if (head_refusal(spec, t, target).empty()) list.push_back(t);
       }
     }
   }

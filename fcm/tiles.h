@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -92,8 +93,10 @@ struct RatedTile {
 
 TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& model = {});
 TileRating rate(const TiledModule& module, int batch, const TileDevice& device, const TileModel& model = {});
-/// What the trees make of a rating that left them out: a factor, 1 for modules that they have not seen the like of.
-double tile_correction(const TiledModule& module, const TileRating& rating, const TileDevice& device);
+/// What the trees make of a rating that left them out: a factor, 1 for modules that they have not seen the like of. Factors above `most`
+/// need not be told apart.
+double tile_correction(const TiledModule& module, const TileRating& rating, const TileDevice& device,
+                       double most = std::numeric_limits<double>::infinity());
 /// "prologue 0 fetch 812 expand 240 depthwise 410 finish 900, 128 blocks x 2: 2362".
 std::string to_string(const TileRating& rating);
 

@@ -205,7 +205,7 @@ Lesson lesson_of(const std::vector<Sample>& samples, const DeviceModel& device, 
     if (kind_of(row.spec) == ModuleKind::pool_fc || kind_of(row.spec) == ModuleKind::se || dtype_of(row.spec) == DType::f32) continue;
     const TiledModule m = tiled(row.spec, row.tile);
     if (forest_of(m) != forest) continue;
-    const Cost cost = module_cost(m, row.batch, device, {}, model);
+    const Cost cost = module_cost(row.spec, row.tile, row.batch, device, {}, model);
     if (std::max({cost.dram_us, cost.l2_us, cost.compute_us}) > cost.latency_us) continue;
     const TileRating r = rate(m, row.batch, {device.target, static_cast<int>(device.sm_count)}, model);
     lesson.sample.push_back(i);
