@@ -42,6 +42,13 @@ BlockSize block_of(const ModuleSpec& spec, const TileConfig& tile) {
   return {g.threads, g.shared_bytes};
 }
 
+bool has_shared(const BlockSize& block, const DeviceModel& d) {
+  return block.shared_bytes <= d.shared_per_block_kib * 1024;
+}
+bool has_threads(const BlockSize& block, const DeviceModel& d) {
+  return block.threads <= std::min(1024.0, d.threads_per_sm);
+}
+
 /// Share of data that has left the L2 after `touched` bytes since it was last used: none while they fit, all when they are twice as many.
 double missed(double touched, const DeviceModel& d) {
   const double room = d.l2_usable * d.l2_mib * 1048576;
@@ -60,11 +67,18 @@ void finish(Cost& c, const DeviceModel& d) {
   c.time_us = c.step_us + std::max({c.dram_us, c.l2_us, c.compute_us, c.latency_us});
 }
 
-/// `input`, `output`: distinct bytes, however often the step reads them.
+/// Shares of a step's operands that have left the L2; `map`: distinct bytes of its input and output, however often it reads them.
+struct Missed {
+  double map, residual, weights;
+  Missed(double map_bytes, const DeviceModel& d, const Residency& r)
+      : map(missed(map_bytes, d)),
+        residual(missed(std::max(r.since_residual, map_bytes), d)),
+        weights(missed(r.weights_of_model + map_bytes, d)) {}
+};
+
 void set_dram(Cost& c, double input, double output, double weight_bytes, const DeviceModel& d, const Residency& r) {
-  const double through = input + output;
-  c.dram_bytes = through * missed(through, d) + c.traffic.residual * missed(std::max(r.since_residual, through), d) +
-                 weight_bytes * missed(r.weights_of_model + through, d);
+  const Missed share(input + output, d, r);
+  c.dram_bytes = (input + output) * share.map + c.traffic.residual * share.residual + weight_bytes * share.weights;
 }
 
 /// Distinct bytes of a module's input.
@@ -84,6 +98,7 @@ double output_once(const ModuleSpec& spec, int64_t images) {
   return static_cast<double>(images) * out.height * out.width * output_pitch(spec) * static_cast<double>(dtype_size(output_dtype(spec)));
 }
 
+/// Multiply-adds of dense stages on tensor cores, a cycle and multiprocessor; 0 where they run on CUDA cores.
 double dense_rate(const ModuleSpec& spec, const DeviceModel& d) {
   if (dtype_of(spec) == DType::f32) return spec.tf32 ? d.tensor_tf32 * d.mma_share : 0;
   return d.tensor_f16 * d.mma_share;
@@ -101,9 +116,8 @@ void set_module_work(Cost& c, const ModuleSpec& spec, const ModuleShape& s, cons
   c.core_macs += works * depthwise;
 }
 
-/// fcm::rate in microseconds of this device: its arithmetic assumes a Hopper multiprocessor.
-double latency_us(const ModuleSpec& spec, const TileRating& r, const DeviceModel& d) {
-  const double dense = dense_rate(spec, d);
+/// fcm::rate in microseconds of this device: its arithmetic assumes a Hopper multiprocessor. `dense`: see dense_rate.
+double latency_of(const TileRating& r, double dense, const DeviceModel& d) {
   const double slower = dense > 0 ? std::max(1.0, kReferenceMacs / dense) : 1.0;
   const double work = r.expand + r.depthwise, all = r.fetch + work + r.finish;
   const double factor = all > 0 ? (all + (slower - 1) * work) / all : 1.0;
@@ -122,7 +136,7 @@ Cost head_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, c
     if (s.op == StageOp::pw) c.core_macs += static_cast<double>(images) * s.in_channels * s.out_channels;
   }
   c.compute_us = c.core_macs / (d.core_f32 * std::min(c.blocks, d.sm_count) * d.clock_mhz);
-  c.latency_us = latency_us(spec, r, d);
+  c.latency_us = latency_of(r, dense_rate(spec, d), d);
   c.step_us = d.step_us(true);
   set_dram(c, input_once(spec, images), output_once(spec, images), c.traffic.weights, d, residency);
   finish(c, d);
@@ -290,25 +304,16 @@ std::string to_string(const Cost& c) {
                      c.compute_us, c.latency_us, c.time_us);
 }
 
-namespace {
-
-std::string block_refusal(const BlockSize& block, const DeviceModel& device) {
-  if (block.shared_bytes > device.shared_per_block_kib * 1024)
-    return fmt::format("{} bytes of shared memory, {} KiB a block on {}", block.shared_bytes, device.shared_per_block_kib, device.name);
-  if (block.threads > std::min(1024.0, device.threads_per_sm)) return fmt::format("{} threads a block", block.threads);
-  return {};
-}
-
-}  // namespace
-
 std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device) {
   if (std::string why = refusal(spec, tile, device.target); !why.empty()) return why;
-  return block_refusal(block_of(spec, tile), device);
+  return block_refusal(spec, tile, device);
 }
 
-std::string refusal(const TiledModule& m, const DeviceModel& device) {
-  if (std::string why = refusal(m, device.target); !why.empty()) return why;
-  return block_refusal({m.geometry.threads, m.geometry.shared_bytes}, device);
+std::string block_refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device) {
+  const BlockSize block = block_of(spec, tile);
+  if (!has_shared(block, device))
+    return fmt::format("{} bytes of shared memory, {} KiB a block on {}", block.shared_bytes, device.shared_per_block_kib, device.name);
+  return has_threads(block, device) ? "" : fmt::format("{} threads a block", block.threads);
 }
 
 double module_elements(const ModuleSpec& spec, int64_t images) {
@@ -331,38 +336,86 @@ double module_elements(const ModuleSpec& spec, int64_t images) {
 Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
                  const TileModel& model) {
   if (is_head(spec)) return head_cost(spec, tile, images, device, residency, model);
-  Cost c = module_cost(tiled(spec, tile), images, device, residency, model);
+  TileCosts costs(spec, images, device, residency);
+  const TiledModule module = tiled(spec, tile);
+  TileRating rating;
+  costs.least_us(module, model, rating);
+  Cost c = costs.cost(module, rating);
   c.elements = module_elements(spec, images);
   return c;
 }
 
-Cost module_cost(const TiledModule& m, int64_t images, const DeviceModel& device, const Residency& residency, const TileModel& model,
-                 TileRating* rating) {
-  const ModuleSpec& spec = *m.spec;
-  const ModuleShape& s = m.shape;
-  const Geometry& g = m.geometry;
+double least_module_us(const ModuleSpec& spec, int64_t images, const DeviceModel& d, const Residency& residency) {
+  if (is_head(spec)) {
+    const bool sums = spec.input == InputTransform::sums;
+    return d.step_us(true) +
+           (sums ? spec.sum_tiles * TileModel{}.head_sum : spec.height * spec.width * TileModel{}.head_pixel) / d.clock_mhz;
+  }
+  const double input = input_once(spec, images), output = output_once(spec, images);
+  const std::vector<Plane> planes = planes_of(spec);
+  double tensor_macs = 0, core_macs = 0;
+  bool reads_all = spec.input == InputTransform::nhwc;  // strides may leave the last pixels out
+  for (size_t i = 0; i < spec.stages.size(); ++i) {
+    const StageSpec& s = spec.stages[i];
+    const double pixels = static_cast<double>(images) * planes[i + 1].height * planes[i + 1].width, taps = s.kernel_h * s.kernel_w;
+    const bool tensor = s.op != StageOp::dw && dense_rate(spec, d) > 0;
+    (tensor ? tensor_macs : core_macs) += pixels * taps * s.out_channels * (s.op == StageOp::dw ? 1 : s.in_channels);
+    reads_all = reads_all && s.op != StageOp::conv && s.stride_h == 1 && s.stride_w == 1;
+  }
+  const double cycles = d.sm_count * d.clock_mhz;
+  const double compute = std::max(tensor_macs > 0 ? tensor_macs / (dense_rate(spec, d) * cycles) : 0.0, core_macs / (d.core_f32 * cycles));
+  const double l2 = gb_us((reads_all ? input : 0.0) + output, d.l2_at(d.sm_count));
+  const double dram = gb_us((input + output) * Missed(input + output, d, residency).map, d.dram_at(d.sm_count));
+  return d.step_us(true) + std::max({compute, l2, dram});
+}
+
+TileCosts::TileCosts(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency)
+    : spec_(spec),
+      device_(device),
+      images_(static_cast<int>(images)),
+      tile_device_{device.target, static_cast<int>(device.sm_count)},
+      step_us_(device.step_us(true)),
+      dense_rate_(dense_rate(spec, device)) {
+  const double map = input_once(spec, images) + output_once(spec, images);
+  const Missed share(map, device, residency);
+  map_dram_ = map * share.map, residual_missed_ = share.residual, weights_missed_ = share.weights;
+}
+
+bool TileCosts::recut(TiledModule& m, const TileConfig& tile) const {
+  if (!m.recut(tile, device_.target)) return false;
+  const BlockSize block{m.geometry.threads, m.geometry.shared_bytes};
+  return has_shared(block, device_) && has_threads(block, device_);
+}
+
+double TileCosts::latency_us(const TiledModule& m, const TileRating& rating) const {
+  const bool tight = spare_registers(m) < (m.shape.expand ? kTightExpanding : kTight);
+  return latency_of(rating, dense_rate_, device_) * (tight ? kTightPenalty : 1.0);
+}
+
+double TileCosts::least_us(const TiledModule& m, const TileModel& model, TileRating& rating) const {
+  rating = rate(m, images_, tile_device_, model);
+  return step_us_ + latency_us(m, rating);
+}
+
+Cost TileCosts::cost(const TiledModule& m, const TileRating& rating) {
   Cost c;
-  c.traffic = module_traffic(m, images, device);
-  c.blocks = static_cast<double>(geometry::work_items(s, g, static_cast<int>(images))) * s.split * g.n_blocks;
-  c.waves = std::ceil(c.blocks / device.sm_count);
-  set_module_work(c, spec, s, g, images);
-  const double quantised = device.sm_count * c.waves / c.blocks;
-  const double dense = dense_rate(spec, device) * device.sm_count * device.clock_mhz,
-               core = device.core_f32 * device.sm_count * device.clock_mhz;
+  c.traffic = module_traffic(m, images_, device_, copied_);
+  c.blocks = rating.blocks;
+  c.waves = std::ceil(c.blocks / device_.sm_count);
+  set_module_work(c, spec_, m.shape, m.geometry, images_);
+  const double quantised = device_.sm_count * c.waves / c.blocks, cycles = device_.sm_count * device_.clock_mhz;
+  const double dense = dense_rate_ * cycles, core = device_.core_f32 * cycles;
   c.compute_us = quantised * std::max(dense > 0 ? c.tensor_macs / dense : 0.0, c.core_macs / core);
-  const TileRating rated = rate(m, static_cast<int>(images), {device.target, static_cast<int>(device.sm_count)}, model);
-  if (rating != nullptr) *rating = rated;
-  c.latency_us = latency_us(spec, rated, device);
-  if (spare_registers(m) < (s.expand ? kTightExpanding : kTight)) c.latency_us *= kTightPenalty;
-  c.step_us = device.step_us(true);
-  set_dram(c, input_once(spec, images), output_once(spec, images), g.blob_bytes, device, residency);
-  finish(c, device);
+  c.latency_us = latency_us(m, rating);
+  c.step_us = step_us_;
+  c.dram_bytes = map_dram_ + c.traffic.residual * residual_missed_ + m.geometry.blob_bytes * weights_missed_;
+  finish(c, device_);
   return c;
 }
 
-void correct(Cost& cost, const TiledModule& module, const TileRating& rating, const DeviceModel& device) {
-  cost.latency_us *= tile_correction(module, rating, {device.target, static_cast<int>(device.sm_count)});
-  finish(cost, device);
+void TileCosts::correct(Cost& cost, const TiledModule& module, const TileRating& rating, double most_us) const {
+  cost.latency_us *= tile_correction(module, rating, tile_device_, std::max(0.0, most_us - step_us_) / cost.latency_us);
+  finish(cost, device_);
 }
 
 Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype, const DeviceModel& d, const Residency& residency) {

@@ -43,18 +43,42 @@ struct Residency {
 
 /// Whether a tile can run on the modelled device (shared memory and threads of the model, legality of the module).
 std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device);
-std::string refusal(const TiledModule& module, const DeviceModel& device);
+/// The same for a tile that is legal on the device's architecture.
+std::string block_refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device);
 
 /// Elements that any kernel of this module must touch.
 double module_elements(const ModuleSpec& spec, int64_t images);
 Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
                  const TileModel& model = {});
-/// The same for a module that is no head, but for `elements`, which do not depend on the tile.
-/// `rating` (may be null) receives that of the tile.
-Cost module_cost(const TiledModule& module, int64_t images, const DeviceModel& device, const Residency& residency = {},
-                 const TileModel& model = {}, TileRating* rating = nullptr);
-/// Corrects a cost that was rated without trees by what they know.
-void correct(Cost& cost, const TiledModule& module, const TileRating& rating, const DeviceModel& device);
+/// A time that no tile of a module is below under this model: its step, its maps once, its arithmetic without padding or repetition.
+double least_module_us(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency);
+
+/// Costs many tiles of one module that is no head: what no tile changes is worked out once.
+class TileCosts {
+ public:
+  /// `spec` and `device` must outlive this.
+  TileCosts(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency);
+
+  /// Cuts `module` into `tile` where the modelled device can run it; false otherwise.
+  bool recut(TiledModule& module, const TileConfig& tile) const;
+  /// Step and latency, which the time is never below; `rating` receives what the latency comes from.
+  double least_us(const TiledModule& module, const TileModel& model, TileRating& rating) const;
+  /// The cost of a rated tile, but for `elements`, which do not depend on it.
+  Cost cost(const TiledModule& module, const TileRating& rating);
+  /// Corrects a cost that was rated without trees by what they know. Times above `most_us` need not be told apart.
+  void correct(Cost& cost, const TiledModule& module, const TileRating& rating, double most_us) const;
+
+ private:
+  double latency_us(const TiledModule& module, const TileRating& rating) const;
+
+  const ModuleSpec& spec_;
+  const DeviceModel& device_;
+  int images_;
+  TileDevice tile_device_;
+  double step_us_, dense_rate_;  // multiply-adds a cycle and multiprocessor
+  CopiedPixels copied_;
+  double map_dram_, residual_missed_, weights_missed_;
+};
 
 /// A node run by a library or an operator kernel of its own. Nodes that move nothing cost nothing.
 Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype, const DeviceModel& device, const Residency& residency);

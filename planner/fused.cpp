@@ -74,6 +74,7 @@ Plan plan_fused(const Graph& graph, const PlanOptions& options, const PlanBacken
   how.dtype = compute_dtype(options.precision);
   how.tf32 = options.tf32;
   how.fuse = fuse;
+  how.alternatives = false;
   Plan plan;
   plan.options = options;
   plan.device_model = fmt::format("{}; {}", backend.device_model, device.fingerprint());

@@ -77,18 +77,19 @@ class Partitioner {
       result_.total += c.group.cost;
       result_.unfused += c.unfused.cost;
     }
+    result_.rated_tiles = search_.rated();
     return std::move(result_);
   }
 
   std::vector<Candidate> candidates() {
     std::vector<Candidate> list;
     for (const std::vector<NodeId>& chain : find_chains(graph_)) {
-      const Groups groups = groups_of(chain);
+      const Groups groups = groups_of(chain, true);
       for (size_t at = 0; at < groups.size(); ++at) {
-        for (const Group& g : groups[at]) {
-          if (!g.module) continue;
+        for (const Offer& g : groups[at]) {
+          if (!g.module || g.score.first == kNever) continue;
           Candidate& c = list.emplace_back(Candidate{g, 0});
-          for (const Group* best : best_cover(groups, at, at + g.nodes.size(), nullptr)) c.best_us += best->cost.time_us;
+          for (const Offer* best : best_cover(groups, at, at + g.nodes.size(), nullptr)) c.best_us += best->cost.time_us;
         }
       }
     }
@@ -96,12 +97,17 @@ class Partitioner {
   }
 
  private:
+  /// A group to choose, with its score: the least that it can be until it is settled, none when it turns out to be impossible.
+  struct Offer : Group {
+    bool settled = false;
+    Score score;
+  };
   struct Best {
     Score score{kNever, kNever};
-    const Group* group = nullptr;
+    const Offer* group = nullptr;
   };
   /// Groups by the position in the chain where they start.
-  using Groups = std::vector<std::vector<Group>>;
+  using Groups = std::vector<std::vector<Offer>>;
 
   Residency residency_of() const;
   std::vector<double> positions() const;
@@ -113,11 +119,14 @@ class Partitioner {
   Group node_group(NodeId n) const;
   std::optional<TileConfig> tile_for(const Group& group, size_t part, const std::string& wanted);
   bool complete(Group& group);
-  Groups groups_of(const std::vector<NodeId>& chain);
-  std::vector<const Group*> best_cover(const Groups& groups, size_t from, size_t to, const Group* without) const;
-  std::vector<const Group*> fixed_cover(const Groups& groups) const;
+  Offer offer(Segment segment) const;
+  void settle(Offer& offer);
+  Groups groups_of(const std::vector<NodeId>& chain, bool settled);
+  std::vector<const Offer*> best_cover(const Groups& groups, size_t from, size_t to, const Group* without) const;
+  std::vector<const Offer*> settled_cover(Groups& groups);
+  std::vector<const Offer*> fixed_cover(const Groups& groups) const;
   void cover(const std::vector<NodeId>& chain);
-  Alternative alternative(const std::vector<const Group*>& groups, const Group& chosen) const;
+  Alternative alternative(const std::vector<const Offer*>& groups, const Group& chosen) const;
 
   const Graph& graph_;
   const DeviceModel& device_;
@@ -240,40 +249,59 @@ bool Partitioner::complete(Group& group) {
   return true;
 }
 
-Partitioner::Groups Partitioner::groups_of(const std::vector<NodeId>& chain) {
+Partitioner::Offer Partitioner::offer(Segment segment) const {
+  Offer o;
+  o.module = true;
+  o.nodes = segment.nodes;
+  for (const ModulePart& part : segment.parts) {
+    const int64_t images = segment.images.at(batch_);
+    o.cost.time_us += least_module_us(part.spec, images, device_, residency_);
+    o.cost.elements += module_elements(part.spec, images);
+  }
+  o.score = score(o.cost);
+  o.segment = std::move(segment);
+  return o;
+}
+
+void Partitioner::settle(Offer& o) {
+  o.settled = true;
+  o.cost = Cost{};
+  if (complete(o)) {
+    o.score = score(o.cost);
+  } else {
+    o.score = {kNever, kNever};
+    result_.refusals.push_back({o.nodes, o.text(), "no tile is legal, a node is kept apart, or it was not measured"});
+  }
+}
+
+Partitioner::Groups Partitioner::groups_of(const std::vector<NodeId>& chain, bool settled) {
   Groups groups(chain.size());
   for (size_t i = 0; i < chain.size(); ++i) {
-    groups[i].push_back(node_group(chain[i]));
+    Offer& alone = groups[i].emplace_back(Offer{node_group(chain[i]), true, {}});
+    alone.score = score(alone.cost);
     for (Segment& segment : finder_.starting_at(chain, i, &result_.refusals)) {
-      Group g;
-      g.module = true;
-      g.nodes = segment.nodes;
-      g.segment = std::move(segment);
-      if (complete(g)) {
-        groups[i].push_back(std::move(g));
-      } else {
-        result_.refusals.push_back({g.nodes, g.text(), "no tile is legal, a node is kept apart, or it was not measured"});
-      }
+      groups[i].push_back(offer(std::move(segment)));
+      if (settled) settle(groups[i].back());
     }
   }
   return groups;
 }
 
 /// The cheapest cover of the positions [from, to) that does not hold `without`.
-std::vector<const Group*> Partitioner::best_cover(const Groups& groups, size_t from, size_t to, const Group* without) const {
+std::vector<const Partitioner::Offer*> Partitioner::best_cover(const Groups& groups, size_t from, size_t to, const Group* without) const {
   std::vector<Best> best(to - from + 1);
   best.back().score = {0, 0};
   for (size_t i = to; i-- > from;) {
-    for (const Group& g : groups[i]) {
+    for (const Offer& g : groups[i]) {
       const size_t end = i + g.nodes.size();
       if (end > to || &g == without) continue;
-      const Score s = score(g.cost) + best[end - from].score;
+      const Score s = g.score + best[end - from].score;
       if (s < best[i - from].score) best[i - from] = {s, &g};
     }
   }
-  std::vector<const Group*> chosen;
+  std::vector<const Offer*> chosen;
   for (size_t i = from; i < to;) {
-    const Group* g = best[i - from].group;
+    const Offer* g = best[i - from].group;
     if (g == nullptr) return {};
     chosen.push_back(g);
     i += g->nodes.size();
@@ -281,22 +309,39 @@ std::vector<const Group*> Partitioner::best_cover(const Groups& groups, size_t f
   return chosen;
 }
 
+/// The cheapest cover of a whole chain. What is not settled costs at least as much as its score says: once none of that is in the cheapest
+/// cover, no other cover is cheaper.
+std::vector<const Partitioner::Offer*> Partitioner::settled_cover(Groups& groups) {
+  while (true) {
+    const std::vector<const Offer*> chosen = best_cover(groups, 0, groups.size(), nullptr);
+    Offer* longest = nullptr;  // it stands for the most that can be saved
+    size_t at = 0;
+    for (const Offer* o : chosen) {
+      if (!o->settled && (longest == nullptr || o->nodes.size() > longest->nodes.size()))
+        longest = &groups[at][static_cast<size_t>(o - groups[at].data())];
+      at += o->nodes.size();
+    }
+    if (longest == nullptr) return chosen;
+    settle(*longest);
+  }
+}
+
 /// The cover of a chain by the segments that stand, and the nodes between them.
-std::vector<const Group*> Partitioner::fixed_cover(const Groups& groups) const {
-  std::vector<const Group*> chosen;
+std::vector<const Partitioner::Offer*> Partitioner::fixed_cover(const Groups& groups) const {
+  std::vector<const Offer*> chosen;
   for (size_t i = 0; i < groups.size(); i += chosen.back()->nodes.size()) {
-    const auto stands = [&](const Group& g) { return g.module && fixed_.contains(g.nodes); };
+    const auto stands = [&](const Offer& g) { return g.module && g.score.first < kNever && fixed_.contains(g.nodes); };
     const auto found = std::find_if(groups[i].begin(), groups[i].end(), stands);
     chosen.push_back(found == groups[i].end() ? &groups[i].front() : &*found);
   }
   return chosen;
 }
 
-Alternative Partitioner::alternative(const std::vector<const Group*>& groups, const Group& chosen) const {
+Alternative Partitioner::alternative(const std::vector<const Offer*>& groups, const Group& chosen) const {
   Alternative a;
   std::vector<std::string> names;
   int operators = 0;
-  for (const Group* g : groups) {
+  for (const Offer* g : groups) {
     a.cost += g->cost;
     names.push_back(g->module ? g->text() : std::string(op_kind(graph_.nodes[static_cast<size_t>(g->nodes[0])].op)));
     operators += g->module ? 0 : 1;
@@ -308,17 +353,19 @@ Alternative Partitioner::alternative(const std::vector<const Group*>& groups, co
 }
 
 void Partitioner::cover(const std::vector<NodeId>& chain) {
-  const Groups groups = groups_of(chain);
+  Groups groups = groups_of(chain, is_fixed_ || options_.alternatives);
   size_t at = 0;
-  for (const Group* g : is_fixed_ ? fixed_cover(groups) : best_cover(groups, 0, chain.size(), nullptr)) {
+  for (const Offer* g : is_fixed_ ? fixed_cover(groups) : settled_cover(groups)) {
     const size_t end = at + g->nodes.size();
     Choice choice;
     choice.group = *g;
-    std::vector<const Group*> alone;
+    std::vector<const Offer*> alone;
     for (size_t i = at; i < end; ++i) alone.push_back(&groups[i].front());
     choice.unfused = alternative(alone, *g);
-    if (const std::vector<const Group*> second = best_cover(groups, at, end, g); !second.empty() && second != alone)
-      choice.runner_up = alternative(second, *g);
+    if (options_.alternatives) {
+      if (const std::vector<const Offer*> second = best_cover(groups, at, end, g); !second.empty() && second != alone)
+        choice.runner_up = alternative(second, *g);
+    }
     result_.choices.push_back(std::move(choice));
     at = end;
   }

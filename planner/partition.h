@@ -25,6 +25,7 @@ struct PartitionOptions {
   bool tf32 = false;
   FuseOptions fuse;
   const MeasuredTimes* measured = nullptr;  ///< not null: modules run their fastest measured tile, and those not measured are left out
+  bool alternatives = true;  ///< runners-up and all refusals too; a plan does without, so that modules that cannot win cost no search
 };
 
 /// One execution of some nodes of a chain.
@@ -59,6 +60,7 @@ struct Partition {
   std::vector<Refusal> refusals;  ///< segments that were looked at and cannot be
   Cost total;
   Cost unfused;
+  size_t rated_tiles = 0;  ///< what finding it took
 };
 
 /// Deterministic, touches no device, one thread. Throws Error(command_line) for an override that names no node, or a tile that is refused.

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
-#include <unordered_set>
+#include <optional>
 
 #include "fcm/emit.h"
 
@@ -18,11 +18,14 @@ using geometry::ceil_div;
 using geometry::round_up;
 using ModuleShape = geometry::Shape;
 
+constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr size_t kStarts = 4;     // cuts that are climbed from
 constexpr int kMostClimbs = 12;   // moves from one start
 constexpr int kWidestTile = 320;  // output columns of a block
 constexpr int kLongestChunk = 160;
-constexpr double kMostTaught = 1.6;  // times the best so far: what a correction may make good
+constexpr double kMostTaught = 1.6;            // times the best so far: what a correction may make good
+constexpr double kLeastCorrection = 0.49;      // trees say no less (fcm/tile_trees.cpp)
+constexpr double kNeighbourCorrection = 0.65;  // nor less than this times what they say of the tile beside
 constexpr int kWidePixel = 256;      // bytes of an input pixel from which on an expansion may stream its depth
 constexpr int kMostStreamed = 256;   // pixels that a block then keeps the sums of
 
@@ -51,10 +54,47 @@ TileModel without_trees() {
   return m;
 }
 
+/// A set of hashed keys, open addressing.
+class KeySet {
+ public:
+  /// False when the key is there.
+  bool insert(uint64_t key) {
+    if (2 * count_ >= slots_.size()) grow();
+    const bool fresh = place(key == 0 ? 1 : key);
+    count_ += fresh ? 1 : 0;
+    return fresh;
+  }
+
+ private:
+  bool place(uint64_t key) {
+    size_t at = key >> 32;
+    while (slots_[at &= slots_.size() - 1] != 0) {
+      if (slots_[at++] == key) return false;
+    }
+    slots_[at] = key;
+    return true;
+  }
+  void grow() {
+    std::vector<uint64_t> old(slots_.size() * 2, 0);
+    old.swap(slots_);
+    for (const uint64_t key : old) {
+      if (key != 0) place(key);
+    }
+  }
+  std::vector<uint64_t> slots_ = std::vector<uint64_t>(1024, 0);  // 0: free
+  size_t count_ = 0;
+};
+
 class Cuts {
  public:
   Cuts(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency)
-      : spec_(spec), images_(images), device_(device), residency_(residency), module_(tiled(spec, TileConfig{})), base_(module_.shape) {
+      : spec_(spec),
+        images_(images),
+        device_(device),
+        costs_(spec, images, device, residency),
+        whole_(tiled(spec, TileConfig{})),
+        base_(whole_.shape),
+        module_(whole_) {
     const bool whole = base_.conv && !base_.expand;
     all_chunks_ = whole ? std::vector<int>{round_up(base_.dw_c, 16)} : even_cuts(base_.dw_c, 16 * base_.multiplier, kLongestChunk);
     if (base_.project) all_columns_ = even_cuts(base_.out_c, 16, kWidestTile);
@@ -63,25 +103,22 @@ class Cuts {
   std::vector<CostedTile> search(size_t most) {
     if (!refusal(spec_, device_.target).empty()) return {};
     sweep_cuts();
-    std::vector<CostedTile> starts;
-    for (const size_t i : best_first()) {
-      const CostedTile& f = found_[i];
-      const bool known = std::any_of(starts.begin(), starts.end(), [&](const CostedTile& o) { return same_plane(o.tile, f.tile); });
-      if (!known) starts.push_back(f);
-      if (starts.size() == kStarts) break;
-    }
-    for (const CostedTile& start : starts) climb(start);
+    climbing_ = true;
+    for (const Found& start : starts_) climb(start);
     if (may_stream()) sweep_streams();
     std::vector<CostedTile> best;
-    for (const size_t i : best_first()) {
-      if (best.size() == most) break;
-      best.push_back(found_[i]);
-      best.back().cost.elements = module_elements(spec_, images_);
-    }
+    for (const size_t i : best_first(most)) best.push_back({found_[i].tile, cost_of(found_[i].tile)});
     return best;
   }
 
+  size_t rated() const { return rated_; }
+
  private:
+  struct Found {
+    TileConfig tile;
+    double us = kNever;
+    double correction = 1;  ///< what the trees made of its latency
+  };
   int chunks_of(const TileConfig& t) const { return ceil_div(base_.dw_c, t.chunk); }
   /// Groups of 16 pixels of a tile.
   int groups_of(const TileConfig& t) const { return base_.dw ? ceil_div(t.tile_h, 2) * ceil_div(t.tile_w, 8) : t.tile_w / 16; }
@@ -94,15 +131,27 @@ class Cuts {
     if (known != planes_.end()) return *known;
     TileConfig one = t;
     one.images = 1;
-    const TiledModule m = module_.with(one);
+    const TiledModule m = whole_.with(one);
     planes_.push_back({t.tile_h, t.tile_w, geometry::work_items(m.shape, m.geometry, static_cast<int>(images_)), m.geometry.core_px});
     return planes_.back();
   }
-  std::vector<size_t> best_first() const {
+  /// Positions of the best `most` tiles.
+  std::vector<size_t> best_first(size_t most) const {
     std::vector<size_t> order(found_.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return found_[a].cost.time_us < found_[b].cost.time_us; });
+    const auto end = order.begin() + static_cast<ptrdiff_t>(std::min(most, order.size()));
+    std::partial_sort(order.begin(), end, order.end(),
+                      [&](size_t a, size_t b) { return found_[a].us != found_[b].us ? found_[a].us < found_[b].us : a < b; });
+    order.erase(end, order.end());
     return order;
+  }
+  Cost cost_of(const TileConfig& t) {
+    costs_.recut(module_, t);
+    TileRating rating;
+    costs_.least_us(module_, TileModel{}, rating);
+    Cost cost = costs_.cost(module_, rating);
+    cost.elements = module_elements(spec_, images_);
+    return cost;
   }
 
   std::vector<std::pair<int, int>> planes() const {
@@ -135,7 +184,7 @@ class Cuts {
     if (base_.conv && !base_.expand) return {round_up(base_.dw_c, 16)};
     std::vector<int> list;
     // A wide input in FP32 leaves room for the shortest chunks alone: all of its channels lie beside their weights.
-    const bool wide = base_.expand && !base_.conv && module_.geometry.el == 4 && base_.in_c > 256;
+    const bool wide = base_.expand && !base_.conv && whole_.geometry.el == 4 && base_.in_c > 256;
     if (wide) list.push_back(granule);
     for (const int target : {32, 64, 128}) add_unique(list, even_cut(base_.dw_c, granule, std::min(target, kLongestChunk)));
     return list;
@@ -163,24 +212,29 @@ class Cuts {
   }
 
   void sweep_cuts() {
+    const std::vector<int> some_chunks = chunks(), some_columns = columns();
     for (const auto& [h, w] : planes()) {
-      for (const int chunk : chunks()) {
-        for (const int n_tile : columns()) {
+      Found best;
+      for (const int chunk : some_chunks) {
+        for (const int n_tile : some_columns) {
           TileConfig t;
           t.tile_h = h, t.tile_w = w, t.chunk = chunk, t.n_tile = n_tile;
           for (const int split : splits(t)) {
             t.split = split;
             lay_out(t);
-            consider(t);
+            consider(t, best);
           }
         }
       }
+      if (best.us < kNever) starts_.push_back(best);
     }
+    std::stable_sort(starts_.begin(), starts_.end(), [](const Found& a, const Found& b) { return a.us < b.us; });
+    if (starts_.size() > kStarts) starts_.resize(kStarts);
   }
 
   /// Streamed tiles were measured of wide 16-bit inputs, without a projection.
   bool may_stream() const {
-    const bool wide = module_.geometry.el == 2 && base_.in_c * module_.geometry.el >= kWidePixel;
+    const bool wide = whole_.geometry.el == 2 && base_.in_c * whole_.geometry.el >= kWidePixel;
     return wide && base_.expand && !base_.conv && !base_.project && base_.norm == geometry::Norm::none;
   }
 
@@ -223,7 +277,7 @@ class Cuts {
   void consider_stream(TileConfig t) {
     const int units = ceil_div(t.images * plane_of(t).core_px, 64);
     if (units > kMostStreamed / 64) return;
-    t.warpgroup = device_.target.arch_specific && device_.target.major == 9 && module_.geometry.el == 2;
+    t.warpgroup = device_.target.arch_specific && device_.target.major == 9 && whole_.geometry.el == 2;
     t.expand_m = t.warpgroup ? 1 : 2;
     for (int warps = units > 2 ? 16 : 8; warps >= 4; warps /= 2) {
       if (lay_out_stream(t, warps) && choose_stream_unit(t)) return;
@@ -253,7 +307,7 @@ class Cuts {
 
   /// The longest pipelines that fit, with a chunk buffer of its own and without.
   bool keep_stream(TileConfig t) {
-    const int slices = ceil_div(base_.in_c * module_.geometry.el, geometry::kSliceBytes);
+    const int slices = ceil_div(base_.in_c * whole_.geometry.el, geometry::kSliceBytes);
     bool kept = false;
     for (const bool overlaid : {false, true}) {
       t.overlaid = overlaid;
@@ -272,7 +326,7 @@ class Cuts {
     t.warps_n = 1;
     while (base_.project && t.warps_n < 4 && columns % (2 * t.warps_n) == 0 && ceil_div(groups, t.warps_m) * (columns / t.warps_n) > 8)
       t.warps_n *= 2;
-    t.warps_k = std::clamp(8 / (t.warps_m * t.warps_n), 1, std::max(1, t.chunk / (base_.project ? module_.geometry.ks : 16)));
+    t.warps_k = std::clamp(8 / (t.warps_m * t.warps_n), 1, std::max(1, t.chunk / (base_.project ? whole_.geometry.ks : 16)));
   }
 
   /// Splits that give all blocks the same number of chunks, or nearly so.
@@ -286,8 +340,6 @@ class Cuts {
     return list;
   }
 
-  static bool same_plane(const TileConfig& a, const TileConfig& b) { return a.tile_h == b.tile_h && a.tile_w == b.tile_w; }
-
   /// Calls `move` with the values beside `now` in an ascending list.
   template <class Move>
   static void beside(const std::vector<int>& list, int now, Move&& move) {
@@ -297,30 +349,32 @@ class Cuts {
     if (next != list.end()) move(*next);
   }
 
-  std::vector<TileConfig> neighbours(const TileConfig& t) const {
+  /// Calls `move` with the tiles that one parameter, or two that go together, leads to.
+  template <class Move>
+  void neighbours(const TileConfig& t, Move&& move) const {
     static const std::vector<int> kExtents = {2, 4, 7, 8, 14, 16, 28, 32}, kRuns = {16, 32, 64, 128, 256}, kPixelWarps = {1, 2, 4, 7, 8},
                                   kChannelWarps = {1, 2, 3, 4, 6, 8}, kColumnWarps = {1, 2, 4}, kBlocks = {1, 2, 3, 4, 6};
-    std::vector<TileConfig> list;
+    const auto moved = [&](int TileConfig::*field, int x) {
+      TileConfig other = t;
+      other.*field = x;
+      move(other);
+    };
     const auto vary = [&](int TileConfig::*field, const std::vector<int>& values) {
-      beside(values, t.*field, [&](int x) {
-        list.push_back(t);
-        list.back().*field = x;
-      });
+      beside(values, t.*field, [&](int x) { moved(field, x); });
     };
     vary(&TileConfig::warps_m, kPixelWarps);
     vary(&TileConfig::warps_k, kChannelWarps);
     if (base_.project) vary(&TileConfig::warps_n, kColumnWarps);
     for (const int k : {t.warps_k * 2, t.warps_k / 2}) {  // warps move between pixels and channels
       if (k < 1 || (k < t.warps_k ? t.warps_m > 4 : t.warps_m % 2 != 0)) continue;
-      list.push_back(t);
-      list.back().warps_k = k;
-      list.back().warps_m = k < t.warps_k ? t.warps_m * 2 : t.warps_m / 2;
+      TileConfig other = t;
+      other.warps_k = k;
+      other.warps_m = k < t.warps_k ? t.warps_m * 2 : t.warps_m / 2;
+      move(other);
     }
     const auto try_all = [&](int TileConfig::*field, const std::vector<int>& values) {
       for (const int x : values) {
-        if (x == t.*field) continue;
-        list.push_back(t);
-        list.back().*field = x;
+        if (x != t.*field) moved(field, x);
       }
     };
     try_all(&TileConfig::min_blocks, kBlocks);
@@ -328,39 +382,34 @@ class Cuts {
     vary(&TileConfig::chunk, all_chunks_);
     const int share = ceil_div(ceil_div(base_.dw_c, t.chunk), t.split);
     beside(all_chunks_, t.chunk, [&](int chunk) {  // the same number of chunks a block
-      list.push_back(t);
-      list.back().chunk = chunk;
-      list.back().split = ceil_div(ceil_div(base_.dw_c, chunk), share);
+      TileConfig other = t;
+      other.chunk = chunk;
+      other.split = ceil_div(ceil_div(base_.dw_c, chunk), share);
+      move(other);
     });
     if (base_.project) vary(&TileConfig::n_tile, all_columns_);
     if (base_.dw) vary(&TileConfig::tile_h, kExtents);
     vary(&TileConfig::tile_w, base_.dw ? kExtents : kRuns);
-    return list;
   }
 
-  void climb(CostedTile now) {
+  void climb(Found now) {
     for (int move = 0; move < kMostClimbs; ++move) {
-      CostedTile best = now;
-      for (const TileConfig& t : neighbours(now.tile)) {
-        const size_t before = found_.size();
-        consider(t);
-        for (size_t i = before; i < found_.size(); ++i) {
-          if (found_[i].cost.time_us < best.cost.time_us) best = found_[i];
-        }
-      }
-      if (best.cost.time_us >= now.cost.time_us) return;
+      Found best = now;
+      neighbours(now.tile, [&](const TileConfig& t) { consider(t, best); });
+      if (best.us >= now.us) return;
       now = best;
     }
   }
 
   /// Every way to run a cut with a layout of warps, once: by warps or warpgroups, with weights that stay or rotate.
-  void consider(TileConfig t) {
-    if (!tried_.insert(to_key(t)).second) return;
+  /// A better one takes the place of `best`, the best of the plane or of the climb.
+  void consider(TileConfig t, Found& best) {
+    if (!tried_.insert(to_key(t))) return;
     choose_expansion(t);
-    consider_residency(t);
+    consider_residency(t, best);
     if (!base_.expand || !device_.target.arch_specific || device_.target.major != 9) return;
     choose_warpgroup_expansion(t);
-    consider_residency(t);
+    consider_residency(t, best);
   }
 
   /// Columns of 16 channels that the expansion makes of a chunk.
@@ -392,27 +441,46 @@ class Cuts {
     }
   }
 
-  void consider_residency(TileConfig t) {
+  void consider_residency(TileConfig t, Found& best) {
     const int mine = ceil_div(ceil_div(base_.dw_c, t.chunk), t.split);
     for (const bool resident : {true, false}) {
       if (!resident && mine == 1) continue;  // one chunk stays either way
       t.resident = resident;
       t.stages = base_.expand ? 1 : std::min(mine + 1, 3);
-      keep(t);
+      if (!costs_.recut(module_, t)) continue;
+      const std::optional<Found> found = costed(t, best);
+      if (!found) continue;
+      best_us_ = std::min(best_us_, found->us);
+      if (found->us < best.us) best = *found;
+      found_.push_back(*found);
     }
   }
 
-  /// Costs a tile if it is legal.
+  /// Whether a streamed tile is legal; it is costed where it may be among the best.
   bool keep(const TileConfig& t) {
-    const TiledModule m = module_.with(t);
-    if (!refusal(m, device_).empty()) return false;
+    if (!costs_.recut(module_, t)) return false;
+    ++rated_;
     TileRating rating;
-    Cost cost = module_cost(m, images_, device_, residency_, untaught_, &rating);
-    // The trees are asked last, and only of tiles that they could make the best.
-    if (cost.time_us < kMostTaught * best_us_) correct(cost, m, rating, device_);
+    if (costs_.least_us(module_, untaught_, rating) >= kMostTaught * best_us_) return true;
+    Cost cost = costs_.cost(module_, rating);
+    costs_.correct(cost, module_, rating, kNever);
     best_us_ = std::min(best_us_, cost.time_us);
-    found_.push_back({t, cost});
+    found_.push_back({t, cost.time_us});
     return true;
+  }
+
+  /// The time of the tile that the module is cut into; nothing when it is hopeless beside `rival`. The trees are asked last, and only of
+  /// tiles that they could make the best.
+  std::optional<Found> costed(const TileConfig& t, const Found& rival) {
+    ++rated_;
+    TileRating rating;
+    const double least = costs_.least_us(module_, untaught_, rating), limit = kMostTaught * best_us_;
+    const double correction = least >= limit ? 1.0 : climbing_ ? rival.correction * kNeighbourCorrection : kLeastCorrection;
+    if (least * correction >= rival.us) return std::nullopt;
+    Cost cost = costs_.cost(module_, rating);
+    const double latency = cost.latency_us;
+    if (cost.time_us < limit) costs_.correct(cost, module_, rating, rival.us);
+    return Found{t, cost.time_us, cost.latency_us / latency};
   }
 
   /// The fields that cuts and layouts differ in, packed.
@@ -426,22 +494,26 @@ class Cuts {
   const ModuleSpec& spec_;
   int64_t images_;
   const DeviceModel& device_;
-  const Residency& residency_;
-  TiledModule module_;
+  TileCosts costs_;
+  const TiledModule whole_;
   const ModuleShape& base_;
+  TiledModule module_;  // the tile that is looked at
   std::vector<int> all_chunks_, all_columns_;
   TileModel untaught_ = without_trees();
-  double best_us_ = std::numeric_limits<double>::infinity();
+  double best_us_ = kNever;
   std::vector<Plane> planes_;
-  std::unordered_set<uint64_t> tried_;
-  std::vector<CostedTile> found_;
+  bool climbing_ = false;  // from tile to neighbour
+  KeySet tried_;
+  size_t rated_ = 0;
+  std::vector<Found> found_;
+  std::vector<Found> starts_;  // the best tiles of the best planes
 };
 
 std::vector<CostedTile> search_head(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency,
                                     size_t most) {
   std::vector<CostedTile> list;
   for (const TileConfig& t : head_tiles(spec, static_cast<int>(images), device.target)) {
-    if (refusal(spec, t, device).empty()) list.push_back({t, module_cost(spec, t, images, device, residency)});
+    if (block_refusal(spec, t, device).empty()) list.push_back({t, module_cost(spec, t, images, device, residency)});
   }
   std::stable_sort(list.begin(), list.end(), [](const CostedTile& a, const CostedTile& b) { return a.cost.time_us < b.cost.time_us; });
   if (list.size() > most) list.resize(most);
@@ -453,8 +525,13 @@ std::vector<CostedTile> search_head(const ModuleSpec& spec, int64_t images, cons
 const std::vector<CostedTile>& TileSearch::tiles(const ModuleSpec& spec, int64_t images) {
   const auto [entry, fresh] = known_.try_emplace(fmt::format("{} {}", images, to_string(spec)));
   if (fresh) {
-    const bool head = spec.stages[0].op == StageOp::pool;
-    entry->second = head ? search_head(spec, images, device_, residency_, most_) : Cuts(spec, images, device_, residency_).search(most_);
+    if (spec.stages[0].op == StageOp::pool) {
+      entry->second = search_head(spec, images, device_, residency_, most_);
+    } else {
+      Cuts cuts(spec, images, device_, residency_);
+      entry->second = cuts.search(most_);
+      rated_ += cuts.rated();
+    }
   }
   return entry->second;
 }

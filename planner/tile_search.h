@@ -24,11 +24,13 @@ class TileSearch {
 
   /// The best legal tiles of the short list by predicted time, best first; empty when none is legal.
   const std::vector<CostedTile>& tiles(const ModuleSpec& spec, int64_t images);
+  /// Tiles that were rated so far, by all searches.
+  size_t rated() const { return rated_; }
 
  private:
   const DeviceModel& device_;
   Residency residency_;
-  size_t most_;
+  size_t most_, rated_ = 0;
   std::unordered_map<std::string, std::vector<CostedTile>> known_;
 };
 

@@ -15,6 +15,7 @@ using geometry::ceil_div;
 using geometry::Geometry;
 using geometry::round_up;
 using ModuleShape = geometry::Shape;
+using Halves = CopiedPixels::Halves;
 
 constexpr int kSector = 32, kPiece = 16, kLine = 128;
 // Share of equal reads of all multiprocessors that reach the L2, and how many different parts bring three quarters of the rest back.
@@ -43,26 +44,29 @@ double copied_share(int global, int shared, double parts, double readers, const 
   return std::min(kUnmerged, merged(parts, readers, d) + (global % kLine != 0 && d.target.major == 9 ? kHalfLines : 0.0));
 }
 
-/// Pixels by whether they begin in the second half of a sector (first index), and of a place in shared memory.
-struct Halves {
-  std::array<std::array<double, 2>, 2> count{};
-  double total() const { return count[0][0] + count[0][1] + count[1][0] + count[1][1]; }
-  void scale(double by) {
-    for (auto& row : count) {
-      for (double& n : row) n *= by;
-    }
-  }
-};
-
 /// Positions inside the plane that all tiles of an axis read. `from_step`: the next position moves on by an odd number of 16 bytes in
 /// global memory; `place`: where a position of the region lies, in steps of the pitch in shared memory.
 template <class Place>
 Halves axis_halves(const Axis& axis, int tile, int stride, int pad, int extent, bool from_step, Place&& place) {
   Halves h;
+  const auto count = [&](Halves& to, int begin, int first, int end) {
+    for (int at = first; at < end; ++at) ++to.count[from_step ? at & 1 : 0][place(at - begin) & 1];
+  };
+  std::array<int, 2> whole{};  // tiles that lie inside the plane, by whether they begin at an odd position: they are alike
   for (int i = 0; i < axis.tiles; ++i) {
-    const int begin = i * tile * stride - pad + axis.core_at;
-    const int first = std::max(begin, 0), end = std::min(begin + axis.core, extent);
-    for (int at = first; at < end; ++at) ++h.count[from_step ? at & 1 : 0][place(at - begin) & 1];
+    const int begin = i * tile * stride - pad + axis.core_at, end = begin + axis.core;
+    if (begin >= 0 && end <= extent) {
+      ++whole[static_cast<size_t>(begin & 1)];
+    } else {
+      count(h, begin, std::max(begin, 0), std::min(end, extent));
+    }
+  }
+  for (const int odd : {0, 1}) {
+    const int tiles = whole[static_cast<size_t>(odd)];
+    if (tiles == 0) continue;
+    Halves one;
+    count(one, odd, odd, odd + axis.core);
+    h.add(one, tiles);
   }
   return h;
 }
@@ -78,10 +82,8 @@ Halves crossed(const Halves& y, const Halves& x) {
   return h;
 }
 
-/// Pixels of an image that its tiles copy.
-Halves copied_pixels(const ModuleShape& s, const Geometry& g) {
-  const bool odd_from = g.in_pitch * g.el / kPiece % 2 != 0;
-  const bool odd_to = (s.expand ? g.x_pitch : g.e_pitch) / kPiece % 2 != 0;
+/// Pixels of an image that its tiles copy. `odd_from`, `odd_to`: a pixel is an odd number of 16 bytes, in global and in shared memory.
+Halves copied_pixels(const ModuleShape& s, const Geometry& g, bool odd_from, bool odd_to) {
   if (g.flat) {
     Halves h;
     for (int i = 0; i < 2; ++i)
@@ -138,10 +140,10 @@ double gathered_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geomet
   return bytes * w.kh * (planes ? spec.stages[0].in_channels : 1) * found_apart(g);
 }
 
-double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry& g) {
+double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry& g, CopiedPixels& copied) {
   if (s.conv) return gathered_bytes(spec, s, g);
   const int pitch = g.in_pitch * g.el;
-  Halves pixels = copied_pixels(s, g);
+  Halves pixels = copied.of(s, g);
   const int pieces = pitch / kPiece;
   if (s.warpgroup && !s.streamed) return pixels.total() * pieces * kSector;
   if (s.expand && !s.streamed) return copied_bytes(pixels, pitch, pitch);
@@ -215,7 +217,15 @@ double copied_sectors(int bytes, int pitch, bool odd_from, bool odd_to) {
   return touched + (bytes / static_cast<double>(kPiece) - touched) * twice;
 }
 
-Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& d) {
+const Halves& CopiedPixels::of(const ModuleShape& s, const Geometry& g) {
+  const bool odd_from = g.in_pitch * g.el / kPiece % 2 != 0, odd_to = (s.expand ? g.x_pitch : g.e_pitch) / kPiece % 2 != 0;
+  for (const Entry& e : known_) {
+    if (e.tile_h == s.tile_h && e.tile_w == s.tile_w && e.odd_to == odd_to) return e.pixels;
+  }
+  return known_.emplace_back(Entry{s.tile_h, s.tile_w, odd_to, copied_pixels(s, g, odd_from, odd_to)}).pixels;
+}
+
+Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& d, CopiedPixels& copied) {
   const ModuleShape& s = m.shape;
   const Geometry& g = m.geometry;
   const auto n = static_cast<double>(images);
@@ -227,7 +237,7 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   const bool stays = g.weight_stages == g.block_chunks;
   const double map = stored_bytes(s, g, n * s.out_h * s.out_w);
   Traffic t;
-  t.input = n_b * (s.streamed ? g.chunks : s.expand ? s.split : 1) * n * input_bytes(*m.spec, s, g);
+  t.input = n_b * (s.streamed ? g.chunks : s.expand ? s.split : 1) * n * input_bytes(*m.spec, s, g, copied);
   if (s.norm != geometry::Norm::none && !s.expand)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
   const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
@@ -245,7 +255,9 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
 }
 
 Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device) {
-  return is_head(spec) ? head_traffic(spec, tile, images, device) : module_traffic(tiled(spec, tile), images, device);
+  if (is_head(spec)) return head_traffic(spec, tile, images, device);
+  CopiedPixels copied;
+  return module_traffic(tiled(spec, tile), images, device, copied);
 }
 
 }  // namespace fcm

@@ -26,7 +26,10 @@
 //     same weights takes about a quarter of their bytes from the L2, one whose blocks read S different parts more and more of them.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "fcm/emit.h"
 #include "planner/device_model.h"
@@ -41,8 +44,33 @@ struct Traffic {
 
 /// Traffic of a module kernel on a device.
 Traffic module_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device);
+
+/// Pixels of an image that the tiles of a module copy, worked out once by extents of the tile.
+class CopiedPixels {
+ public:
+  /// By whether a pixel begins in the second half of a sector (first index), and of a place in shared memory.
+  struct Halves {
+    std::array<std::array<double, 2>, 2> count{};
+    double total() const { return count[0][0] + count[0][1] + count[1][0] + count[1][1]; }
+    void add(const Halves& b, double times) {
+      for (size_t i = 0; i < 2; ++i) {
+        for (size_t j = 0; j < 2; ++j) count[i][j] += b.count[i][j] * times;
+      }
+    }
+  };
+  /// Of the module that all calls are for.
+  const Halves& of(const geometry::Shape& shape, const geometry::Geometry& geometry);
+
+ private:
+  struct Entry {
+    int tile_h, tile_w;
+    bool odd_to;
+    Halves pixels;
+  };
+  std::vector<Entry> known_;
+};
 /// The same for a module that is no head.
-Traffic module_traffic(const TiledModule& module, int64_t images, const DeviceModel& device);
+Traffic module_traffic(const TiledModule& module, int64_t images, const DeviceModel& device, CopiedPixels& copied);
 
 /// Sectors that copies of `bytes` (a multiple of 16) a pixel ask for, on the mean over its pixels. `pitch`: bytes from pixel to pixel in
 /// global memory; `odd_from`, `odd_to`: it begins in the second half of a 32-byte sector, or of a 32-byte place of shared memory.

@@ -199,6 +199,51 @@ TEST(Partition, IsDeterministicAndFast) {
 #endif
 }
 
+// A plan alone looks at fewer modules than a view with runners-up does, and chooses the same.
+TEST(Partition, ModulesThatCannotWinCostNoSearch) {
+  const Graph nets[] = {test::mobilenet_v2(), test::efficient_net(), test::xception()};
+  const auto text = [](const Partition& p) {
+    std::string all;
+    for (const FixedSegment& s : segments_of(p)) {
+      for (const NodeId n : s.nodes) all += std::to_string(n) + " ";
+      for (const TileConfig& tile : s.tiles) all += to_string(tile) + "\n";
+    }
+    return all;
+  };
+  size_t rated_alone = 0, rated_whole = 0;
+  for (const char* key : {"h200", "rtx-a4000"}) {
+    const DeviceModel device = device_model(key);
+    for (const Graph& net : nets) {
+      for (const int64_t batch : {1, 64}) {
+        PartitionOptions alone = half();
+        alone.alternatives = false;
+        const Partition whole = partition(net, device, half(), batch), plan = partition(net, device, alone, batch);
+        EXPECT_EQ(text(plan), text(whole));
+        EXPECT_EQ(plan.total.time_us, whole.total.time_us);
+        EXPECT_LE(plan.rated_tiles, whole.rated_tiles);
+        EXPECT_LT(plan.rated_tiles, 26000) << "about 250 of a module";
+        rated_alone += plan.rated_tiles, rated_whole += whole.rated_tiles;
+      }
+    }
+  }
+  EXPECT_LT(static_cast<double>(rated_alone), 0.97 * static_cast<double>(rated_whole));
+}
+
+TEST(Partition, NoModuleIsFasterThanItsLeastTime) {
+  const Graph nets[] = {test::mobilenet_v3_large(), test::efficient_net(), test::token_net()};
+  const DeviceModel device = device_model("h200");
+  for (const Graph& net : nets) {
+    for (const int64_t batch : {1, 64}) {
+      for (const Candidate& c : candidates(net, device, half(), batch)) {
+        for (size_t i = 0; i < c.group.tiles.size(); ++i) {
+          const ModuleSpec& spec = c.group.segment.parts[i].spec;
+          EXPECT_LE(least_module_us(spec, c.group.segment.images.at(batch), device, {}), c.group.part_costs[i].time_us) << to_string(spec);
+        }
+      }
+    }
+  }
+}
+
 TEST(Partition, OverridesKeepANodeApartOrFixATile) {
   const Graph net = test::mobilenet_v2({1.0, 96, 16});
   const DeviceModel device = device_model("h200");
