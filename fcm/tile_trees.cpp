@@ -1,6 +1,7 @@
 #include "fcm/tile_trees.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "fcm/tiles.h"
@@ -8,6 +9,15 @@
 namespace fcm {
 
 namespace {
+
+constexpr float kMost = 0.7f;    // a correction beyond is outside of what was measured
+constexpr size_t kTogether = 4;  // trees that are walked at a time
+
+/// A whole number that orders as the float does (no NaN).
+int32_t ordered(float x) {
+  const auto bits = std::bit_cast<int32_t>(x);
+  return bits < 0 ? bits ^ 0x7fffffff : bits;
+}
 
 /// Logarithms of small whole numbers.
 const std::array<float, 2048> kLogs = [] {
@@ -69,14 +79,32 @@ TileFeatures tile_features(const TiledModule& module, const TileRating& r, int m
           log_of(s.out_c)};
 }
 
-float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features, float most) {
-  constexpr float kMost = 0.7f;     // beyond, the rating is outside of what was measured
-  constexpr float kATree = 0.005f;  // what the trees left take back at most, by tree
-  constexpr size_t kRun = 8;
+float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features) {
   float sum = 0;
-  for (size_t i = 0; i < trees.size();) {
-    for (const size_t end = std::min(i + kRun, trees.size()); i < end; ++i) sum += trees[i](features);
-    if (i > kRun && sum - kATree * static_cast<float>(trees.size() - i) > most) break;
+  for (const TileTree& tree : trees) sum += tree(features);
+  return std::clamp(sum, -kMost, kMost);
+}
+
+Forest::Forest(const std::vector<TileTree>& trees) : walks_((trees.size() + kTogether - 1) / kTogether * kTogether) {
+  for (size_t i = 0; i < trees.size(); ++i) {
+    for (size_t q = 0; q < TileTree::kQuestions; ++q) walks_[i].questions[q + 1] = {ordered(trees[i].at_most[q]), trees[i].feature[q]};
+    walks_[i].value = trees[i].value;
+  }
+}
+
+float Forest::correction(const TileFeatures& features, float most) const {
+  constexpr float kATree = 0.005f;  // what the trees left take back at most, by tree
+  constexpr size_t kLeast = 16;     // trees that say little yet
+  Ordered f;
+  std::transform(features.begin(), features.end(), f.begin(), ordered);
+  float sum = 0;
+  for (size_t i = 0; i < walks_.size(); i += kTogether) {
+    if (i >= kLeast && sum - kATree * static_cast<float>(walks_.size() - i) > most) break;
+    std::array<size_t, kTogether> node{1, 1, 1, 1};
+    for (int level = 0; level < 4; ++level) {
+      for (size_t k = 0; k < kTogether; ++k) step(node[k], walks_[i + k], f);
+    }
+    for (size_t k = 0; k < kTogether; ++k) sum += walks_[i + k].value[node[k] - TileTree::kLeaves];
   }
   return std::clamp(sum, -kMost, kMost);
 }
@@ -90,6 +118,11 @@ const std::vector<TileTree>& tile_trees(TileForest forest) {
 #include "fcm/tile_trees.inc"
   }};
   return forests[static_cast<size_t>(forest)];
+}
+
+const Forest& forest(TileForest which) {
+  static const std::array<Forest, 2> forests = {Forest(tile_trees(TileForest::windows)), Forest(tile_trees(TileForest::pointwise))};
+  return forests[static_cast<size_t>(which)];
 }
 
 }  // namespace fcm

@@ -28,20 +28,45 @@ struct TileTree {
   std::array<float, kLeaves> value{};
 
   float operator()(const TileFeatures& f) const {
-    size_t node = 1;  // counted from one; no branch, a comparison's carry is the answer
-    for (int level = 0; level < 4; ++level) node = 2 * node + static_cast<size_t>(at_most[node - 1] < f[feature[node - 1]]);
-    return value[node - kLeaves];
+    size_t node = 0;
+    for (int level = 0; level < 4; ++level) node = 2 * node + 2 - static_cast<size_t>(f[feature[node]] <= at_most[node]);
+    return value[node - kQuestions];
   }
 };
 
-/// Natural logarithm of measured over rated cycles, as the trees expect it; bounded. Grown on an H200. `most`: nobody tells larger ones
-/// apart, so that the last trees are not asked when the first ones say much more.
-float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features,
-                      float most = std::numeric_limits<float>::infinity());
+/// Natural logarithm of measured over rated cycles, as the trees expect it; bounded. Grown on an H200.
+float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features);
+
+/// Trees laid out to be asked often: four at a time, so that their comparisons overlap, of whole numbers that order as the floats do.
+class Forest {
+ public:
+  explicit Forest(const std::vector<TileTree>& trees);
+  /// The same as tile_correction. Corrections above `most` need not be told apart: the last trees are not asked when the first ones say
+  /// much more.
+  float correction(const TileFeatures& features, float most = std::numeric_limits<float>::infinity()) const;
+
+ private:
+  using Ordered = std::array<int32_t, kTileFeatures>;
+  struct Question {
+    int32_t at_most = 0;
+    uint32_t feature = 0;
+  };
+  struct Walk {
+    std::array<Question, TileTree::kLeaves> questions{};  // counted from one
+    std::array<float, TileTree::kLeaves> value{};
+  };
+  static void step(size_t& node, const Walk& walk, const Ordered& f) {
+    const Question& q = walk.questions[node];
+    node = 2 * node + static_cast<size_t>(q.at_most < f[q.feature]);
+  }
+  std::vector<Walk> walks_;  // whole fours; what fills the last one up says nothing
+};
+
 /// Modules with a window (a first convolution or a depthwise stage) and those of pointwise layers alone have trees of their own.
 enum class TileForest : uint8_t { windows, pointwise };
 TileForest forest_of(const TiledModule& module);
 /// The trees of fcm/tile_trees.inc.
 const std::vector<TileTree>& tile_trees(TileForest forest);
+const Forest& forest(TileForest which);
 
 }  // namespace fcm

@@ -373,7 +373,7 @@ double tile_correction(const TiledModule& module, const TileRating& rating, cons
   // mean something else of them.
   if (module.shape.streamed || module.shape.images > 1) return TileModel{}.untaught;
   const TileFeatures features = tile_features(module, rating, device.multiprocessors);
-  return std::exp(tile_correction(tile_trees(forest_of(module)), features, static_cast<float>(std::log(most))));
+  return std::exp(forest(forest_of(module)).correction(features, static_cast<float>(std::log(most))));
 }
 
 std::string to_string(const TileRating& r) {

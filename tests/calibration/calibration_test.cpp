@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <random>
 
 #include "fcm/emit.h"
 #include "fcm/tiles.h"
@@ -59,6 +60,25 @@ TEST(Trees, LearnAStepAndAProductAndRepeat) {
   for (size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::abs(tile_correction(trees, x[i]) - y[i]));
   EXPECT_LT(worst, 0.05f);
   EXPECT_EQ(to_source(trees), to_source(grow(x, y, weight)));
+}
+
+TEST(Trees, AForestSaysWhatItsTreesSay) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> feature(2.0f, 3.0f);
+  for (const TileForest which : {TileForest::windows, TileForest::pointwise}) {
+    for (int i = 0; i < 500; ++i) {
+      TileFeatures f;
+      for (float& x : f) x = feature(random);
+      const float all = tile_correction(tile_trees(which), f);
+      EXPECT_EQ(forest(which).correction(f), all);
+      EXPECT_EQ(Forest({tile_trees(which).begin(), tile_trees(which).begin() + 6}).correction(f),
+                tile_correction({tile_trees(which).begin(), tile_trees(which).begin() + 6}, f));
+      for (const float most : {all - 0.3f, all, all + 0.3f}) {
+        const float early = forest(which).correction(f, most);
+        EXPECT_TRUE(early == all || early > most) << early << " for " << all << ", at most " << most;
+      }
+    }
+  }
 }
 
 TEST(Trees, AFarFeatureGivesABoundedCorrection) {
