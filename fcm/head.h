@@ -12,6 +12,10 @@
 
 namespace fcm {
 
+/// Whether a spec is of a head: a global mean first.
+inline bool is_head(const ModuleSpec& spec) {
+  return !spec.stages.empty() && spec.stages[0].op == StageOp::pool;
+}
 geometry::HeadShape head_shape_of(const ModuleSpec& spec, const TileConfig& tile);
 std::string head_refusal(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& target);
 /// Completes `emitted`, whose kernel name, headers and pdl are set.

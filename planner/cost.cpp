@@ -26,10 +26,6 @@ constexpr double kTightPenalty = 1.05;
 constexpr double kGemmShare = 0.59, kGemmL2 = 0.65, kGemmDram = 0.63, kGemmStore = 1.93, kGemmLatency = 0.48, kGemmDepth = 1.9;
 constexpr double kReferenceMacs = 1024;  // a cycle and multiprocessor: what fcm::rate assumes of mma.sync
 
-bool is_head(const ModuleSpec& spec) {
-  return !spec.stages.empty() && spec.stages[0].op == StageOp::pool;
-}
-
 struct BlockSize {
   int threads = 32, shared_bytes = 0;
 };
@@ -65,6 +61,11 @@ void finish(Cost& c, const DeviceModel& d) {
   c.dram_us = gb_us(c.dram_bytes, d.dram_at(n));
   c.l2_us = gb_us(c.l2_bytes(), d.l2_at(n));
   c.time_us = c.step_us + std::max({c.dram_us, c.l2_us, c.compute_us, c.latency_us});
+}
+
+/// The time of a step whose latency does not hide behind its work as a tuned kernel's does: those of the libraries, attention.
+double unhidden_us(const Cost& c) {
+  return c.step_us + c.latency_us + std::max({c.dram_us, c.l2_us, c.compute_us});
 }
 
 /// Shares of a step's operands that have left the L2; `map`: distinct bytes of its input and output, however often it reads them.
@@ -282,8 +283,7 @@ void set_gemm_time(Cost& c, const Unary& activation, double depth, const DeviceM
   set_dram(c, c.traffic.input, output, c.traffic.weights, d, residency);
   c.dram_us = gb_us(c.dram_bytes, d.dram_at(d.sm_count)) / kGemmDram;
   c.l2_us = gb_us(c.l2_bytes() + (kGemmStore - 1) * output, d.l2_at(d.sm_count)) / kGemmL2;
-  // The libraries' latency does not hide behind their work as a tuned kernel's does.
-  c.time_us = c.step_us + c.latency_us + std::max({c.dram_us, c.l2_us, c.compute_us});
+  c.time_us = unhidden_us(c);
   if (!is_library_epilogue(activation)) add_map_pass(c, output, d);
 }
 
@@ -429,7 +429,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
     set_dram(c, c.traffic.input, c.traffic.output, c.traffic.weights, d, residency);
     finish(c, d);
     c.dram_us /= kMapShare, c.l2_us /= kMapShare;
-    c.time_us = c.step_us + c.latency_us + std::max({c.dram_us, c.l2_us, c.compute_us});
+    c.time_us = unhidden_us(c);
     return c;
   }
   const double macs = node_macs(graph, node, batch);
@@ -460,8 +460,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
   set_dram(c, c.traffic.input, c.traffic.output, c.traffic.weights, d, residency);
   finish(c, d);
   c.dram_us /= share, c.l2_us /= share;
-  // The libraries' latency does not hide behind their work as a tuned kernel's does.
-  c.time_us = c.step_us + c.latency_us + std::max({c.dram_us, c.l2_us, c.compute_us});
+  c.time_us = unhidden_us(c);
   return c;
 }
 

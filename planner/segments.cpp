@@ -191,8 +191,9 @@ std::string SegmentFinder::make_gemm_stage(const Node& gemm_node, const Gemm& ge
   const int64_t rows = gemm.trans_b ? dims[0] : dims[1], depth = gemm.trans_b ? dims[1] : dims[0];
   if (b != kNoValue && graph_.value(b).constant->count() != rows) return "a bias that is not one number an output";
   const auto vector = static_cast<int64_t>(16 / dtype_size(options_.dtype));
-  stage.dtype = options_.dtype;
-  if (!wide_output(gemm_node.outputs[0]) && rows % vector != 0) return fmt::format("{} outputs do not fill 16-byte vectors", rows);
+  const bool wide = wide_output(gemm_node.outputs[0]);
+  stage.dtype = wide ? DType::f32 : options_.dtype;
+  if (!wide && rows % vector != 0) return fmt::format("{} outputs do not fill 16-byte vectors", rows);
   stage.op = StageOp::pw;
   stage.in_channels = static_cast<int>(depth);
   stage.out_channels = static_cast<int>(rows);
@@ -266,7 +267,7 @@ std::string SegmentFinder::make_token_run(Nodes nodes, ModulePart& part) const {
     const auto* gemm = std::get_if<Gemm>(&node(n).op);
     if (gemm == nullptr) return fmt::format("{} stands between", op_kind(node(n).op));
     if (std::string why = make_gemm_stage(node(n), *gemm, stage); !why.empty()) return why;
-    if (wide_output(node(n).outputs[0])) return "its scores leave in FP32";
+    if (stage.dtype != options_.dtype) return "its scores leave in FP32";
     part.spec.stages.push_back(stage);
     part.stage_nodes.push_back(n);
   }
@@ -323,7 +324,6 @@ std::string SegmentFinder::make_head(Nodes nodes, ModulePart& part) const {
     }
     StageSpec stage;
     if (std::string why = make_stage(n, stage); !why.empty()) return why;
-    if (std::holds_alternative<Gemm>(node(n).op) && wide_output(node(n).outputs[0])) stage.dtype = DType::f32;
     if (stage.op != StageOp::pw || node(n).input(3) != kNoValue) return "a head is pointwise and has no sum";
     part.spec.stages.push_back(stage);
     part.stage_nodes.push_back(n);

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "fcm/emit.h"
+#include "fcm/head.h"
 
 namespace fcm {
 namespace {
@@ -525,7 +526,7 @@ std::vector<CostedTile> search_head(const ModuleSpec& spec, int64_t images, cons
 const std::vector<CostedTile>& TileSearch::tiles(const ModuleSpec& spec, int64_t images) {
   const auto [entry, fresh] = known_.try_emplace(fmt::format("{} {}", images, to_string(spec)));
   if (fresh) {
-    if (spec.stages[0].op == StageOp::pool) {
+    if (is_head(spec)) {
       entry->second = search_head(spec, images, device_, residency_, most_);
     } else {
       Cuts cuts(spec, images, device_, residency_);

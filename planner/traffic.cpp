@@ -25,10 +25,6 @@ constexpr double kMergedRows = 0.97;  // of the weights of heads, whose rows are
 constexpr double kAloneGather = 1.16, kSharedGather = 0.07, kLeastGather = 0.67;
 constexpr double kMergedApart = 0.55;  // the least for blocks that have drifted apart over several tiles
 
-bool is_head(const ModuleSpec& spec) {
-  return !spec.stages.empty() && spec.stages[0].op == StageOp::pool;
-}
-
 /// Share of the bytes that reach the L2 when `readers` blocks read each of `parts` parts at about the same time.
 double merged(double parts, double readers, const DeviceModel& d) {
   if (d.target.major != 9 || readers <= 1) return 1;

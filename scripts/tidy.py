@@ -90,24 +90,24 @@ def main():
     build = (ROOT / sys.argv[1]).resolve()
     PASSED.mkdir(parents=True, exist_ok=True)
     known = recorded()
-    todo = sorted((s, key) for s, key in sources(build, "--all" in sys.argv[2:]).items() if key not in known and not (PASSED / key).exists())
-    failed = run(build, todo) if todo else 0
+    unchecked = sorted((s, key) for s, key in sources(build, "--all" in sys.argv[2:]).items() if key not in known and not (PASSED / key).exists())
+    failed = run(build, unchecked) if unchecked else 0
     if "--record" in sys.argv[2:] and not failed:
         RECORD.write_text("\n".join(sorted(sources(build, False).values())) + "\n", encoding="utf-8")
     return 1 if failed else 0
 
 
-def run(build, todo):
+def run(build, unchecked):
     """Checks files in parallel; how many have complaints."""
     start = time.monotonic()
-    print(f"== clang-tidy on {len(todo)} files", file=sys.stderr)
+    print(f"== clang-tidy on {len(unchecked)} files", file=sys.stderr)
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for complaint in pool.map(lambda item: check(build, *item), todo):
+        for complaint in pool.map(lambda item: check(build, *item), unchecked):
             if complaint is not None:
                 failed += 1
                 print(complaint, flush=True)
-    print(f"== clang-tidy: {failed} of {len(todo)} files with complaints, {time.monotonic() - start:.0f} s", file=sys.stderr)
+    print(f"== clang-tidy: {failed} of {len(unchecked)} files with complaints, {time.monotonic() - start:.0f} s", file=sys.stderr)
     return failed
 
 

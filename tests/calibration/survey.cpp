@@ -17,6 +17,7 @@
 #include "runtime/device/info.h"
 #include "runtime/engine/module_timer.h"
 #include "runtime/support/error.h"
+#include "tests/calibration/on_device.h"
 #include "tests/calibration/tasks.h"
 
 namespace fcm::calibration {
@@ -32,11 +33,7 @@ struct Options {
 };
 
 int run(const Options& options) {
-  std::string reason;
-  if (device_count(&reason) == 0) {
-    fmt::print("skipped: {}\n", reason);
-    return 0;
-  }
+  if (!has_device()) return 0;
   const auto start = Clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
   const DeviceInfo info = device_info(0);
