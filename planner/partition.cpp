@@ -88,7 +88,7 @@ class Partitioner {
       for (size_t at = 0; at < groups.size(); ++at) {
         for (const Offer& g : groups[at]) {
           if (!g.module || g.score.first == kNever) continue;
-          Candidate& c = list.emplace_back(Candidate{g, 0});
+          Candidate& c = list.emplace_back(Candidate{static_cast<const Group&>(g), 0});
           for (const Offer* best : best_cover(groups, at, at + g.nodes.size(), nullptr)) c.best_us += best->cost.time_us;
         }
       }
@@ -313,7 +313,7 @@ std::vector<const Partitioner::Offer*> Partitioner::best_cover(const Groups& gro
 /// cover, no other cover is cheaper.
 std::vector<const Partitioner::Offer*> Partitioner::settled_cover(Groups& groups) {
   while (true) {
-    const std::vector<const Offer*> chosen = best_cover(groups, 0, groups.size(), nullptr);
+    std::vector<const Offer*> chosen = best_cover(groups, 0, groups.size(), nullptr);
     Offer* longest = nullptr;  // it stands for the most that can be saved
     size_t at = 0;
     for (const Offer* o : chosen) {
@@ -358,7 +358,7 @@ void Partitioner::cover(const std::vector<NodeId>& chain) {
   for (const Offer* g : is_fixed_ ? fixed_cover(groups) : settled_cover(groups)) {
     const size_t end = at + g->nodes.size();
     Choice choice;
-    choice.group = *g;
+    choice.group = static_cast<const Group&>(*g);
     std::vector<const Offer*> alone;
     for (size_t i = at; i < end; ++i) alone.push_back(&groups[i].front());
     choice.unfused = alternative(alone, *g);

@@ -63,8 +63,8 @@ class CopiedPixels {
 
  private:
   struct Entry {
-    int tile_h, tile_w;
-    bool odd_to;
+    int tile_h = 0, tile_w = 0;
+    bool odd_to = false;
     Halves pixels;
   };
   std::vector<Entry> known_;
