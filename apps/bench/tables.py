@@ -308,7 +308,7 @@ def page(documents, modules, traffic, repeat=None, energies=None):
                  "back, per module. Both forms take turns. Tiles are the planner's, nothing of ours is tuned. Equal modules are measured once.\n")
         text += modules_section(modules)
     if traffic:
-        text += "\n## Memory accesses of modules, counted\n\nBytes between multiprocessors and L2, and of DRAM, by Nsight Compute on a warm device, of the same tiles and engines as above. Compulsory: input, output\nand weights once.\n" + traffic_section(traffic)
+        text += "\n## Memory accesses of modules, counted\n\nBytes between multiprocessors and L2, and of DRAM, by Nsight Compute on a warm device, of the tiles and engines of their own day (a module that is timed above with a later tile moves other bytes). Compulsory: input, output\nand weights once.\n" + traffic_section(traffic)
     if repeat:
         text += repeat_section(*repeat)
     return text
