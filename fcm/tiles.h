@@ -1,4 +1,4 @@
-// Which tiles a module may run with, rated by a simple model of a multiprocessor.
+// Tiles that a module may run with, rated by a simple model of a multiprocessor.
 #pragma once
 
 #include <cstddef>
@@ -86,10 +86,6 @@ struct TileRating {
   int concurrent = 1;    ///< blocks that a multiprocessor holds
   double total = 0;      ///< waves x the slowest of one block's latency and what a full multiprocessor can fetch and read
 };
-struct RatedTile {
-  TileConfig tile;
-  TileRating rating;
-};
 
 TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& model = {});
 TileRating rate(const TiledModule& module, int batch, const TileDevice& device, const TileModel& model = {});
@@ -102,8 +98,4 @@ std::string to_string(const TileRating& rating);
 
 /// Every legal tile of a pool_fc or se module that is worth rating at a batch.
 std::vector<TileConfig> head_tiles(const ModuleSpec& spec, int batch, const jit::Target& target);
-/// The best `most` of all legal tiles by rating, best first; the same inputs give the same list. Empty when the spec is refused. Rates
-/// every legal tile, which takes up to seconds: for surveys and tests; networks are planned with planner/tile_search.h.
-std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const TileDevice& device, size_t most = 32);
-
 }  // namespace fcm

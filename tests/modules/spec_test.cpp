@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "fcm/emit.h"
-#include "fcm/tiles.h"
 #include "runtime/support/error.h"
+#include "tests/modules/all_tiles.h"
 #include "tests/modules/cases.h"
 
 namespace fcm {

@@ -17,10 +17,10 @@
 #include <sstream>
 
 #include "fcm/emit.h"
-#include "fcm/tiles.h"
 #include "runtime/device/cuda_check.h"
 #include "runtime/device/info.h"
 #include "runtime/device/stream.h"
+#include "tests/modules/all_tiles.h"
 #include "tests/modules/device_run.h"
 
 namespace fcm::testing {

@@ -7,9 +7,9 @@
 #include <sstream>
 
 #include "fcm/emit.h"
-#include "fcm/tiles.h"
 #include "planner/cost.h"
 #include "planner/tile_search.h"
+#include "tests/modules/all_tiles.h"
 #include "tests/planner/graphs.h"
 
 namespace fcm {
@@ -266,7 +266,7 @@ TEST(TileSearch, FindsTilesOfWideInputsInFp32) {
   for (const int64_t batch : {1, 8, 64}) EXPECT_FALSE(search.tiles(spec, batch).empty()) << batch;
 }
 
-// The tile search looks at a few hundred tiles of those that fcm::candidate_tiles rates one by one.
+// The tile search looks at a few hundred tiles of those that candidate_tiles rates one by one.
 /// Microseconds of streamed tiles, launches in a graph (H100, driver 580.159.04, FP16).
 TEST(Cost, OfStreamedTilesIsNearTheirMeasuredTime) {
   struct Row {
