@@ -27,8 +27,8 @@ constexpr int kLongestChunk = 160;
 constexpr double kMostTaught = 1.6;            // times the best so far: what a correction may make good
 constexpr double kLeastCorrection = 0.49;      // trees say no less (fcm/tile_trees.cpp)
 constexpr double kNeighbourCorrection = 0.65;  // nor less than this times what they say of the tile beside
-constexpr int kWidePixel = 256;      // bytes of an input pixel from which on an expansion may stream its depth
-constexpr int kMostStreamed = 256;   // pixels that a block then keeps the sums of
+constexpr int kWidePixel = 256;                // bytes of an input pixel from which on an expansion may stream its depth
+constexpr int kMostStreamed = 256;             // pixels that a block then keeps the sums of
 
 /// `extent` in equal pieces, rounded up to `granule`, none longer than about `target`.
 int even_cut(int extent, int granule, int target) {
