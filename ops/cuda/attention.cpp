@@ -295,7 +295,8 @@ class Emitter {
         "void* v, "
         "const void* bias, const void* rows, void* y, int64 batch) {{\n  attention::{};\n}}\n",
         common(tile_queries), body, threads, call);
-    jit::Program program = kernel_program("attention", "attention.cuh", text);
+    const char* header = op_.fn == AttentionFn::relu ? "attention_relu.cuh" : "attention.cuh";
+    jit::Program program = kernel_program("attention", header, text);
     program.headers.insert(embedded::attention_headers().begin(), embedded::attention_headers().end());
     Dim blocks = attention_groups(op_);
     blocks.factor *= op_.heads * ceil_div(op_.queries, tile_queries);

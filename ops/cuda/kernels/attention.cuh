@@ -1,78 +1,31 @@
 // Attention of short sequences: a block holds a tile of queries of one head and walks over the keys, which lie in shared memory a chunk at
 // a time. Scores never leave the registers: softmax runs online (Milakov and Gimelshein, 2018; Dao et al., FlashAttention, 2022), in FP32
-// and base 2. Four kernels: 16-bit operands on tensor cores, any type in FP32 on the CUDA cores, and the ReLU form in the same two ways.
+// and base 2. Two kernels: 16-bit operands on tensor cores, and any type in FP32 on the CUDA cores.
 //
-// P holds the constants of the layer (ops/cuda/attention.cpp writes it): the views q, k, v as offset + item, head and token strides; kRows
-// (tokens are taken from a table); the bias and its strides; kScale and kBiasScale, which both carry log2(e).
+// P, beside what attention_views.cuh says: the bias and its strides; kScale and kBiasScale, which both carry log2(e).
 //
 // The tensor-core kernel's block has kQueryWarps x kKeyWarps warps. A query warp owns kRowTiles x 16 queries. Key warps share a chunk's
 // keys out among them, each with a softmax of its own; the results meet in shared memory, in the order of the warps.
 #pragma once
 
-#include "fcm/kernels/async.cuh"
-#include "math.cuh"
+#include "attention_views.cuh"
 
 namespace attention {
 
+using fcm::geometry::max_of;
 using fcm::kernel::copy16;
 using fcm::kernel::copy_commit;
 using fcm::kernel::copy_wait;
-using fcm::kernel::kArch;
+using fcm::kernel::exp2_approx;
 using fcm::kernel::ldmatrix;
-using fcm::kernel::Math;
 using fcm::kernel::shared_address;
-using fcm::kernel::u32;
 
 // Below every score that counts: what a query without any has as its maximum.
 constexpr float kNone = -3.402823466e38f;
 
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // The score of a key that there is not.
 __device__ __forceinline__ float no_score() {
   return __uint_as_float(0xff800000U);
-}
-
-__device__ constexpr int ceil_div(int x, int unit) {
-  return (x + unit - 1) / unit;
-}
-__device__ constexpr int most_of(int a, int b) {
-  return a > b ? a : b;
-}
-
-// What a block works on.
-template <class P>
-struct Work {
-  int64 item;
-  int window, head, tile;
-
-  __device__ __forceinline__ Work() {
-    unsigned rest = blockIdx.x;
-    tile = static_cast<int>(rest % P::kTiles);
-    rest /= P::kTiles;
-    head = static_cast<int>(rest % P::kHeads);
-    rest /= P::kHeads;
-    window = static_cast<int>(rest % P::kWindows);
-    item = rest / P::kWindows;
-  }
-};
-
-// The row of a window's token in its item.
-template <class P, int kTokens>
-__device__ __forceinline__ int row_of(const int* rows, int window, int token) {
-  const int at = window * kTokens + token;
-  if constexpr (P::kRows) return __ldg(rows + at);
-  return at;
-}
-
-// Where a head's channels begin in a view, token 0.
-template <class P, class View>
-__device__ __forceinline__ const typename P::TE* view_base(const void* tensor, const Work<P>& work) {
-  return static_cast<const typename P::TE*>(tensor) + View::kOffset + work.item * View::kItem + work.head * View::kHead;
 }
 
 // The bias of a head in the window's group; null without one.
@@ -81,12 +34,6 @@ __device__ __forceinline__ const typename P::TB* bias_base(const void* bias, con
   if constexpr (!P::kBias) return nullptr;
   const int64 group = (work.item * P::kWindows + work.window) % P::bias_groups(batch);
   return static_cast<const typename P::TB*>(bias) + group * P::kBiasGroup + work.head * P::kBiasHead;
-}
-
-template <class P>
-__device__ __forceinline__ typename P::TO* result_row(void* y, const Work<P>& work, int row) {
-  const int64 at = (work.item * (P::kWindows * P::kQueries) + row) * P::kHeads + work.head;
-  return static_cast<typename P::TO*>(y) + at * P::kVSize;
 }
 
 // kBytes (a power of two up to 16) from global to shared memory, zeros when !valid; asynchronous where the hardware copies so few.
@@ -117,7 +64,7 @@ template <class P, class View, int kTokens, int kCount, int kPitch, bool kWhole>
 __device__ __forceinline__ void load_tokens(u32 shared, const typename P::TE* base, const int* rows, const Work<P>& work, int first) {
   constexpr int kWidth = View::kWidth;
   constexpr int kPieces = View::kSize / kWidth;
-  constexpr int kAtOnce = most_of(P::kThreads / kPieces, 1);  // rows
+  constexpr int kAtOnce = max_of(P::kThreads / kPieces, 1);  // rows
   constexpr int kActive = kPieces < P::kThreads ? kAtOnce * kPieces : P::kThreads;
   constexpr int kRounds = ceil_div(kCount, kAtOnce);
   const int thread = static_cast<int>(threadIdx.x);
@@ -339,7 +286,7 @@ struct Mixture {
         top = quad_max(top);
         top = fmaxf(most[t][half], P::kShifted ? top : top * P::kScale);
         const float base = top == kNone ? 0.0f : top;
-        const float shrink = exp2_fast(most[t][half] - base);
+        const float shrink = exp2_approx(most[t][half] - base);
         most[t][half] = top;
         float total = 0.0f;
 #pragma unroll
@@ -347,7 +294,7 @@ struct Mixture {
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             float& s = scores.s[t][b][i / 2 * 4 + 2 * half + i % 2];
-            s = exp2_fast(P::kShifted ? s - base : fmaf(s, P::kScale, -base));
+            s = exp2_approx(P::kShifted ? s - base : fmaf(s, P::kScale, -base));
             total += s;
           }
         }
@@ -425,23 +372,6 @@ __device__ __forceinline__ void attend(Mixture<P>& mixture, const Queries<P>& q,
     score<P, kRest, kMask>(scores, q, keys + kAt * P::kQkPitch * 2, bias, first + kAt, lane);
     mixture.raise(scores);
     mixture.mix(scores, values + kAt * P::kVPitch * 2, lane);
-  }
-}
-
-// Two neighbouring channels of a result row.
-template <class P>
-__device__ __forceinline__ void store_pair(typename P::TO* row, int channel, float a, float b) {
-  using T = typename P::TO;
-  if constexpr (P::kVSize % 2 == 0) {
-    if (channel >= P::kVSize) return;
-    if constexpr (sizeof(T) == 2) {
-      *reinterpret_cast<u32*>(row + channel) = fcm::kernel::pack2<P::kMath>(a, b);
-    } else {
-      *reinterpret_cast<float2*>(row + channel) = float2{a, b};
-    }
-  } else {
-    if (channel < P::kVSize) row[channel] = Store<T>::from(a);
-    if (channel + 1 < P::kVSize) row[channel + 1] = Store<T>::from(b);
   }
 }
 
@@ -529,7 +459,7 @@ __device__ __forceinline__ void join_parts(const Part<P>* parts, void* y, const 
 #pragma unroll
     for (int w = 0; w < P::kKeyWarps; ++w) {
       const Part<P>& p = part[w * P::kQueryWarps];
-      const float share = exp2_fast(p.most[row % 16] - base);
+      const float share = exp2_approx(p.most[row % 16] - base);
       sum += p.sum[row % 16] * share;
       mixed.x += p.y[row % 16][channel] * share;
       mixed.y += p.y[row % 16][channel + 1] * share;
@@ -644,27 +574,6 @@ __device__ __forceinline__ void tensor_core_kernel(const void* q, const void* k,
   }
 }
 
-// Tokens of a view as floats, kSize channels of rows kPitch apart; zeros beyond `limit`. `positive`: their positive parts.
-template <class P, class View, int kTokens, int kThreads, int kPitch, bool kPositive>
-__device__ __forceinline__ void load_floats(float* shared, const void* tensor, const int* rows, const Work<P>& work, int first, int count,
-                                            int limit) {
-  using T = typename P::TE;
-  constexpr int kWidth = View::kWidth;
-  constexpr int kPieces = View::kSize / kWidth;
-  const T* base = static_cast<const T*>(tensor) + View::kOffset + work.item * View::kItem + work.head * View::kHead;
-  for (int i = static_cast<int>(threadIdx.x); i < count * kPieces; i += kThreads) {
-    const int token = i / kPieces;
-    const int channel = i % kPieces * kWidth;
-    float x[kWidth] = {};
-    if (first + token < limit) {
-      const int row = row_of<P, kTokens>(rows, work.window, first + token);
-      load_vector(base + static_cast<int64>(row) * View::kToken + channel, x);
-    }
-#pragma unroll
-    for (int j = 0; j < kWidth; ++j) shared[token * kPitch + channel + j] = kPositive ? fn::relu(x[j]) : x[j];
-  }
-}
-
 // Sixteen queries a block of 128 threads: eight threads a query, each with every eighth key and every eighth group of four channels.
 template <class P>
 __device__ __forceinline__ void scalar_kernel(const void* q, const void* k, const void* v, const void* bias, const void* table, void* y,
@@ -763,255 +672,6 @@ __device__ __forceinline__ void scalar_kernel(const void* q, const void* k, cons
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (channel + i < P::kVSize) to[channel + i] = Store<T>::from(part[i] / sum);
-    }
-  }
-}
-
-// y = relu(q) (relu(k)' [v 1]), its last column being the divisor: FP32 throughout, so that sums beyond FP16's range do no harm. A block
-// makes the product of K and V of one head and applies it to the queries. A thread owns four columns of one row of the product; where there
-// are more threads than that, slices of them take every kSlices-th token and add up in their order.
-template <class P>
-__device__ __forceinline__ void relu_kernel(const void* q, const void* k, const void* v, const void* table, void* y) {
-  using T = typename P::TO;
-  constexpr int kChunk = P::kChunk;
-  constexpr int kGroups = (P::kVSize + 3) / 4;
-  constexpr int kPositions = P::kQkSize * kGroups;
-  constexpr int kSlices = P::kThreads / kPositions > 1 ? P::kThreads / kPositions : 1;
-  constexpr int kEach = (kPositions + P::kThreads - 1) / P::kThreads;
-  constexpr int kQkPitch = P::kQkSize + 1;
-  constexpr int kVPitch = 4 * kGroups;
-  extern __shared__ __align__(16) unsigned char shared[];
-  float* const values = reinterpret_cast<float*>(shared);
-  float* const products = values + kChunk * kVPitch;        // [slice][row][group] of four
-  float* const sums = products + kSlices * kPositions * 4;  // [slice][row]
-  float* const left = sums + kSlices * P::kQkSize;          // keys, then queries
-  const Work<P> work;
-  const int* rows = static_cast<const int*>(table);
-  const int thread = static_cast<int>(threadIdx.x);
-  const int slice = thread / kPositions;
-  for (int i = thread; i < kChunk * kVPitch; i += P::kThreads) values[i] = 0.0f;  // columns that fill up a group stay so
-  float4 product[kEach] = {};
-  float sum[kEach] = {};
-  for (int first = 0; first < P::kKeys; first += kChunk) {
-    __syncthreads();
-    load_floats<P, typename P::K, P::kKeys, P::kThreads, kQkPitch, true>(left, k, rows, work, first, kChunk, P::kKeys);
-    load_floats<P, typename P::V, P::kKeys, P::kThreads, kVPitch, false>(values, v, rows, work, first, kChunk, P::kKeys);
-    __syncthreads();
-    const int count = min(kChunk, P::kKeys - first);
-#pragma unroll
-    for (int e = 0; e < kEach; ++e) {
-      const int position = kSlices > 1 ? thread % kPositions : thread + e * P::kThreads;
-      if (slice >= kSlices || position >= kPositions) continue;
-      const float* row = left + position / kGroups;
-      const float* columns = values + position % kGroups * 4;
-      float4 total = product[e];
-      float ones = sum[e];
-#pragma unroll 4
-      for (int j = slice; j < count; j += kSlices) {
-        const float x = row[j * kQkPitch];
-        const float4 w = *reinterpret_cast<const float4*>(columns + j * kVPitch);
-        total.x += x * w.x;
-        total.y += x * w.y;
-        total.z += x * w.z;
-        total.w += x * w.w;
-        ones += x;
-      }
-      product[e] = total;
-      sum[e] = ones;
-    }
-  }
-#pragma unroll
-  for (int e = 0; e < kEach; ++e) {
-    const int position = kSlices > 1 ? thread % kPositions : thread + e * P::kThreads;
-    if (slice >= kSlices || position >= kPositions) continue;
-    *reinterpret_cast<float4*>(products + (slice * kPositions + position) * 4) = product[e];
-    if (position % kGroups == 0) sums[slice * P::kQkSize + position / kGroups] = sum[e];
-  }
-  __syncthreads();
-  if constexpr (kSlices > 1) {
-    for (int i = thread; i < kPositions * 4 + P::kQkSize; i += P::kThreads) {
-      float* const at = i < kPositions * 4 ? products + i : sums + i - kPositions * 4;
-      const int apart = i < kPositions * 4 ? kPositions * 4 : P::kQkSize;
-      float total = at[0];
-#pragma unroll
-      for (int s = 1; s < kSlices; ++s) total += at[s * apart];
-      at[0] = total;
-    }
-  }
-  for (int first = 0; first < P::kQueries; first += kChunk) {
-    __syncthreads();
-    load_floats<P, typename P::Q, P::kQueries, P::kThreads, kQkPitch, true>(left, q, rows, work, first, kChunk, P::kQueries);
-    __syncthreads();
-    const int count = min(kChunk, P::kQueries - first);
-    for (int i = thread; i < count * kGroups; i += P::kThreads) {
-      const int token = i / kGroups;
-      const int group = i % kGroups;
-      float4 total = {0.0f, 0.0f, 0.0f, 0.0f};
-      float divisor = P::kEpsilon;
-#pragma unroll 8
-      for (int d = 0; d < P::kQkSize; ++d) {
-        const float x = left[token * kQkPitch + d];
-        const float4 w = *reinterpret_cast<const float4*>(products + (d * kGroups + group) * 4);
-        total.x += x * w.x;
-        total.y += x * w.y;
-        total.z += x * w.z;
-        total.w += x * w.w;
-        divisor += x * sums[d];
-      }
-      T* row = result_row<P>(y, work, row_of<P, P::kQueries>(rows, work.window, first + token));
-      const float part[4] = {total.x, total.y, total.z, total.w};
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        if (group * 4 + c < P::kVSize) row[group * 4 + c] = Store<T>::from(part[c] / divisor);
-      }
-    }
-  }
-}
-
-// Two neighbouring elements of a row; zeros when !valid.
-template <class P>
-__device__ __forceinline__ u32 load_pair(const typename P::TE* from, bool valid) {
-  return valid ? __ldg(reinterpret_cast<const unsigned int*>(from)) : 0U;
-}
-
-// The positive parts of two elements; NaN stays.
-template <Math M>
-__device__ __forceinline__ u32 positive2(u32 x) {
-  u32 y = 0;
-  if constexpr (kArch < 800) {
-    y = x;  // no such kernel is made for it
-  } else if constexpr (M == Math::f16) {
-    asm("max.NaN.f16x2 %0, %1, %2;" : "=r"(y) : "r"(x), "r"(0U));
-  } else {
-    asm("max.NaN.bf16x2 %0, %1, %2;" : "=r"(y) : "r"(x), "r"(0U));
-  }
-  return y;
-}
-
-// The ReLU form on tensor cores, a block for a head. Its warps take every kWarps-th 16 tokens. relu(K)' [V 1] has exact operands and FP32
-// sums, which meet in shared memory and are added in the order of the warps; they then are the right operand of relu(Q) as two TF32 terms
-// each, so that neither range nor precision is lost.
-template <class P>
-__device__ __forceinline__ void relu_tensor_core_kernel(const void* q, const void* k, const void* v, const void* table, void* y) {
-  using T = typename P::TE;
-  constexpr int kWarps = P::kThreads / 32;
-  constexpr int kRowTiles = P::kQkSize / 16;   // of the product of K and V
-  constexpr int kColumns = P::kVSize / 8 + 1;  // the last eight are the sums of K, eight times
-  constexpr int kPitch = kColumns * 8 + 4;
-  constexpr int kKeyTiles = ceil_div(P::kKeys, 16);
-  constexpr int kQueryTiles = ceil_div(P::kQueries, 16);
-  constexpr u32 kOnes = P::kMath == Math::f16 ? 0x3c003c00U : 0x3f803f80U;
-  __shared__ __align__(16) float parts[kWarps][P::kQkSize * kPitch];
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = fcm::kernel::warp_index();
-  const int row = lane / 4;
-  const int pair = 2 * (lane % 4);
-  const Work<P> work;
-  const int* rows = static_cast<const int*>(table);
-  const T* const q_base = view_base<P, typename P::Q>(q, work) + pair;
-  const T* const k_base = view_base<P, typename P::K>(k, work) + pair;
-  const T* const v_base = view_base<P, typename P::V>(v, work) + pair;
-  float product[kRowTiles][kColumns][4] = {};
-#pragma unroll 4
-  for (int tile = warp; tile < kKeyTiles; tile += kWarps) {
-    u32 a[kRowTiles][4];
-    u32 b[kColumns][2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {  // tokens 0-7 and 8-15
-      const int token = tile * 16 + half * 8 + row;
-      const bool valid = token < P::kKeys;
-      const int64 at = row_of<P, P::kKeys>(rows, work.window, valid ? token : 0);
-#pragma unroll
-      for (int m = 0; m < kRowTiles * 2; ++m)
-        a[m / 2][2 * half + m % 2] = positive2<P::kMath>(load_pair<P>(k_base + at * P::K::kToken + m * 8, valid));
-#pragma unroll
-      for (int n = 0; n < kColumns - 1; ++n) b[n][half] = load_pair<P>(v_base + at * P::V::kToken + n * 8, valid);
-      b[kColumns - 1][half] = kOnes;
-    }
-#pragma unroll
-    for (int m = 0; m < kRowTiles; ++m) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) a[m][i] = fcm::kernel::transposed(a[m][i]);
-    }
-#pragma unroll
-    for (int n = 0; n < kColumns; ++n) {
-      if (n + 1 < kColumns) {
-        b[n][0] = fcm::kernel::transposed(b[n][0]);
-        b[n][1] = fcm::kernel::transposed(b[n][1]);
-      }
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m)
-        fcm::kernel::mma_k16<P::kMath>(product[m][n], a[m][0], a[m][1], a[m][2], a[m][3], b[n][0], b[n][1]);
-    }
-  }
-#pragma unroll
-  for (int m = 0; m < kRowTiles; ++m) {
-#pragma unroll
-    for (int n = 0; n < kColumns; ++n) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half)
-        *reinterpret_cast<float2*>(&parts[warp][(m * 16 + half * 8 + row) * kPitch + n * 8 + pair]) =
-            float2{product[m][n][2 * half], product[m][n][2 * half + 1]};
-    }
-  }
-  __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < P::kQkSize * kPitch / 4; i += P::kThreads) {
-    float4 total = reinterpret_cast<const float4*>(parts[0])[i];
-#pragma unroll
-    for (int w = 1; w < kWarps; ++w) {
-      const float4 part = reinterpret_cast<const float4*>(parts[w])[i];
-      total.x += part.x, total.y += part.y, total.z += part.z, total.w += part.w;
-    }
-    reinterpret_cast<float4*>(parts[0])[i] = total;
-  }
-  __syncthreads();
-  // Channels 2q and 2q + 1 of Q are columns q and q + 4 of its operand: the rows of the product are taken in the same order.
-  u32 high[P::kQkSize / 8][kColumns][2];
-  u32 low[P::kQkSize / 8][kColumns][2];
-#pragma unroll
-  for (int c = 0; c < P::kQkSize / 8; ++c) {
-#pragma unroll
-    for (int n = 0; n < kColumns; ++n) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const float x = parts[0][(c * 8 + pair + i) * kPitch + n * 8 + row];
-        high[c][n][i] = fcm::kernel::to_tf32(x);
-        low[c][n][i] = fcm::kernel::to_tf32(x - __uint_as_float(high[c][n][i]));
-      }
-    }
-  }
-#pragma unroll 2
-  for (int tile = warp; tile < kQueryTiles; tile += kWarps) {
-    u32 a[P::kQkSize / 8][4];  // rows 0 and 8 of the even channel, then of the odd one
-    int64 at[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int token = tile * 16 + half * 8 + row;
-      const bool valid = token < P::kQueries;
-      at[half] = row_of<P, P::kQueries>(rows, work.window, valid ? token : 0);
-#pragma unroll
-      for (int c = 0; c < P::kQkSize / 8; ++c) {
-        const float2 x = fcm::kernel::unpack2<P::kMath>(positive2<P::kMath>(load_pair<P>(q_base + at[half] * P::Q::kToken + c * 8, valid)));
-        a[c][half] = __float_as_uint(x.x);
-        a[c][2 + half] = __float_as_uint(x.y);
-      }
-    }
-    float mixed[kColumns][4] = {};
-#pragma unroll
-    for (int c = 0; c < P::kQkSize / 8; ++c) {
-#pragma unroll
-      for (int n = 0; n < kColumns; ++n) {
-        fcm::kernel::mma_tf32(mixed[n], a[c][0], a[c][1], a[c][2], a[c][3], low[c][n][0], low[c][n][1]);
-        fcm::kernel::mma_tf32(mixed[n], a[c][0], a[c][1], a[c][2], a[c][3], high[c][n][0], high[c][n][1]);
-      }
-    }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      if (tile * 16 + half * 8 + row >= P::kQueries) continue;
-      const float factor = 1.0f / (mixed[kColumns - 1][2 * half] + P::kEpsilon);
-      typename P::TO* to = result_row<P>(y, work, static_cast<int>(at[half]));
-#pragma unroll
-      for (int n = 0; n + 1 < kColumns; ++n) store_pair<P>(to, n * 8 + pair, mixed[n][2 * half] * factor, mixed[n][2 * half + 1] * factor);
     }
   }
 }
