@@ -28,13 +28,12 @@ int64_t ceil_div(int64_t x, int64_t unit) {
 
 // How a block of the tensor-core kernel is cut.
 struct Tile {
-  int64_t row_tiles = 1;  // of 16 queries, a warp's
   int64_t query_warps = 1;
   int64_t key_warps = 1;
   int64_t chunk = 16;  // keys in shared memory at a time
   int64_t step = 16;   // keys whose scores a warp holds at a time
 
-  int64_t queries() const { return query_warps * row_tiles * 16; }
+  int64_t queries() const { return query_warps * 16; }
   int64_t threads() const { return query_warps * key_warps * kWarp; }
   friend bool operator==(const Tile&, const Tile&) = default;
 };
@@ -306,13 +305,13 @@ class Emitter {
   AttentionStep::Form tensor_core_form(const Tile& tile) const {
     const Extent e(op_);
     const std::string body = fmt::format(
-        "  static constexpr attention::Math kMath = attention::Math::{};\n  static constexpr int kRowTiles = {};\n"
+        "  static constexpr attention::Math kMath = attention::Math::{};\n"
         "  static constexpr int kQueryWarps = {};\n  static constexpr int kKeyWarps = {};\n  static constexpr int kThreads = {};\n"
         "  static constexpr int kChunk = {};\n  static constexpr int kStep = {};\n  static constexpr int kQkPad = {};\n"
         "  static constexpr int kVPad = {};\n  static constexpr int kQkPitch = {};\n  static constexpr int kVPitch = {};\n"
         "  static constexpr int kQPitch = {};\n  static constexpr bool kShifted = {};\n",
-        math_name(dtype_), tile.row_tiles, tile.query_warps, tile.key_warps, tile.threads(), tile.chunk, tile.step, e.qk_pad, e.v_pad,
-        e.qk_pitch(), e.v_pitch(), e.query_pitch(), r_.has(kBias) || op_.scale <= 0.0f);
+        math_name(dtype_), tile.query_warps, tile.key_warps, tile.threads(), tile.chunk, tile.step, e.qk_pad, e.v_pad, e.qk_pitch(),
+        e.v_pitch(), e.query_pitch(), r_.has(kBias) || op_.scale <= 0.0f);
     return form(body, "tensor_core_kernel<P>(q, k, v, bias, rows, y, batch)", tile.queries(), tile.threads(), shared_bytes(op_, tile));
   }
 

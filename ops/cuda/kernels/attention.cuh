@@ -4,7 +4,7 @@
 //
 // P, beside what attention_views.cuh says: the bias and its strides; kScale and kBiasScale, which both carry log2(e).
 //
-// The tensor-core kernel's block has kQueryWarps x kKeyWarps warps. A query warp owns kRowTiles x 16 queries. Key warps share a chunk's
+// The tensor-core kernel's block has kQueryWarps x kKeyWarps warps. A query warp owns 16 queries. Key warps share a chunk's
 // keys out among them, each with a softmax of its own; the results meet in shared memory, in the order of the warps.
 #pragma once
 
@@ -114,23 +114,20 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-// The query warp's left operand: by 16 queries and 8 channels, rows lane / 4 and lane / 4 + 8.
+// The query warp's left operand: of 16 queries by 8 channels, rows lane / 4 and lane / 4 + 8.
 template <class P>
 struct Queries {
-  u32 r[P::kRowTiles][P::kQkPad / 8][2];
+  u32 r[P::kQkPad / 8][2];
 
   __device__ __forceinline__ void load(u32 shared, int lane) {
+    const u32 rows = shared + lane % 16 * P::kQPitch * 2;
 #pragma unroll
-    for (int t = 0; t < P::kRowTiles; ++t) {
-      const u32 rows = shared + (t * 16 + lane % 16) * P::kQPitch * 2;
-#pragma unroll
-      for (int c = 0; c + 1 < P::kQkPad / 8; c += 2) {
-        u32 a[4];
-        ldmatrix(a, rows + (c * 8 + lane / 16 * 8) * 2);
-        r[t][c][0] = a[0], r[t][c][1] = a[1], r[t][c + 1][0] = a[2], r[t][c + 1][1] = a[3];
-      }
-      if constexpr (P::kQkPad % 16 != 0) ldmatrix(r[t][P::kQkPad / 8 - 1], rows + (P::kQkPad - 8) * 2);
+    for (int c = 0; c + 1 < P::kQkPad / 8; c += 2) {
+      u32 a[4];
+      ldmatrix(a, rows + (c * 8 + lane / 16 * 8) * 2);
+      r[c][0] = a[0], r[c][1] = a[1], r[c + 1][0] = a[2], r[c + 1][1] = a[3];
     }
+    if constexpr (P::kQkPad % 16 != 0) ldmatrix(r[P::kQkPad / 8 - 1], rows + (P::kQkPad - 8) * 2);
   }
 };
 
@@ -138,25 +135,22 @@ struct Queries {
 // lane / 4 + 8, 4-7 those of keys 8-15.
 template <class P, int kBlocks>
 struct Scores {
-  float s[P::kRowTiles][kBlocks][8];
+  float s[kBlocks][8];
 
   // Q K', without scale and bias. `keys`: the first one's row.
   __device__ __forceinline__ void multiply(const Queries<P>& q, u32 keys, int lane) {
     const u32 wide = keys + ((lane / 16 * 8 + lane % 8) * P::kQkPitch + lane / 8 % 2 * 8) * 2;
     const u32 narrow = keys + (lane % 16 * P::kQkPitch + P::kQkPad - 8) * 2;
-    float c[P::kRowTiles][kBlocks][2][4] = {};
+    float c[kBlocks][2][4] = {};
 #pragma unroll
     for (int k = 0; k + 1 < P::kQkPad / 8; k += 2) {
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b) {
         u32 r[4];
         ldmatrix(r, wide + (b * 16 * P::kQkPitch + k * 8) * 2);
-#pragma unroll
-        for (int t = 0; t < P::kRowTiles; ++t) {
-          const auto& a = q.r[t];
-          fcm::kernel::mma_k16<P::kMath>(c[t][b][0], a[k][0], a[k][1], a[k + 1][0], a[k + 1][1], r[0], r[1]);
-          fcm::kernel::mma_k16<P::kMath>(c[t][b][1], a[k][0], a[k][1], a[k + 1][0], a[k + 1][1], r[2], r[3]);
-        }
+        const auto& a = q.r;
+        fcm::kernel::mma_k16<P::kMath>(c[b][0], a[k][0], a[k][1], a[k + 1][0], a[k + 1][1], r[0], r[1]);
+        fcm::kernel::mma_k16<P::kMath>(c[b][1], a[k][0], a[k][1], a[k + 1][0], a[k + 1][1], r[2], r[3]);
       }
     }
     if constexpr (P::kQkPad % 16 != 0) {
@@ -164,34 +158,25 @@ struct Scores {
       for (int b = 0; b < kBlocks; ++b) {
         u32 r[2];
         ldmatrix(r, narrow + b * 16 * P::kQkPitch * 2);
-#pragma unroll
-        for (int t = 0; t < P::kRowTiles; ++t) {
-          const auto& a = q.r[t][P::kQkPad / 8 - 1];
-          fcm::kernel::mma_k8<P::kMath>(c[t][b][0], a[0], a[1], r[0]);
-          fcm::kernel::mma_k8<P::kMath>(c[t][b][1], a[0], a[1], r[1]);
-        }
+        const auto& a = q.r[P::kQkPad / 8 - 1];
+        fcm::kernel::mma_k8<P::kMath>(c[b][0], a[0], a[1], r[0]);
+        fcm::kernel::mma_k8<P::kMath>(c[b][1], a[0], a[1], r[1]);
       }
     }
 #pragma unroll
-    for (int t = 0; t < P::kRowTiles; ++t) {
+    for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
-      for (int b = 0; b < kBlocks; ++b) {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) s[t][b][i] = c[t][b][i / 4][i % 4];
-      }
+      for (int i = 0; i < 8; ++i) s[b][i] = c[b][i / 4][i % 4];
     }
   }
 
   // Scale and bias. Scores whose only change is a positive factor get it with the exponential.
-  __device__ __forceinline__ void shift(const float (&bias)[P::kRowTiles][kBlocks][8]) {
+  __device__ __forceinline__ void shift(const float (&bias)[kBlocks][8]) {
     if constexpr (!P::kShifted) return;
 #pragma unroll
-    for (int t = 0; t < P::kRowTiles; ++t) {
+    for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
-      for (int b = 0; b < kBlocks; ++b) {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) s[t][b][i] = P::kBias ? s[t][b][i] * P::kScale + bias[t][b][i] * P::kBiasScale : s[t][b][i] * P::kScale;
-      }
+      for (int i = 0; i < 8; ++i) s[b][i] = P::kBias ? s[b][i] * P::kScale + bias[b][i] * P::kBiasScale : s[b][i] * P::kScale;
     }
   }
 
@@ -202,33 +187,29 @@ struct Scores {
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         if (first + b * 16 + i / 4 * 8 + 2 * (lane % 4) + i % 2 < P::kKeys) continue;
-#pragma unroll
-        for (int t = 0; t < P::kRowTiles; ++t) s[t][b][i] = no_score();
+        s[b][i] = no_score();
       }
     }
   }
 };
 
-// The bias of a warp's queries, 16 from `row` on in each tile.
+// The bias of a warp's 16 queries, from `row` on.
 template <class P>
 struct Bias {
   const typename P::TB* base;
   int row;
 
   template <int kBlocks>
-  __device__ __forceinline__ void load(float (&to)[P::kRowTiles][kBlocks][8], int first, int lane) const {
+  __device__ __forceinline__ void load(float (&to)[kBlocks][8], int first, int lane) const {
     if constexpr (!P::kBias) return;
 #pragma unroll
-    for (int t = 0; t < P::kRowTiles; ++t) {
-#pragma unroll
-      for (int b = 0; b < kBlocks; ++b) {
-        if constexpr (P::kBiasPacked) {  // by 16 x 16 in the order of the lanes
-          const int tile = min(row / 16 + t, ceil_div(P::kQueries, 16) - 1);
-          const int block = min(first / 16 + b, ceil_div(P::kKeys, 16) - 1);
-          load_vector(base + tile * P::kBiasQuery + (block * 32 + lane) * 8, to[t][b]);
-        } else {
-          load_rows(to[t][b], row + t * 16, first + b * 16, lane);
-        }
+    for (int b = 0; b < kBlocks; ++b) {
+      if constexpr (P::kBiasPacked) {  // by 16 x 16 in the order of the lanes
+        const int tile = min(row / 16, ceil_div(P::kQueries, 16) - 1);
+        const int block = min(first / 16 + b, ceil_div(P::kKeys, 16) - 1);
+        load_vector(base + tile * P::kBiasQuery + (block * 32 + lane) * 8, to[b]);
+      } else {
+        load_rows(to[b], row, first + b * 16, lane);
       }
     }
   }
@@ -252,21 +233,17 @@ struct Bias {
   }
 };
 
-// Softmax over the keys seen so far and the mixture of their values, for a warp's queries: this lane has rows lane / 4 and lane / 4 + 8 of
-// every 16.
+// Softmax over the keys seen so far and the mixture of their values, for a warp's queries: this lane has rows lane / 4 and lane / 4 + 8.
 template <class P>
 struct Mixture {
   static constexpr int kColumns = P::kVPad / 8;
-  float most[P::kRowTiles][2];
-  float sum[P::kRowTiles][2];  // of this lane's keys
-  float y[P::kRowTiles][kColumns][4] = {};
+  float most[2];
+  float sum[2];  // of this lane's keys
+  float y[kColumns][4] = {};
 
   __device__ __forceinline__ Mixture() {
-#pragma unroll
-    for (int t = 0; t < P::kRowTiles; ++t) {
-      most[t][0] = most[t][1] = kNone;
-      sum[t][0] = sum[t][1] = 0.0f;
-    }
+    most[0] = most[1] = kNone;
+    sum[0] = sum[1] = 0.0f;
   }
 
   // Scores become shares of the larger maximum, to which what there is already is scaled down. Rows without any finite score keep 0 as
@@ -274,36 +251,33 @@ struct Mixture {
   template <int kBlocks>
   __device__ __forceinline__ void raise(Scores<P, kBlocks>& scores) {
 #pragma unroll
-    for (int t = 0; t < P::kRowTiles; ++t) {
+    for (int half = 0; half < 2; ++half) {
+      float top = no_score();
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float top = no_score();
+      for (int b = 0; b < kBlocks; ++b) {
+        const auto& s = scores.s[b];
+        top = fmaxf(top, fmaxf(fmaxf(s[2 * half], s[2 * half + 1]), fmaxf(s[4 + 2 * half], s[5 + 2 * half])));
+      }
+      top = quad_max(top);
+      top = fmaxf(most[half], P::kShifted ? top : top * P::kScale);
+      const float base = top == kNone ? 0.0f : top;
+      const float shrink = exp2_approx(most[half] - base);
+      most[half] = top;
+      float total = 0.0f;
 #pragma unroll
-        for (int b = 0; b < kBlocks; ++b) {
-          const auto& s = scores.s[t][b];
-          top = fmaxf(top, fmaxf(fmaxf(s[2 * half], s[2 * half + 1]), fmaxf(s[4 + 2 * half], s[5 + 2 * half])));
+      for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          float& s = scores.s[b][i / 2 * 4 + 2 * half + i % 2];
+          s = exp2_approx(P::kShifted ? s - base : fmaf(s, P::kScale, -base));
+          total += s;
         }
-        top = quad_max(top);
-        top = fmaxf(most[t][half], P::kShifted ? top : top * P::kScale);
-        const float base = top == kNone ? 0.0f : top;
-        const float shrink = exp2_approx(most[t][half] - base);
-        most[t][half] = top;
-        float total = 0.0f;
+      }
+      sum[half] = sum[half] * shrink + total;
 #pragma unroll
-        for (int b = 0; b < kBlocks; ++b) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            float& s = scores.s[t][b][i / 2 * 4 + 2 * half + i % 2];
-            s = exp2_approx(P::kShifted ? s - base : fmaf(s, P::kScale, -base));
-            total += s;
-          }
-        }
-        sum[t][half] = sum[t][half] * shrink + total;
-#pragma unroll
-        for (int n = 0; n < kColumns; ++n) {
-          y[t][n][2 * half] *= shrink;
-          y[t][n][2 * half + 1] *= shrink;
-        }
+      for (int n = 0; n < kColumns; ++n) {
+        y[n][2 * half] *= shrink;
+        y[n][2 * half + 1] *= shrink;
       }
     }
   }
@@ -314,29 +288,21 @@ struct Mixture {
     const u32 rows = values + lane % 16 * P::kVPitch * 2;
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
-      u32 a[P::kRowTiles][4];
+      u32 a[4];
 #pragma unroll
-      for (int t = 0; t < P::kRowTiles; ++t) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) a[t][i] = fcm::kernel::pack2<P::kMath>(shares.s[t][b][2 * i], shares.s[t][b][2 * i + 1]);
-      }
+      for (int i = 0; i < 4; ++i) a[i] = fcm::kernel::pack2<P::kMath>(shares.s[b][2 * i], shares.s[b][2 * i + 1]);
       const u32 row = rows + b * 16 * P::kVPitch * 2;
 #pragma unroll
       for (int n = 0; n + 1 < kColumns; n += 2) {
         u32 r[4];
         load_transposed(r, row + (n * 8 + lane / 16 * 8) * 2);
-#pragma unroll
-        for (int t = 0; t < P::kRowTiles; ++t) {
-          fcm::kernel::mma_k16<P::kMath>(y[t][n], a[t][0], a[t][1], a[t][2], a[t][3], r[0], r[1]);
-          fcm::kernel::mma_k16<P::kMath>(y[t][n + 1], a[t][0], a[t][1], a[t][2], a[t][3], r[2], r[3]);
-        }
+        fcm::kernel::mma_k16<P::kMath>(y[n], a[0], a[1], a[2], a[3], r[0], r[1]);
+        fcm::kernel::mma_k16<P::kMath>(y[n + 1], a[0], a[1], a[2], a[3], r[2], r[3]);
       }
       if constexpr (kColumns % 2 != 0) {
         u32 r[2];
         load_transposed(r, row + (P::kVPad - 8) * 2);
-#pragma unroll
-        for (int t = 0; t < P::kRowTiles; ++t)
-          fcm::kernel::mma_k16<P::kMath>(y[t][kColumns - 1], a[t][0], a[t][1], a[t][2], a[t][3], r[0], r[1]);
+        fcm::kernel::mma_k16<P::kMath>(y[kColumns - 1], a[0], a[1], a[2], a[3], r[0], r[1]);
       }
     }
   }
@@ -345,7 +311,7 @@ struct Mixture {
 // Scores of 16 x kBlocks keys, ready for the softmax. `first`: the first one among all.
 template <class P, int kBlocks, bool kMask>
 __device__ __forceinline__ void score(Scores<P, kBlocks>& scores, const Queries<P>& q, u32 keys, const Bias<P>& bias, int first, int lane) {
-  float add[P::kRowTiles][kBlocks][8];
+  float add[kBlocks][8];
   bias.template load<kBlocks>(add, first, lane);
   scores.multiply(q, keys, lane);
   scores.shift(add);
@@ -383,22 +349,19 @@ __device__ __forceinline__ void store_rows(const Mixture<P>& mixture, typename P
   constexpr bool kStaged = sizeof(typename P::TO) == 2 && P::kVSize % 4 == 0;
   if constexpr (kStaged) __syncwarp();
 #pragma unroll
-  for (int t = 0; t < P::kRowTiles; ++t) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const float factor = 1.0f / quad_sum(mixture.sum[t][half]);
-      const int row = t * 16 + half * 8 + lane / 4;
-      typename P::TO* to = nullptr;
-      if constexpr (kStaged) {
-        to = reinterpret_cast<typename P::TO*>(staging) + row * P::kQPitch;
-      } else {
-        if (query + row >= P::kQueries) continue;
-        to = result_row<P>(y, work, row_of<P, P::kQueries>(rows, work.window, query + row));
-      }
-#pragma unroll
-      for (int n = 0; n < P::kVPad / 8; ++n)
-        store_pair<P>(to, n * 8 + 2 * (lane % 4), mixture.y[t][n][2 * half] * factor, mixture.y[t][n][2 * half + 1] * factor);
+  for (int half = 0; half < 2; ++half) {
+    const float factor = 1.0f / quad_sum(mixture.sum[half]);
+    const int row = half * 8 + lane / 4;
+    typename P::TO* to = nullptr;
+    if constexpr (kStaged) {
+      to = reinterpret_cast<typename P::TO*>(staging) + row * P::kQPitch;
+    } else {
+      if (query + row >= P::kQueries) continue;
+      to = result_row<P>(y, work, row_of<P, P::kQueries>(rows, work.window, query + row));
     }
+#pragma unroll
+    for (int n = 0; n < P::kVPad / 8; ++n)
+      store_pair<P>(to, n * 8 + 2 * (lane % 4), mixture.y[n][2 * half] * factor, mixture.y[n][2 * half + 1] * factor);
   }
   if constexpr (kStaged) {
     constexpr int kWidth = P::kVSize % 8 == 0 ? 8 : 4;
@@ -406,7 +369,7 @@ __device__ __forceinline__ void store_rows(const Mixture<P>& mixture, typename P
     using Piece = Pack<u32, kWidth / 2>;
     __syncwarp();
 #pragma unroll
-    for (int i = lane; i < P::kRowTiles * 16 * kPieces; i += 32) {
+    for (int i = lane; i < 16 * kPieces; i += 32) {
       const int row = i / kPieces;
       const int channel = i % kPieces * kWidth;
       if (query + row >= P::kQueries) continue;
@@ -429,14 +392,14 @@ __device__ __forceinline__ void put_part(Part<P>& part, const Mixture<P>& mixtur
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = lane / 4 + 8 * half;
-    const float sum = quad_sum(mixture.sum[0][half]);
+    const float sum = quad_sum(mixture.sum[half]);
     if (lane % 4 == 0) {
-      part.most[row] = mixture.most[0][half];
+      part.most[row] = mixture.most[half];
       part.sum[row] = sum;
     }
 #pragma unroll
     for (int n = 0; n < P::kVPad / 8; ++n)
-      *reinterpret_cast<float2*>(&part.y[row][n * 8 + 2 * (lane % 4)]) = float2{mixture.y[0][n][2 * half], mixture.y[0][n][2 * half + 1]};
+      *reinterpret_cast<float2*>(&part.y[row][n * 8 + 2 * (lane % 4)]) = float2{mixture.y[n][2 * half], mixture.y[n][2 * half + 1]};
   }
 }
 
@@ -474,7 +437,7 @@ template <class P>
 __device__ __forceinline__ void tensor_core_kernel(const void* q, const void* k, const void* v, const void* bias, const void* table,
                                                    void* y, int64 batch) {
   using T = typename P::TE;
-  constexpr int kTileRows = P::kQueryWarps * P::kRowTiles * 16;
+  constexpr int kTileRows = P::kQueryWarps * 16;
   constexpr int kFull = (P::kKeys - 1) / P::kChunk;  // chunks before the last
   constexpr int kLast = ceil_div(P::kKeys - kFull * P::kChunk, 16 * P::kKeyWarps) * 16 * P::kKeyWarps;
   constexpr int kStages = kFull > 0 ? 2 : 1;
@@ -523,7 +486,7 @@ __device__ __forceinline__ void tensor_core_kernel(const void* q, const void* k,
   clear_pads<P, typename P::K, kStages * kRows, P::kQkPad, P::kQkPitch>(keys);
   clear_pads<P, typename P::V, kStages * kRows, P::kVPad, P::kVPitch>(values);
 
-  const int query = query_warp * P::kRowTiles * 16;  // of the tile, this warp's first
+  const int query = query_warp * 16;  // of the tile, this warp's first
   T* const own_queries = queries + query * P::kQPitch;
   const Bias<P> warp_bias{bias_base<P>(bias, work, batch), first_query + query};
   Queries<P> left;
