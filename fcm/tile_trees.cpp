@@ -19,16 +19,15 @@ int32_t ordered(float x) {
   return bits < 0 ? bits ^ 0x7fffffff : bits;
 }
 
-/// Logarithms of small whole numbers.
-const std::array<float, 2048> kLogs = [] {
-  std::array<float, 2048> list{};
-  for (size_t i = 0; i < list.size(); ++i) list[i] = static_cast<float>(std::log(static_cast<double>(i)));
-  return list;
-}();
-
+/// The logarithm of a whole number. Those of small ones are looked up; the table is made when the first tile is rated.
 float log_of(int x) {
+  static const std::array<float, 2048> logs = [] {
+    std::array<float, 2048> list{};
+    for (size_t i = 0; i < list.size(); ++i) list[i] = static_cast<float>(std::log(static_cast<double>(i)));
+    return list;
+  }();
   const auto at = static_cast<size_t>(x);
-  return at < kLogs.size() ? kLogs[at] : static_cast<float>(std::log(static_cast<double>(x)));
+  return at < logs.size() ? logs[at] : static_cast<float>(std::log(static_cast<double>(x)));
 }
 
 }  // namespace
