@@ -5,7 +5,8 @@
 
 namespace fcm::geometry {
 
-inline constexpr int kHeadImages = 8;  ///< the columns of one matrix step
+inline constexpr int kHeadImages = 8;    ///< the columns of one matrix step
+inline constexpr int kLeastAddends = 4;  ///< fewer are not worth a thread of their own
 
 struct HeadShape {
   Math math = Math::f16;
@@ -30,6 +31,8 @@ struct HeadGeometry {
   int hidden_slice = 0, out_slice = 8;             ///< rows of a block
   int c_depth = 16, hidden_depth = 0, depth = 16;  ///< of a row in shared memory, padded with zeros; `depth`: of the last stage
   int hidden_shares = 1, out_shares = 1;           ///< warps that share the depth of a dense stage (16-bit)
+  int addends = 1;                                 ///< of a mean: tiles, or pixels
+  int mean_lanes = 1, mean_groups = 1;             ///< threads that add side by side for `images` images, and how many share the addends
   int hidden_bias_at = 0, out_bias_at = 0, hidden_at = 0, out_at = 0, blob_bytes = 0;
   int s_hidden_weights = 0, s_out_weights = 0, s_mean = 0, s_hidden = 0, s_parts = 0, shared_bytes = 0;
 };
@@ -62,6 +65,9 @@ FCM_CONSTEXPR HeadGeometry derive(const HeadShape& s) {
   g.hidden_at = g.out_bias_at + round_up(s.out_c, 4) * 4;
   g.out_at = g.hidden_at + s.hidden * g.c_pitch * g.el;
   g.blob_bytes = g.out_at + s.out_c * (se ? g.hidden_pitch : g.c_pitch) * g.el;
+  g.addends = s.sums ? s.sum_tiles : s.pixels;
+  g.mean_lanes = s.images * (g.c_depth / (s.sums ? 4 : g.vec));
+  g.mean_groups = max_of(1, min_of(g.addends / kLeastAddends, g.threads / g.mean_lanes));
   const int granule = g.el == 2 ? 16 : 1;  // matrix loads read whole tiles of rows
   const int hidden_rows = round_up(g.hidden_slice, granule), out_rows = round_up(g.out_slice, granule);
   const int images = g.el == 2 ? kHeadImages : s.images;
@@ -75,6 +81,10 @@ FCM_CONSTEXPR HeadGeometry derive(const HeadShape& s) {
     g.hidden_shares = se ? depth_shares(g.hidden_slice, g.c_depth, s.warps) : 0;
     g.out_shares = depth_shares(g.out_slice, g.depth, s.warps);
     g.shared_bytes += max_of(g.hidden_shares * hidden_rows, g.out_shares * out_rows) * kHeadImages * 4;
+  }
+  if (g.mean_groups > 1) {  // dense stages come after the means
+    const int partial = g.mean_groups * g.mean_lanes * (s.sums ? 4 : g.vec) * 4;
+    g.shared_bytes = max_of(g.shared_bytes, g.s_parts + partial);
   }
   return g;
 }

@@ -42,11 +42,13 @@ double activation_weight(const geometry::Activation& a) {
 }
 
 /// Cycles of one dense stage of a head: `rows` outputs of a block over `depth` inputs.
-double dense_cycles(const geometry::HeadShape& s, const geometry::HeadGeometry& g, int rows, int depth, double images, const TileModel& m) {
+double dense_cycles(const geometry::HeadShape& s, const geometry::HeadGeometry& g, int rows, int depth, double images, double turns,
+                    const TileModel& m) {
   if (g.el == 4) return std::ceil(static_cast<double>(rows) / s.warps) * images * (depth / 256.0 * m.head_depth + m.head_row);
   const int tiles = geometry::ceil_div(rows, 16), shares = geometry::depth_shares(rows, depth, s.warps);
   const double rounds = geometry::ceil_div(tiles * shares, s.warps), steps = std::ceil(depth / 16.0 / shares);
-  return m.matrix_latency + rounds * steps * m.head_step + m.barrier + std::ceil(tiles * 16 * images / g.threads) * m.head_output;
+  return m.matrix_latency + rounds * steps * m.head_step * turns + m.barrier +
+         std::ceil(tiles * 16 * images / g.threads) * m.head_output * turns;
 }
 
 /// What the blocks of `clusters` clusters wait for each other.
@@ -62,17 +64,23 @@ TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, 
   TileRating r;
   r.blocks = geometry::ceil_div(batch, s.images) * (se ? s.split : geometry::ceil_div(g.out_pitch, s.n_tile));
   r.concurrent = std::clamp((shared_limit(device.target) + 1024) / (g.shared_bytes + 1024), 1, 2048 / g.threads);
-  const double row_bytes = s.sums ? 4.0 * s.c : static_cast<double>(g.c_pitch) * g.el, rows = s.sums ? s.sum_tiles : s.pixels;
-  const double rounds = std::ceil(images * row_bytes / 16 / g.threads);
-  r.fetch = m.global_latency + rounds * rows * (s.sums ? m.head_sum : m.head_pixel) + images * rows * row_bytes / m.bytes_a_cycle;
+  const double per_unit = static_cast<double>(r.blocks) / device.multiprocessors;
+  const double waves = std::ceil(per_unit / r.concurrent), held = std::min<double>(r.concurrent, std::ceil(per_unit));
+  const double turns = std::max(1.0, held * s.warps / m.head_turns);
+  const double active = std::min<double>(r.blocks, device.multiprocessors);
+  const double bandwidth = std::min(m.bytes_alone, m.bytes_a_cycle * device.multiprocessors / active);
+  const double row_bytes = s.sums ? 4.0 * s.c : static_cast<double>(g.c_pitch) * g.el;
+  const double rounds = std::ceil(static_cast<double>(g.mean_lanes) / g.threads),
+               addends = std::ceil(static_cast<double>(g.addends) / g.mean_groups);
+  r.fetch = m.global_latency + rounds * addends * (s.sums ? m.head_sum : m.head_pixel) * turns +
+            (g.mean_groups > 1 ? m.barrier + g.mean_groups * m.head_group : 0.0) + held * images * g.addends * row_bytes / bandwidth;
   if (se)
-    r.expand = dense_cycles(s, g, g.hidden_slice, g.c_depth, images, m) +
+    r.expand = dense_cycles(s, g, g.hidden_slice, g.c_depth, images, turns, m) +
                (s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) : m.barrier);
-  r.depthwise = dense_cycles(s, g, g.out_slice, g.depth, images, m);
+  r.depthwise = dense_cycles(s, g, g.out_slice, g.depth, images, turns, m);
   r.finish = s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) : 0;
-  const double waves = std::ceil(static_cast<double>(r.blocks) / (device.multiprocessors * r.concurrent));
-  r.prologue = m.global_latency + m.first_weights * g.s_mean / m.bytes_a_cycle;
-  r.total = r.prologue + waves * (r.fetch + r.expand + r.depthwise + r.finish);
+  r.prologue = m.global_latency + m.head_weights * held * g.s_mean / bandwidth;
+  r.total = r.prologue + waves * (r.fetch + r.expand + r.depthwise + r.finish) + (held - 1) * m.head_blocks;
   return r;
 }
 

@@ -60,48 +60,79 @@ struct Head {
   }
   FCM_DEVICE static void put(unsigned char* p, float x) { *reinterpret_cast<decltype(element(x))*>(p) = element(x); }
 
-  /// Means of `count` images from the `first`-th on, as elements; pad channels are zero. Tiles and pixels are added in order.
-  FCM_DEVICE void average(int first, int count) {
-    constexpr float scale = 1.0f / static_cast<float>(S.pixels);
-    unsigned char* to = shared + G.s_mean;
+  static constexpr int kMeanWidth = S.sums ? 4 : G.vec;  ///< channels that a thread adds
+
+  /// Adds every `step`-th addend of an image from the `begin`-th on, for the `piece`-th kMeanWidth channels.
+  FCM_DEVICE void add_up(float (&sum)[kMeanWidth], int image, int piece, int begin, int step) const {
     if constexpr (S.sums) {
-      constexpr int pitch = geometry::round_up(S.c, 4), fours = G.c_depth / 4;
-      const float* from = static_cast<const float*>(args.input) + static_cast<long long>(first) * S.sum_tiles * pitch;
-      using Walk = Deal<fours, G.threads>;
-#pragma unroll 2
-      for (Walk w = Walk::from(thread); w.row < count; w.advance()) {
-        float4 sum{0.0f, 0.0f, 0.0f, 0.0f};
-        const float* p = from + w.row * (S.sum_tiles * pitch) + w.piece * 4;
-        if (w.piece * 4 < pitch) {
+      constexpr int pitch = geometry::round_up(S.c, 4);
+      if (piece * 4 >= pitch) return;
+      const float* p = static_cast<const float*>(args.input) + static_cast<long long>(image) * S.sum_tiles * pitch + piece * 4;
 #pragma unroll 8
-          for (int t = 0; t < S.sum_tiles; ++t) {
-            const float4 v = *reinterpret_cast<const float4*>(p + t * pitch);
-            sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
-          }
-        }
-        const float means[4] = {sum.x, sum.y, sum.z, sum.w};
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          put(to + element_at<G.c_depth>(w.row, w.piece * 4 + i), w.piece * 4 + i < S.c ? means[i] * scale : 0.0f);
+      for (int t = begin; t < S.sum_tiles; t += step) {
+        const float4 v = *reinterpret_cast<const float4*>(p + t * pitch);
+        sum[0] += v.x, sum[1] += v.y, sum[2] += v.z, sum[3] += v.w;
       }
     } else {
       constexpr int row_bytes = G.c_pitch * G.el;
-      const unsigned char* from = static_cast<const unsigned char*>(args.input) + static_cast<long long>(first) * S.pixels * row_bytes;
-      using Walk = Deal<G.c_depth / G.vec, G.threads>;
-      for (Walk w = Walk::from(thread); w.row < count; w.advance()) {
-        Vector<M> sum{};
-        const unsigned char* p = from + static_cast<long long>(w.row) * S.pixels * row_bytes + w.piece * 16;
-        if (w.piece * G.vec < G.c_pitch) {
+      if (piece * G.vec >= G.c_pitch) return;
+      const unsigned char* p =
+          static_cast<const unsigned char*>(args.input) + static_cast<long long>(image) * S.pixels * row_bytes + piece * 16;
 #pragma unroll 16
-          for (int pixel = 0; pixel < S.pixels; ++pixel) {
-            const Vector<M> x = Vector<M>::from(*reinterpret_cast<const uint4*>(p + pixel * row_bytes));
+      for (int pixel = begin; pixel < S.pixels; pixel += step) {
+        const Vector<M> x = Vector<M>::from(*reinterpret_cast<const uint4*>(p + pixel * row_bytes));
 #pragma unroll
-            for (int i = 0; i < G.vec; ++i) sum.v[i] += x.v[i];
+        for (int i = 0; i < G.vec; ++i) sum[i] += x.v[i];
+      }
+    }
+  }
+
+  /// The means of kMeanWidth channels of an image, as elements; pad channels are zero.
+  FCM_DEVICE void put_means(const float (&sum)[kMeanWidth], int image, int piece) {
+    constexpr float scale = 1.0f / static_cast<float>(S.pixels);
+    Vector<M> mean{};
+#pragma unroll
+    for (int i = 0; i < kMeanWidth; ++i) mean.v[i] = piece * kMeanWidth + i < S.c ? sum[i] * scale : 0.0f;
+    const uint4 raw = mean.raw();
+    unsigned char* to = shared + G.s_mean + element_at<G.c_depth>(image, piece * kMeanWidth);
+    if constexpr (kMeanWidth == Vector<M>::kCount) {
+      *reinterpret_cast<uint4*>(to) = raw;
+    } else {
+      *reinterpret_cast<uint2*>(to) = uint2{raw.x, raw.y};
+    }
+  }
+
+  /// Means of `count` images from the `first`-th on. Tiles or pixels are added in order, or, where threads are left, by groups of threads
+  /// that take turns, then group by group: the order is fixed either way.
+  FCM_DEVICE void average(int first, int count) {
+    constexpr int pieces = G.mean_lanes / S.images;
+    if constexpr (G.mean_groups == 1) {
+      using Walk = Deal<pieces, G.threads>;
+      for (Walk w = Walk::from(thread); w.row < count; w.advance()) {
+        float sum[kMeanWidth] = {};
+        add_up(sum, first + w.row, w.piece, 0, 1);
+        put_means(sum, w.row, w.piece);
+      }
+    } else {
+      float* parts = reinterpret_cast<float*>(shared + G.s_parts);  // [group][image and piece][channel]
+      const int group = thread / G.mean_lanes, sum_of = thread % G.mean_lanes, image = sum_of / pieces, piece = sum_of % pieces;
+      float sum[kMeanWidth] = {};
+      if (group < G.mean_groups) {
+        if (image < count) add_up(sum, first + image, piece, group, G.mean_groups);
+#pragma unroll
+        for (int i = 0; i < kMeanWidth; i += 4)
+          *reinterpret_cast<float4*>(parts + thread * kMeanWidth + i) = float4{sum[i], sum[i + 1], sum[i + 2], sum[i + 3]};
+      }
+      __syncthreads();
+      if (group == 0 && image < count) {
+        for (int g = 1; g < G.mean_groups; ++g) {
+#pragma unroll
+          for (int i = 0; i < kMeanWidth; i += 4) {
+            const float4 v = *reinterpret_cast<const float4*>(parts + (g * G.mean_lanes + sum_of) * kMeanWidth + i);
+            sum[i] += v.x, sum[i + 1] += v.y, sum[i + 2] += v.z, sum[i + 3] += v.w;
           }
         }
-#pragma unroll
-        for (int i = 0; i < G.vec; ++i) sum.v[i] *= scale;
-        *reinterpret_cast<uint4*>(to + element_at<G.c_depth>(w.row, w.piece * G.vec)) = sum.raw();
+        put_means(sum, image, piece);
       }
     }
   }

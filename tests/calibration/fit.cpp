@@ -69,7 +69,11 @@ constexpr Constant kConstants[] = {{"global_latency", &TileModel::global_latency
                                    {"head_output", &TileModel::head_output},
                                    {"head_sum", &TileModel::head_sum},
                                    {"head_pixel", &TileModel::head_pixel},
-                                   {"head_step", &TileModel::head_step}};
+                                   {"head_step", &TileModel::head_step},
+                                   {"head_group", &TileModel::head_group},
+                                   {"head_turns", &TileModel::head_turns},
+                                   {"head_weights", &TileModel::head_weights},
+                                   {"head_blocks", &TileModel::head_blocks}};
 
 struct Sample {
   Row row;
