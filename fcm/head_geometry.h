@@ -6,7 +6,7 @@
 namespace fcm::geometry {
 
 inline constexpr int kHeadImages = 8;    ///< the columns of one matrix step
-inline constexpr int kLeastAddends = 4;  ///< fewer are not worth a thread of their own
+inline constexpr int kLeastAddends = 4;  ///< fewer are not worth a thread of their own, nor up to 16 a barrier
 
 struct HeadShape {
   Math math = Math::f16;
@@ -67,7 +67,7 @@ FCM_CONSTEXPR HeadGeometry derive(const HeadShape& s) {
   g.blob_bytes = g.out_at + s.out_c * (se ? g.hidden_pitch : g.c_pitch) * g.el;
   g.addends = s.sums ? s.sum_tiles : s.pixels;
   g.mean_lanes = s.images * (g.c_depth / (s.sums ? 4 : g.vec));
-  g.mean_groups = max_of(1, min_of(g.addends / kLeastAddends, g.threads / g.mean_lanes));
+  g.mean_groups = g.addends <= 16 ? 1 : max_of(1, min_of(g.addends / kLeastAddends, g.threads / g.mean_lanes));
   const int granule = g.el == 2 ? 16 : 1;  // matrix loads read whole tiles of rows
   const int hidden_rows = round_up(g.hidden_slice, granule), out_rows = round_up(g.out_slice, granule);
   const int images = g.el == 2 ? kHeadImages : s.images;

@@ -66,16 +66,16 @@ struct TileModel {
   double wavefront = 1.92;      ///< of shared memory: one a cycle at best
   double head_depth = 30;       ///< 256 channels of an output row of an FP32 head, and an output
   double head_row = 60;
-  double head_output = 1000;  ///< outputs that a thread of a 16-bit head finishes
-  double head_sum = 60;       ///< a partial sum of four channels that a thread adds, and a pixel of a map
-  double head_pixel = 70;
-  double head_group = 10;     ///< partial means of a group of threads that are added
-  double untaught = 1.08;     ///< tiles that the trees have not seen the like of must be better by more than their rating's error
-  bool trees = true;          ///< correct the rating of 16-bit modules on Hopper by what was learnt (fcm/tile_trees.h)
-  double head_step = 1;       ///< a 16 x 8 matrix step of depth 16 of a head, with both loads
-  double head_turns = 8;      ///< warps of a multiprocessor that a head's work runs as fast as one's
-  double head_weights = 0.3;  ///< share of the weights' fetch that is not hidden behind the kernel before
-  double head_blocks = 100;   ///< start of a second, third, ... block on a multiprocessor
+  double head_output = 714;  ///< outputs that a thread of a 16-bit head finishes
+  double head_sum = 39.4;    ///< a partial sum of four channels that a thread adds, and a pixel of a map
+  double head_pixel = 61.7;
+  double head_group = 41.8;     ///< partial means of a group of threads that are added
+  double untaught = 1.08;       ///< tiles that the trees have not seen the like of must be better by more than their rating's error
+  bool trees = true;            ///< correct the rating of 16-bit modules on Hopper by what was learnt (fcm/tile_trees.h)
+  double head_step = 26.6;      ///< a 16 x 8 matrix step of depth 16 of a head, with both loads
+  double head_turns = 33.4;     ///< warps of a multiprocessor that a head's work runs as fast as one's
+  double head_weights = 0.497;  ///< share of the weights' fetch that is not hidden behind the kernel before
+  double head_blocks = 9.49;    ///< start of a second, third, ... block on a multiprocessor
 };
 
 /// Predicted clock cycles of a module's kernel, by term. Launch and the kernels around it are not included.

@@ -348,8 +348,8 @@ Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images,
 double least_module_us(const ModuleSpec& spec, int64_t images, const DeviceModel& d, const Residency& residency) {
   if (is_head(spec)) {
     const bool sums = spec.input == InputTransform::sums;
-    return d.step_us(true) +
-           (sums ? spec.sum_tiles * TileModel{}.head_sum : spec.height * spec.width * TileModel{}.head_pixel) / d.clock_mhz;
+    const int addends = std::min(sums ? spec.sum_tiles : spec.height * spec.width, geometry::kLeastAddends);  // of one thread
+    return d.step_us(true) + addends * (sums ? TileModel{}.head_sum : TileModel{}.head_pixel) / d.clock_mhz;
   }
   const double input = input_once(spec, images), output = output_once(spec, images);
   const std::vector<Plane> planes = planes_of(spec);
