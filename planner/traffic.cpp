@@ -24,6 +24,9 @@ constexpr double kHalfLines = 0.1;    // more of them where lines begin in the m
 constexpr double kMergedRows = 0.97;  // of the weights of heads, whose rows are shifted
 constexpr double kAloneGather = 1.16, kSharedGather = 0.07, kLeastGather = 0.67;
 constexpr double kMergedApart = 0.55;  // the least for blocks that have drifted apart over several tiles
+// Streamed expansions: the blocks that read a tile drift apart from slice to slice, and share the weights' slices less than one copy. Where
+// the slices begin anew for every tile nothing is shared, and a fifth comes again.
+constexpr double kDrift = 0.4, kStreamedWeights = 0.5, kBegunAnew = 1.2;
 
 /// Share of the bytes that reach the L2 when `readers` blocks read each of `parts` parts at about the same time.
 double merged(double parts, double readers, const DeviceModel& d) {
@@ -234,14 +237,14 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   const double map = stored_bytes(s, g, n * s.out_h * s.out_w);
   Traffic t;
   t.input = n_b * (s.streamed ? g.chunks : s.expand ? s.split : 1) * n * input_bytes(*m.spec, s, g, copied);
+  if (s.streamed && d.target.major == 9) t.input *= s.overlaid ? kBegunAnew : 1 - (1 - 1.0 / s.split) / std::pow(g.slices, kDrift);
   if (s.norm != geometry::Norm::none && !s.expand)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
   const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
   t.weights = times * (g.record_a * std::max(least, copied_share(g.a_at, g.s_weights, s.split, groups * n_b, d)) +
                        g.record_b * std::max(least, copied_share(g.b_at, g.s_weights + g.record_a, blocks_a_work, groups, d)));
   if (s.streamed)
-    t.weights += n_b * works * g.chunks * g.slices * g.weight_slice *
-                 std::max(works == groups ? 0.0 : kMergedApart, copied_share(g.slices_at, g.s_slices, s.split, groups * n_b, d));
+    t.weights += n_b * works * g.chunks * g.slices * g.weight_slice * (s.overlaid || d.target.major != 9 ? 1 : kStreamedWeights);
   if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4 * merged(g.n_blocks, groups, d);
   if (s.pool != geometry::Pool::only) t.output = map;
   if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand && !s.streamed)) t.residual = map;
