@@ -45,10 +45,16 @@ bool has_threads(const BlockSize& block, const DeviceModel& d) {
   return block.threads <= std::min(1024.0, d.threads_per_sm);
 }
 
-/// Share of data that has left the L2 after `touched` bytes since it was last used: none while they fit, all when they are twice as many.
-double missed(double touched, const DeviceModel& d) {
+/// Of the L2's usable part: what may be touched until data begins to leave, and until all has left. What is written leaves gradually.
+struct Ramp {
+  double begin, end;
+};
+constexpr Ramp kRead{0.67, 1.38}, kWritten{0.13, 2.1};
+
+/// Share of data that has left the L2 after `touched` bytes since it was last used.
+double missed(double touched, const DeviceModel& d, const Ramp& ramp = kRead) {
   const double room = d.l2_usable * d.l2_mib * 1048576;
-  return std::clamp(touched / room - 1.0, 0.0, 1.0);
+  return std::clamp((touched / room - ramp.begin) / (ramp.end - ramp.begin), 0.0, 1.0);
 }
 
 double gb_us(double bytes, double gbps) {
@@ -68,18 +74,20 @@ double unhidden_us(const Cost& c) {
   return c.step_us + c.latency_us + std::max({c.dram_us, c.l2_us, c.compute_us});
 }
 
-/// Shares of a step's operands that have left the L2; `map`: distinct bytes of its input and output, however often it reads them.
-struct Missed {
-  double map, residual, weights;
-  Missed(double map_bytes, const DeviceModel& d, const Residency& r)
-      : map(missed(map_bytes, d)),
-        residual(missed(std::max(r.since_residual, map_bytes), d)),
-        weights(missed(r.weights_of_model + map_bytes, d)) {}
+/// Bytes at DRAM of a step's operands. `input`, `output`: distinct bytes, however often they are read. `from_outside`: the input is the
+/// user's, written before the inference before was run.
+struct AtDram {
+  double map, residual_share, weights_share;
+  AtDram(double input, double output, bool from_outside, const DeviceModel& d, const Residency& r)
+      : map(input * missed(from_outside ? std::max(r.run_bytes, input + output) : input + output, d) +
+            output * missed(input + output, d, kWritten)),
+        residual_share(missed(std::max(r.since_residual, input + output), d)),
+        weights_share(missed(r.weights_of_model + input + output, d)) {}
 };
 
 void set_dram(Cost& c, double input, double output, double weight_bytes, const DeviceModel& d, const Residency& r) {
-  const Missed share(input + output, d, r);
-  c.dram_bytes = (input + output) * share.map + c.traffic.residual * share.residual + weight_bytes * share.weights;
+  const AtDram at(input, output, false, d, r);
+  c.dram_bytes = at.map + c.traffic.residual * at.residual_share + weight_bytes * at.weights_share;
 }
 
 /// Distinct bytes of a module's input.
@@ -92,6 +100,9 @@ double input_once(const ModuleSpec& spec, int64_t images) {
   const double pixel = spec.input == InputTransform::nhwc ? geometry::round_up(first.in_channels, vector) * element
                                                           : first.in_channels * (spec.input == InputTransform::nchw_f32 ? 4.0 : 1.0);
   return n * spec.height * spec.width * pixel;
+}
+bool is_from_outside(const ModuleSpec& spec) {
+  return spec.input == InputTransform::nchw_f32 || spec.input == InputTransform::nhwc_u8;
 }
 double output_once(const ModuleSpec& spec, int64_t images) {
   if (spec.pool == geometry::Pool::only) return 0;
@@ -247,7 +258,7 @@ void set_node_traffic(Cost& c, const Graph& graph, const Node& node, int64_t bat
 
 /// Reading and writing a map once, behind the kernel that made it: an activation that a library does not have.
 void add_map_pass(Cost& c, double bytes, const DeviceModel& d) {
-  const double dram_bytes = 2 * bytes * missed(2 * bytes, d);
+  const double dram_bytes = bytes * (missed(2 * bytes, d) + missed(2 * bytes, d, kWritten));
   c.traffic.input += bytes, c.traffic.output += bytes;
   c.dram_bytes += dram_bytes;
   const double dram_us = gb_us(dram_bytes, d.dram_at(d.sm_count)) / kMapShare, l2_us = gb_us(2 * bytes, d.l2_at(d.sm_count)) / kMapShare;
@@ -365,7 +376,7 @@ double least_module_us(const ModuleSpec& spec, int64_t images, const DeviceModel
   const double cycles = d.sm_count * d.clock_mhz;
   const double compute = std::max(tensor_macs > 0 ? tensor_macs / (dense_rate(spec, d) * cycles) : 0.0, core_macs / (d.core_f32 * cycles));
   const double l2 = gb_us((reads_all ? input : 0.0) + output, d.l2_at(d.sm_count));
-  const double dram = gb_us((input + output) * Missed(input + output, d, residency).map, d.dram_at(d.sm_count));
+  const double dram = gb_us(AtDram(input, output, is_from_outside(spec), d, residency).map, d.dram_at(d.sm_count));
   return d.step_us(true) + std::max({compute, l2, dram});
 }
 
@@ -376,9 +387,8 @@ TileCosts::TileCosts(const ModuleSpec& spec, int64_t images, const DeviceModel& 
       tile_device_{device.target, static_cast<int>(device.sm_count)},
       step_us_(device.step_us(true)),
       dense_rate_(dense_rate(spec, device)) {
-  const double map = input_once(spec, images) + output_once(spec, images);
-  const Missed share(map, device, residency);
-  map_dram_ = map * share.map, residual_missed_ = share.residual, weights_missed_ = share.weights;
+  const AtDram at(input_once(spec, images), output_once(spec, images), is_from_outside(spec), device, residency);
+  map_dram_ = at.map, residual_missed_ = at.residual_share, weights_missed_ = at.weights_share;
 }
 
 bool TileCosts::recut(TiledModule& m, const TileConfig& tile) const {

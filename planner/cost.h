@@ -39,6 +39,7 @@ std::string to_string(const Cost& cost);
 struct Residency {
   double weights_of_model = 0;  ///< packed weights of the whole model, read again at every inference
   double since_residual = 0;    ///< bytes touched since the residual operand was written
+  double run_bytes = 0;         ///< that an inference touches: what came in before the last one began has seen them all
 };
 
 /// Whether a tile can run on the modelled device (shared memory and threads of the model, legality of the module).

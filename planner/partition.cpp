@@ -53,10 +53,10 @@ class Partitioner {
         device_(device),
         options_(options),
         batch_(batch),
+        position_(positions()),
         residency_(residency_of()),
         finder_(graph, {options.dtype, options.tf32, device.target}),
-        search_(device, residency_),
-        position_(positions()) {
+        search_(device, residency_) {
     check_overrides();
     const auto fixed = options_.fuse.fixed.find(batch_);
     if (fixed == options_.fuse.fixed.end()) return;
@@ -132,10 +132,10 @@ class Partitioner {
   const DeviceModel& device_;
   const PartitionOptions& options_;
   int64_t batch_;
+  std::vector<double> position_;  // by node: bytes of outputs written before it
   Residency residency_;
   SegmentFinder finder_;
   TileSearch search_;
-  std::vector<double> position_;  // by node: bytes of outputs written before it
   bool is_fixed_ = false;
   std::map<std::vector<NodeId>, std::vector<TileConfig>> fixed_;  // by nodes of a segment that stands: tiles of its parts
   Partition result_;
@@ -152,6 +152,7 @@ Residency Partitioner::residency_of() const {
     if (graph_.is_constant(v))
       r.weights_of_model += static_cast<double>(graph_.value(v).constant->count() * static_cast<int64_t>(dtype_size(options_.dtype)));
   }
+  r.run_bytes = r.weights_of_model + position_.back();
   return r;
 }
 
