@@ -234,6 +234,11 @@ int run(const Options& options) {
   int left = 0;
   for (const int64_t batch : options.batches) {
     for (const std::string& model : options.models) {
+      if (Clock::now() > end) {
+        fmt::print("{} batch {}: not begun, run again\n", model, batch);
+        ++left;
+        continue;
+      }
       try {
         Proof(model, batch, options, end).run();
       } catch (const Error& e) {
