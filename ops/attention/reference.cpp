@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ops/attention/attention.h"
+#include "ops/elementwise/activation.h"
 #include "ops/parallel.h"
 
 namespace fcm::ops {
@@ -140,6 +141,7 @@ void attention_typed(const Attention& op, Tensors inputs, Tensor& y) {
     std::vector<double> scores(static_cast<size_t>(op.keys));
     for (int64_t i = 0; i < op.queries; ++i) softmax_query(p, item, window, head, i, scores);
   });
+  activate(op.activation, p.y, y.count());
 }
 
 }  // namespace

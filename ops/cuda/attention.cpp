@@ -281,9 +281,11 @@ class Emitter {
         "  static constexpr int64 kBiasGroup = {};\n"
         "  static constexpr int64 kBiasHead = {};\n  static constexpr int64 kBiasQuery = {};\n  static constexpr float kBiasScale = {};\n"
         "  static constexpr float kScale = {};\n  static constexpr float kEpsilon = {};\n"
-        "  __device__ __forceinline__ static int64 bias_groups(int64 batch) {{ return {}; }}\n",
+        "  __device__ __forceinline__ static int64 bias_groups(int64 batch) {{ return {}; }}\n"
+        "  __device__ __forceinline__ static float activated(float x) {{ return {}; }}\n",
         r_.has(kBias), bias_.packed, bias_.pairs, bias_.group, bias_.head, bias_.query, float_text(bias_.scale),
-        float_text(static_cast<double>(op_.scale) * std::numbers::log2e), float_text(op_.epsilon), expression(bias_.groups));
+        float_text(static_cast<double>(op_.scale) * std::numbers::log2e), float_text(op_.epsilon), expression(bias_.groups),
+        unary_text(op_.activation, "x"));
     return text + view_text("Q", op_.q, op_.qk_size, dtype_) + view_text("K", op_.k, op_.qk_size, dtype_) +
            view_text("V", op_.v, op_.v_size, dtype_);
   }

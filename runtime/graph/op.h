@@ -299,7 +299,7 @@ enum class AttentionFn : uint8_t {
 /// that rows[w * queries ...] names.
 /// Bias [A, 1 or heads, 1 or queries, keys] is added to the scores of window w of item n at index (n * windows + w) mod A; A is 1, a
 /// divisor of items * windows for every batch, or as many. Output: [items, windows * queries, heads * v_size], rows in the order of Q's
-/// tokens.
+/// tokens, each element through `activation`.
 struct Attention {
   AttentionFn fn = AttentionFn::softmax;
   Dim items;
@@ -312,6 +312,7 @@ struct Attention {
   HeadView q, k, v;
   float scale = 1.0f;
   float epsilon = 0.0f;  ///< relu
+  Unary activation;
 };
 
 using AnyOp =

@@ -156,7 +156,8 @@ struct Attributes {
     std::string text = fmt::format(" {} items={} heads={}", a.fn == AttentionFn::softmax ? "softmax" : "relu", to_string(a.items), a.heads);
     if (a.windows != 1) text += fmt::format(" windows={}", a.windows);
     text += fmt::format(" tokens={}x{} size={}x{} q={} k={} v={}", a.queries, a.keys, a.qk_size, a.v_size, view(a.q), view(a.k), view(a.v));
-    return text + (a.fn == AttentionFn::softmax ? fmt::format(" scale={}", a.scale) : fmt::format(" epsilon={}", a.epsilon));
+    text += a.fn == AttentionFn::softmax ? fmt::format(" scale={}", a.scale) : fmt::format(" epsilon={}", a.epsilon);
+    return text + activation_text(a.activation);
   }
   std::string operator()(const Trilu& t) const { return (t.upper ? " upper" : " lower") + (t.k ? fmt::format(" k={}", *t.k) : ""); }
 };

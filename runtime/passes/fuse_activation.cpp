@@ -1,4 +1,4 @@
-// Conv, Gemm or Binary followed by an activation: one node. Behind a Concat of such nodes alone, each takes it.
+// Conv, Gemm, Attention or Binary followed by an activation: one node. Behind a Concat of such nodes alone, each takes it.
 #include "runtime/passes/match.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewriter.h"
@@ -11,6 +11,7 @@ Unary* free_activation(Op& op) {
   Unary* activation = nullptr;
   if (auto* conv = std::get_if<Conv>(&op)) activation = &conv->activation;
   if (auto* gemm = std::get_if<Gemm>(&op)) activation = &gemm->activation;
+  if (auto* attention = std::get_if<Attention>(&op)) activation = &attention->activation;
   if (auto* binary = std::get_if<Binary>(&op)) activation = &binary->activation;
   return activation != nullptr && activation->is_identity() ? activation : nullptr;
 }

@@ -50,7 +50,7 @@ int recognize_activations(Graph& graph);
 int recognize_normalization(Graph& graph);
 /// Softmax attention and the linear attention of EfficientViT, however they are spelled, into one Attention.
 int recognize_attention(Graph& graph);
-/// A UnaryOp into the Conv, Gemm or Binary that alone feeds it, or into all that a Concat joins for it.
+/// A UnaryOp into the Conv, Gemm, Attention or Binary that alone feeds it, or into all that a Concat joins for it.
 int fuse_activation(Graph& graph);
 /// Binary add of two equal shapes into the Conv or Gemm that alone feeds it, as its residual input.
 int fuse_residual(Graph& graph);

@@ -1,4 +1,5 @@
 // Attention against its formula written out in double, over random layouts (the seed is printed on failure), and what it refuses.
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <random>
@@ -71,6 +72,7 @@ Problem make_problem(uint32_t seed) {
     p.bias = random.tensor({groups[random.between(0, 2)], random.between(0, 1) == 0 ? 1 : p.op.heads,
                             random.between(0, 1) == 0 ? 1 : p.op.queries, p.op.keys});
   }
+  if (random.between(0, 3) == 0) p.op.activation = {UnaryFn::hard_swish};
   return p;
 }
 
@@ -111,7 +113,8 @@ double expected(const Problem& p, int64_t item, int64_t window, int64_t head, in
     total += w;
     mixed += w * element(p.v, p.op.v, item, head, row_of(p, window, j, p.op.keys), c);
   }
-  return mixed / total;
+  const double y = mixed / total;
+  return p.op.activation.is_identity() ? y : y * std::clamp(y / 6.0 + 0.5, 0.0, 1.0);
 }
 
 TEST(Attention, AgreesWithTheFormula) {

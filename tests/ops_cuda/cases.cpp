@@ -442,6 +442,7 @@ std::vector<Case> random_attentions(int count, unsigned seed) {
     Attention op = packs ? packed(heads, tokens, qk) : interleaved(heads, tokens, qk, v);
     op.items = Dim(from(0, 2) == 0 ? from(20, 60) : 1, true);
     if (relu) op.fn = AttentionFn::relu, op.epsilon = 1e-5f;
+    if (from(0, 3) == 0) op.activation = {UnaryFn::hard_swish};
     Case c{fmt::format("random {}: {}", i, to_string(Op(op))), op, {in(rows_of(op))}, 1, 1.0};
     if (!relu && from(0, 1) == 0) {
       const Shape bias = {1, from(0, 1) == 0 ? 1 : heads, from(0, 3) == 0 ? 1 : tokens, tokens};

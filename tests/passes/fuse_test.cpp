@@ -49,6 +49,26 @@ TEST(FuseActivation, IntoAllThatAConcatJoins) {
   }
 }
 
+TEST(FuseActivation, IntoAttention) {
+  Attention op;
+  op.items = Dim(1, kBatch);
+  op.heads = 2;
+  op.queries = op.keys = 5;
+  op.qk_size = op.v_size = 4;
+  op.q = {0, 120, 4, 24};
+  op.k = {8, 120, 4, 24};
+  op.v = {16, 120, 4, 24};
+  for (const AttentionFn fn : {AttentionFn::softmax, AttentionFn::relu}) {
+    op.fn = fn;
+    op.epsilon = 1e-5f;
+    Builder one;
+    one.output(one.unary({UnaryFn::hard_swish}, one.node("attention", op, {one.input("x", {Dim(1, kBatch), 5, 24})})));
+    const Graph graph = run_pass(one.graph, passes::fuse_activation, 1);
+    ASSERT_EQ(graph.nodes.size(), 1u) << to_string(graph);
+    EXPECT_NE(to_string(graph).find("act=hard_swish"), std::string::npos) << to_string(graph);
+  }
+}
+
 TEST(DropExpand, BeforeWhatBroadcasts) {
   const Shape full = {Dim(1, kBatch), 6, 4, 5};
   for (const bool alone : {false, true}) {

@@ -634,7 +634,7 @@ __device__ __forceinline__ void scalar_kernel(const void* q, const void* k, cons
     const int channel = 4 * (slot + 8 * g);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if (channel + i < P::kVSize) to[channel + i] = Store<T>::from(part[i] / sum);
+      if (channel + i < P::kVSize) to[channel + i] = Store<T>::from(P::activated(part[i] / sum));
     }
   }
 }

@@ -100,7 +100,7 @@ __device__ __forceinline__ void relu_kernel(const void* q, const void* k, const 
       const float part[4] = {total.x, total.y, total.z, total.w};
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
-        if (group * 4 + c < P::kVSize) row[group * 4 + c] = Store<T>::from(part[c] / divisor);
+        if (group * 4 + c < P::kVSize) row[group * 4 + c] = Store<T>::from(P::activated(part[c] / divisor));
       }
     }
   }

@@ -51,10 +51,11 @@ __device__ __forceinline__ typename P::TO* result_row(void* y, const Work<P>& wo
   return static_cast<typename P::TO*>(y) + at * P::kVSize;
 }
 
-// Two neighbouring channels of a result row.
+// Two neighbouring channels of a result row, through the activation.
 template <class P>
 __device__ __forceinline__ void store_pair(typename P::TO* row, int channel, float a, float b) {
   using T = typename P::TO;
+  a = P::activated(a), b = P::activated(b);
   if constexpr (P::kVSize % 2 == 0) {
     if (channel >= P::kVSize) return;
     if constexpr (sizeof(T) == 2) {
