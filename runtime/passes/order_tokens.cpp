@@ -1,17 +1,19 @@
 // Windowed attention (Swin) reorders its tokens for each block and puts them back: normalise, shift, cut into windows, attend, join, shift
-// back, add. Layers on tokens do not care for the order, so that the reordering can stand where it costs least:
+// back, add. Layers on tokens do not care for the order, and Attention can be told which tokens a window holds:
 //
-//   x + Q(f(P(norm(x))))  =  Q(x' + f(norm(x')))  with x' = P(x), where Q undoes P      (the sum and the norm join their layers)
-//   P(x + mlp(Q(z)))      with P behind the MLP moves in front of it, next to Q, and two reorderings become one
+//   Q(f(P(x)))            =  (Q P)(f'(x)) where f is such layers alone: two reorderings become one, or none where Q undoes P
+//   x + Q(f(P(norm(x))))  =  Q(x' + f(norm(x')))  with x' = P(x), where Q undoes P and f is anything: the next P meets Q
 //
 // A reordering is a chain of Reshapes, Transposes and Gathers with constant indices that keeps the batch outermost and the last axis whole.
 // Two or more moves of a chain become one Gather of rows.
 #include <algorithm>
-#include <map>
 #include <numeric>
 #include <optional>
 #include <ranges>
+#include <set>
 
+#include "ops/attention/attention.h"
+#include "runtime/passes/match.h"
 #include "runtime/passes/passes.h"
 
 namespace fcm::passes {
@@ -48,7 +50,7 @@ class Orderer {
 
   int run() {
     int fired = 0;
-    while (join_residual() || hoist_over_layers() || join_moves()) ++fired;
+    while (sink_behind_layers() || join_residual() || join_moves()) ++fired;
     return fired;
   }
 
@@ -171,6 +173,13 @@ class Orderer {
     return true;
   }
 
+  // A constant that is the same for every token.
+  bool is_row(ValueId v) const {
+    if (!graph_.is_constant(v)) return false;
+    const Dims& dims = graph_.value(v).constant->dims();
+    return dims.empty() || graph_.value(v).constant->count() == dims.back();
+  }
+
   // Whether a node computes each token from the same token of its operands.
   bool is_by_token(NodeId n) const {
     const Node& m = node(n);
@@ -178,7 +187,7 @@ class Orderer {
     if (std::holds_alternative<UnaryOp>(m.op)) return m.inputs.size() == 1;
     if (std::holds_alternative<Normalize>(m.op)) return is_layer_norm(n);
     if (const auto* gemm = std::get_if<Gemm>(&m.op))
-      return !gemm->trans_a && graph_.is_constant(m.inputs[1]) && (m.input(2) == kNoValue || graph_.is_constant(m.input(2)));
+      return !gemm->trans_a && graph_.is_constant(m.inputs[1]) && (m.input(2) == kNoValue || is_row(m.input(2)));
     if (!std::holds_alternative<Binary>(m.op)) return false;
     for (const ValueId v : m.inputs) {
       const bool by_channel = graph_.is_constant(v) && graph_.value(v).constant->rank() <= 1;
@@ -252,9 +261,7 @@ class Orderer {
     Node added = node(sum);
     ValueId same = moved;  // as Q's input names its axes
     if (shape(q.x) != shape(moved)) {
-      Reshape reshape;
-      reshape.target = shape(q.x);
-      same = add(behind, reshape, {moved}, shape(q.x), added.origin, graph_.value(x).dtype);
+      same = add(behind, reshape_to(shape(q.x)), {moved}, shape(q.x), added.origin, graph_.value(x).dtype);
     }
     const ValueId total = add(behind, added.op, {q.x, same}, shape(q.x), added.origin, graph_.value(x).dtype);
     repeat(behind, q, total);
@@ -268,81 +275,124 @@ class Orderer {
     return true;
   }
 
-  // ---- P(layers(Q(z))) -----------------------------------------------------------------------------------------------------------------
+  // ---- moves(layers(P(x))) -------------------------------------------------------------------------------------------------------------
 
-  // The layers between `y` and the one value, made by a chain of moves, that they compute it from; in graph order. Empty: none.
-  std::vector<NodeId> layers_from(ValueId y, ValueId& source) const {
-    std::vector<NodeId> layers, best;
-    std::vector<ValueId> frontier = {y};
-    while (!frontier.empty()) {
-      const auto latest =
-          std::max_element(frontier.begin(), frontier.end(), [&](ValueId a, ValueId b) { return producer(a) < producer(b); });
-      const ValueId v = *latest;
-      const NodeId n = producer(v);
-      if (n == kNoNode || !is_by_token(n)) break;
-      for (const NodeId r : readers(v)) {  // nothing else reads it
-        if (v != y && std::find(layers.begin(), layers.end(), r) == layers.end()) return best;
-      }
-      if (graph_.is_output(v)) return best;
-      frontier.erase(latest);
-      layers.push_back(n);
-      for (const ValueId in : node(n).inputs) {
-        if (in == kNoValue || graph_.is_constant(in)) continue;
-        if (std::find(frontier.begin(), frontier.end(), in) == frontier.end()) frontier.push_back(in);
-      }
-      if (frontier.size() != 1) continue;
-      const NodeId before = producer(frontier[0]);
-      const std::vector<NodeId>& all = readers(frontier[0]);
-      const bool inside =
-          std::all_of(all.begin(), all.end(), [&](NodeId r) { return std::find(layers.begin(), layers.end(), r) != layers.end(); });
-      if (before != kNoNode && inside && moves_tokens(before) && !graph_.is_output(frontier[0])) {
-        source = frontier[0];
-        best = layers;
-      }
-    }
-    std::sort(best.begin(), best.end());
-    return best;
+  // What stands between P and the moves behind it: all values in P's order, with the nodes that make and those that move them.
+  struct Region {
+    std::vector<NodeId> layers, exits;
+    std::set<ValueId> values;
+  };
+
+  // Whether an Attention sees tokens of the region alone, each as one row of its operands, and all of an image.
+  bool attends_within(NodeId n, const Region& region, const Move& p) const {
+    const Node& m = node(n);
+    const auto* op = std::get_if<Attention>(&m.op);
+    if (op == nullptr || op->queries != op->keys || region.values.contains(m.input(ops::kBias))) return false;
+    const int64_t tokens = op->windows * op->queries;
+    const auto in_rows = [&](ops::AttentionInput input, const HeadView& view, int64_t size) {
+      const ValueId holder = m.input(ops::holder_of(m, input));
+      if (!region.values.contains(holder)) return false;
+      const int64_t row = shape(holder).back().factor;
+      return view.token == row && view.item == tokens * row && view.offset + (op->heads - 1) * view.head + size <= row;
+    };
+    return op->items.batch == shape(p.x)[0].batch && op->items.factor * tokens == static_cast<int64_t>(p.order.size()) &&
+           in_rows(ops::kQuery, op->q, op->qk_size) && in_rows(ops::kKey, op->k, op->qk_size) && in_rows(ops::kValue, op->v, op->v_size);
   }
 
-  bool hoist_over_layers() {
+  // Whether all operands of a layer that are not constant belong to the region.
+  bool reads_within(const Node& m, const Region& region) const {
+    return std::all_of(m.inputs.begin(), m.inputs.end(),
+                       [&](ValueId v) { return v == kNoValue || graph_.is_constant(v) || region.values.contains(v); });
+  }
+
+  // The region behind P, when it ends in moves on all sides.
+  std::optional<Region> region_behind(const Move& p) const {
+    Region region;
+    region.values = {p.y};
+    if (graph_.is_output(p.y)) return std::nullopt;
+    for (NodeId n = p.nodes.back() + 1; n < static_cast<NodeId>(graph_.nodes.size()); ++n) {
+      const Node& m = node(n);
+      if (std::none_of(m.inputs.begin(), m.inputs.end(), [&](ValueId v) { return region.values.contains(v); })) continue;
+      const bool renames = moves_tokens(n) && std::holds_alternative<Reshape>(m.op);
+      if (renames || (is_by_token(n) && reads_within(m, region)) || attends_within(n, region, p)) {
+        region.layers.push_back(n);
+        region.values.insert(m.outputs[0]);
+        if (graph_.is_output(m.outputs[0])) return std::nullopt;
+      } else if (moves_tokens(n)) {
+        region.exits.push_back(n);
+      } else {
+        return std::nullopt;
+      }
+    }
+    return region.exits.empty() ? std::nullopt : std::optional(std::move(region));
+  }
+
+  bool sink_behind_layers() {
     const Uses uses(graph_);
     uses_ = &uses;
     for (size_t i = 0; i < graph_.nodes.size(); ++i) {
       const std::optional<Move> p = whole_chain_to(static_cast<NodeId>(i));
       if (!p || is_identity(p->order)) continue;
-      ValueId source = kNoValue;
-      const std::vector<NodeId> layers = sole(p->x) == kNoNode ? std::vector<NodeId>{} : layers_from(p->x, source);
-      if (layers.empty()) continue;
-      const std::optional<Move> q = chain_to(producer(source));
-      if (!q || is_identity(q->order)) continue;
-      hoist(*p, layers, source);
+      const std::optional<Region> region = region_behind(*p);
+      if (!region) continue;
+      sink(*p, *region);
       return true;
     }
     return false;
   }
 
-  void hoist(const Move& p, const std::vector<NodeId>& layers, ValueId source) {
-    std::vector<Node> front;
-    std::map<ValueId, ValueId> renamed = {{source, repeat(front, p, source)}};
-    for (const NodeId n : layers) {
+  // The region in the order of x, as [items, tokens, channels], with P in front of each of its exits.
+  void sink(const Move& p, const Region& region) {
+    const Dim items(1, shape(p.x)[0].batch);
+    const auto flat = [&](ValueId v) { return Shape{items, static_cast<int64_t>(p.order.size()), shape(v).back()}; };
+    std::vector<std::vector<Node>> moved;
+    for (const NodeId exit : region.exits) moved.push_back(moved_before(exit, p));
+    for (const NodeId n : region.layers) {
       Node& m = node(n);
-      for (ValueId& v : m.inputs) {
-        if (const auto found = renamed.find(v); found != renamed.end()) v = found->second;
-      }
-      if (auto* norm = std::get_if<Normalize>(&m.op)) norm->axis = static_cast<int64_t>(shape(p.y).size()) - 1;
-      Shape result = shape(p.y);
-      result.back() = shape(m.outputs[0]).back();
-      if (m.outputs[0] == p.x) {
-        m.outputs[0] = p.y;  // its chain has nothing to do any more
-        continue;
-      }
-      const ValueId made = graph_.add_value(graph_.value(m.outputs[0]).name + ".ordered", graph_.value(m.outputs[0]).dtype, result);
-      renamed[m.outputs[0]] = made;
-      m.outputs[0] = made;
+      if (auto* norm = std::get_if<Normalize>(&m.op)) norm->axis = 2;
+      if (auto* reshape = std::get_if<Reshape>(&m.op)) reshape->target = flat(m.outputs[0]);
+      if (std::holds_alternative<Attention>(m.op)) attend_in_order(n, p);
     }
-    for (const NodeId n : std::views::reverse(p.nodes)) graph_.nodes.erase(graph_.nodes.begin() + n);
-    insert(layers.front(), std::move(front));
+    Node& front = node(p.nodes.back());
+    front.op = reshape_to(flat(p.x));
+    front.inputs = {p.x};
+    for (const ValueId v : region.values) graph_.value(v).shape = flat(v);
+    for (size_t e = region.exits.size(); e-- > 0;) insert(region.exits[e], std::move(moved[e]));
     finish();
+  }
+
+  // P on what `exit` reads, which has the shape of the region's other values by then.
+  std::vector<Node> moved_before(NodeId exit, const Move& p) {
+    std::vector<Node> made;
+    const ValueId v = node(exit).inputs[0];
+    const Origin origin = node(exit).origin;
+    const Shape own = shape(v);
+    Shape first = shape(p.x), last = shape(p.y);
+    first.back() = last.back() = own.back();
+    ValueId at = repeat(made, p, add(made, reshape_to(first), {v}, first, origin, graph_.value(v).dtype));
+    if (own != last) at = add(made, reshape_to(own), {at}, own, origin, graph_.value(v).dtype);
+    node(exit).inputs[0] = at;
+    return made;
+  }
+
+  // An Attention in P's order as one of windows in the order of x.
+  void attend_in_order(NodeId n, const Move& p) {
+    Node& m = node(n);
+    auto& op = std::get<Attention>(m.op);
+    const auto tokens = static_cast<int64_t>(p.order.size()), each = op.windows * op.queries;
+    Ints rows(p.order);
+    if (const ValueId within = m.input(ops::kRows); within != kNoValue) {
+      const Tensor table = graph_.value(within).constant->cast(DType::i64);
+      for (int64_t j = 0; j < tokens; ++j)
+        rows[static_cast<size_t>(j)] =
+            p.order[static_cast<size_t>(j / each * each + std::as_const(table).data<int64_t>()[static_cast<size_t>(j % each)])];
+    }
+    op.items = Dim(1, op.items.batch);
+    op.windows = tokens / op.queries;
+    for (HeadView* view : {&op.q, &op.k, &op.v}) view->item = tokens * view->token;
+    m.inputs.resize(ops::kRows, kNoValue);
+    if (!is_identity(rows)) m.inputs.push_back(graph_.add_constant(m.origin.name + ".order", Tensor::ints({tokens}, rows)));
+    while (m.inputs.back() == kNoValue) m.inputs.pop_back();
   }
 
   // ---- several moves as one ------------------------------------------------------------------------------------------------------------

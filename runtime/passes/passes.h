@@ -34,7 +34,8 @@ int collapse_moves(Graph& graph);
 int recognize_roll(Graph& graph);
 /// A Gather from all elements of a tensor at positions that count them in order (`as_strided` of torch.export) into a Reshape.
 int recognize_view(Graph& graph);
-/// Reorderings of tokens (windows, shifts) to where layers join and reorderings meet; several of a chain into one Gather.
+/// Reorderings of tokens (windows, shifts) behind the layers and into the Attention that they surround, else to where layers join and
+/// reorderings meet; several of a chain into one Gather.
 int order_tokens(Graph& graph);
 /// A Transpose back to [N,C,H,W] behind the pointwise Convs, sums and activations that follow it; the Convs become Gemms on [N,H,W,C].
 int sink_to_map(Graph& graph);

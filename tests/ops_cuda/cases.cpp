@@ -407,6 +407,9 @@ void add_attention(std::vector<Case>& list) {
   const CaseInput image = in(rows_of(windows));
   list.push_back({"attention_windows", windows, {image, absent(), absent(), constant({4, 3, 49, 49}), permutation(196)}, 1, 1.0});
   list.push_back({"attention_windows_in_order", windows, {image, absent(), absent(), constant({1, 3, 49, 49})}, 1, 1.0});
+  windows.items = Dim(20, true);  // for the middle form
+  list.push_back(
+      {"attention_many_windows", windows, {in(rows_of(windows)), absent(), absent(), constant({1, 3, 49, 49}), permutation(196)}, 1, 1.0});
   Attention many = packed(2, 64, 32);  // enough blocks for the wide form
   many.items = Dim(150, true);
   list.push_back({"attention_wide", many, {in(rows_of(many)), absent(), absent(), constant({150, 2, 64, 64})}, 1, 1.0});
@@ -426,6 +429,14 @@ void add_attention(std::vector<Case>& list) {
   larger.fn = AttentionFn::relu;
   larger.epsilon = 1e-5f;
   plain("attention_relu_32", larger);
+  for (auto [name, op] : {std::pair{"packed", packed(2, 37, 64)},
+                          {"head_5", packed(3, 20, 5)},
+                          {"wide", long_wide},
+                          {"relu", relu},
+                          {"relu_uneven", uneven}}) {
+    op.activation = {UnaryFn::hard_swish};
+    plain(std::string("attention_hard_swish_") + name, op);
+  }
 }
 
 }  // namespace

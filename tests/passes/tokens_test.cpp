@@ -1,4 +1,6 @@
 // recognize_roll and order_tokens: tokens that are cut into windows and put back.
+#include <functional>
+
 #include "tests/passes/builder.h"
 
 namespace fcm::testing {
@@ -50,10 +52,27 @@ ValueId attend(Builder& b, ValueId x) {
   return linear(b, x, kChannels, kChannels);
 }
 
-ValueId block(Builder& b, ValueId x, int64_t shift) {
+// Attention of one head among the tokens of each item.
+Attention among(Dim items, int64_t tokens) {
+  Attention op;
+  op.items = items;
+  op.queries = op.keys = tokens;
+  op.qk_size = op.v_size = kChannels;
+  op.q = op.k = op.v = {0, tokens * 3 * kChannels, kChannels, 3 * kChannels};
+  op.k.offset = kChannels;
+  op.v.offset = 2 * kChannels;
+  return op;
+}
+ValueId attention(Builder& b, ValueId x, Dim items, int64_t tokens, ValueId bias = kNoValue) {
+  x = linear(b, x, kChannels, 3 * kChannels);
+  return linear(b, b.node(fresh(b, "attention"), among(items, tokens), {x, kNoValue, kNoValue, bias}), kChannels, kChannels);
+}
+
+using Attend = std::function<ValueId(Builder&, ValueId)>;
+ValueId block(Builder& b, ValueId x, int64_t shift, const Attend& across = attend) {
   ValueId h = norm(b, x);
   if (shift != 0) h = roll(b, h, -shift);
-  h = unwindowed(b, attend(b, windows(b, h)));
+  h = unwindowed(b, across(b, windows(b, h)));
   if (shift != 0) h = roll(b, h, shift);
   x = b.binary(BinaryFn::add, x, h);
   h = b.unary({UnaryFn::gelu}, linear(b, norm(b, x), kChannels, 16));
@@ -99,6 +118,54 @@ TEST(OrderTokens, ShiftedWindows) {
     EXPECT_EQ(count_kind(graph, "Binary"), 2u) << "the subtractions of attend\n" << to_string(graph);
     expect_equal_output(b.graph, graph, 1e-4);
   }
+}
+
+// Attention is told which tokens a window holds: nothing is moved any more.
+TEST(OrderTokens, IntoAttention) {
+  for (const int64_t biases : {0, 1, 6}) {
+    const Attend windowed = [&](Builder& b, ValueId x) {
+      return attention(b, x, Dim(6, kBatch), 4, biases == 0 ? kNoValue : b.random({biases, 1, 4, 4}));
+    };
+    Builder b;
+    b.output(b.unary({UnaryFn::exp}, block(b, block(b, b.input("x", kTokens), 0, windowed), 1, windowed)));
+    Graph graph = b.graph;
+    passes::normalize(graph);
+    EXPECT_EQ(copies(graph), 0u) << to_string(graph);
+    EXPECT_NE(to_string(graph).find("items=B heads=1 windows=6 tokens=4x4"), std::string::npos) << to_string(graph);
+    expect_equal_output(b.graph, graph, 1e-4);
+  }
+}
+
+// Windows that are reordered themselves, and several layers between one reordering and the other.
+TEST(OrderTokens, IntoAttentionOfWindows) {
+  Builder b;
+  const Shape columns = {Dim(1, kBatch), kWidth, kHeight, kChannels};
+  ValueId x = transpose(b, b.input("x", kTokens), {0, 2, 1, 3});
+  for (int layer = 0; layer < 2; ++layer) {
+    ValueId h = transpose(b, reshape(b, x, {Dim(1, kBatch), 3, 2, 2, 2, kChannels}), {0, 1, 3, 2, 4, 5});
+    h = attention(b, reshape(b, h, {Dim(6, kBatch), 4, kChannels}), Dim(6, kBatch), 4);
+    h = transpose(b, reshape(b, h, {Dim(1, kBatch), 3, 2, 2, 2, kChannels}), {0, 1, 3, 2, 4, 5});
+    x = b.binary(BinaryFn::add, x, reshape(b, h, columns));
+  }
+  b.output(b.unary({UnaryFn::exp}, transpose(b, x, {0, 2, 1, 3})));
+  Graph graph = b.graph;
+  passes::normalize(graph);
+  EXPECT_EQ(copies(graph), 0u) << to_string(graph);
+  expect_equal_output(b.graph, graph, 1e-4);
+}
+
+// Keys of another value have another order.
+TEST(OrderTokens, NotIntoAttentionToOthers) {
+  Builder b;
+  Attention op = among(Dim(6, kBatch), 4);
+  op.k = op.v = {0, 4 * kChannels, kChannels, kChannels};
+  const ValueId q = linear(b, windows(b, norm(b, b.input("x", kTokens))), kChannels, 3 * kChannels);
+  const ValueId keys = b.input("keys", {Dim(6, kBatch), 4, kChannels});
+  b.output(b.unary({UnaryFn::exp}, unwindowed(b, b.node("y", op, {q, keys}))));
+  Graph graph = b.graph;
+  passes::normalize(graph);
+  EXPECT_EQ(copies(graph), 2u) << to_string(graph);
+  expect_equal_output(b.graph, graph, 1e-4);
 }
 
 TEST(OrderTokens, AFixedBatchToo) {
