@@ -1,4 +1,5 @@
-// Conv, Gemm, Attention or Binary followed by an activation: one node. Behind a Concat of such nodes alone, each takes it.
+// Conv, Gemm, Attention or Binary followed by an activation: one node, also where Reshapes and Transposes stand between. Behind a Concat of
+// such nodes alone, each takes it.
 #include "runtime/passes/match.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewriter.h"
@@ -25,6 +26,27 @@ NodeId with_activation(const Rewriter& rewriter, ValueId x, NodeId n, const Unar
   if (activation == nullptr) return kNoNode;
   *activation = u;
   return before;
+}
+
+bool is_move(const Rewriter& rewriter, ValueId v) {
+  return rewriter.made_by<Reshape>(v) != nullptr || rewriter.made_by<Transpose>(v) != nullptr;
+}
+
+// The node in front of the moves that alone lead to `x`, which node `n` alone reads, takes the activation; the last move takes the place of
+// `n`.
+void fuse_before_moves(Rewriter& rewriter, ValueId x, NodeId n, const Unary& u) {
+  ValueId v = x;
+  NodeId reader = n;
+  while (is_move(rewriter, v) && rewriter.sole_consumer(v) == reader) {
+    reader = rewriter.producer(v);
+    v = rewriter.node(reader).inputs[0];
+  }
+  Op op;
+  const NodeId before = reader == n ? kNoNode : with_activation(rewriter, v, reader, u, op);
+  if (before == kNoNode) return;
+  rewriter.replace(before, std::move(op), rewriter.node(before).inputs);
+  const Node last = rewriter.node(rewriter.producer(x));
+  rewriter.merge(rewriter.producer(x), n, last.op, last.inputs);
 }
 
 void fuse_into_parts(Rewriter& rewriter, NodeId join, NodeId n, const Unary& u) {
@@ -56,6 +78,8 @@ int fuse_activation(Graph& graph) {
       rewriter.merge(before, n, std::move(op), rewriter.node(before).inputs);
     } else if (rewriter.made_by<Concat>(x) != nullptr && rewriter.sole_consumer(x) == n) {
       fuse_into_parts(rewriter, rewriter.producer(x), n, u);
+    } else {
+      fuse_before_moves(rewriter, x, n, u);
     }
   }
   return rewriter.finish();

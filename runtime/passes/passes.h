@@ -15,6 +15,8 @@ int fold_constants(Graph& graph);
 /// a fixed batch other than that must be freed, or Error(bad_input) names the node that bakes it or mixes items. Returns whether the
 /// graph was changed.
 bool free_batch(Graph& graph, int64_t wanted);
+/// An Expand of a constant along the batch, from in front of what is computed from such values alone to behind it.
+int sink_expand(Graph& graph);
 /// An Expand of what arithmetic behind it broadcasts anyway.
 int drop_expand(Graph& graph);
 /// BatchNormalization after Conv/Gemm into its weights, also behind a Transpose of tokens and behind a Concat of several.
@@ -34,6 +36,8 @@ int collapse_moves(Graph& graph);
 int recognize_roll(Graph& graph);
 /// A Gather from all elements of a tensor at positions that count them in order (`as_strided` of torch.export) into a Reshape.
 int recognize_view(Graph& graph);
+/// A Split whose parts are not all read into Slices, a Slice of a Slice into one.
+int simplify_slices(Graph& graph);
 /// Reorderings of tokens (windows, shifts) behind the layers and into the Attention that they surround, else to where layers join and
 /// reorderings meet; several of a chain into one Gather.
 int order_tokens(Graph& graph);
@@ -51,7 +55,8 @@ int recognize_activations(Graph& graph);
 int recognize_normalization(Graph& graph);
 /// Softmax attention and the linear attention of EfficientViT, however they are spelled, into one Attention.
 int recognize_attention(Graph& graph);
-/// A UnaryOp into the Conv, Gemm, Attention or Binary that alone feeds it, or into all that a Concat joins for it.
+/// A UnaryOp into the Conv, Gemm, Attention or Binary that alone feeds it, through Reshapes and Transposes too, or into all that a Concat
+/// joins for it.
 int fuse_activation(Graph& graph);
 /// Binary add of two equal shapes into the Conv or Gemm that alone feeds it, as its residual input.
 int fuse_residual(Graph& graph);

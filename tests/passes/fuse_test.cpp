@@ -1,4 +1,6 @@
-// fuse_activation and fuse_residual.
+// Passes that fuse activations and residuals, and that drop what is copied or computed for nothing: drop_expand, sink_expand,
+// simplify_slices.
+#include "runtime/passes/match.h"
 #include "tests/passes/builder.h"
 
 namespace fcm::testing {
@@ -67,6 +69,85 @@ TEST(FuseActivation, IntoAttention) {
     ASSERT_EQ(graph.nodes.size(), 1u) << to_string(graph);
     EXPECT_NE(to_string(graph).find("act=hard_swish"), std::string::npos) << to_string(graph);
   }
+}
+
+// A depthwise convolution of tokens: its activation stands behind the moves back.
+TEST(FuseActivation, BeforeMoves) {
+  for (const bool alone : {true, false}) {
+    Builder b;
+    ValueId y = b.node("tokens", Transpose{{0, 2, 3, 1}}, {b.conv("conv", b.input("x", {Dim(1, kBatch), 3, 4, 5}), 3, 8)});
+    y = b.node("flat", passes::reshape_to({Dim(1, kBatch), 20, 8}), {y});
+    b.output(b.unary({UnaryFn::gelu}, y));
+    if (!alone) b.output(b.unary({UnaryFn::neg}, y));  // the value without activation is read too
+    const Graph graph = run_pass(b.graph, passes::fuse_activation, alone ? 2 : 0);
+    EXPECT_EQ(count_kind(graph, "UnaryOp"), alone ? 0u : 2u) << to_string(graph);
+  }
+}
+
+TEST(SimplifySlices, PartsThatAreRead) {
+  const Shape shape = {Dim(1, kBatch), 12, 4};
+  const auto split = [&](std::vector<size_t> read) {
+    Builder b;
+    const ValueId x = b.input("x", shape);
+    std::vector<ValueId> parts;
+    for (const char* name : {"p", "q", "r"}) parts.push_back(b.graph.add_value(name, DType::f32));
+    b.graph.add_node(Split{1, {3, 4, 5}}, {x}, parts, {"split", "Split", 17, ""});
+    for (const size_t i : read) b.output(b.unary({UnaryFn::exp}, parts[i]));
+    return b.graph;
+  };
+  EXPECT_EQ(count_kind(run_pass(split({1}), passes::simplify_slices, 1), "Slice"), 1u);
+  EXPECT_EQ(count_kind(run_pass(split({0, 2}), passes::simplify_slices, 1), "Slice"), 2u);
+  run_pass(split({0, 1, 2}), passes::simplify_slices, 0);
+}
+
+TEST(SimplifySlices, OneBehindTheOther) {
+  const auto slice = [](Builder& b, const std::string& name, ValueId x, int64_t axis) {
+    return b.node(name, Slice{}, {x, b.ints({1}), b.ints({INT64_MAX}), b.ints({axis}), b.ints({2})});
+  };
+  for (const int64_t axis : {1, 2}) {
+    Builder b;
+    b.output(slice(b, "y", slice(b, "rows", b.input("x", {Dim(1, kBatch), 7, 8, 3}), 1), axis));
+    const Graph graph = run_pass(b.graph, passes::simplify_slices, axis == 1 ? 0 : 1);
+    EXPECT_EQ(count_kind(graph, "Slice"), axis == 1 ? 2u : 1u);
+  }
+  Builder read;
+  const ValueId rows = slice(read, "rows", read.input("x", {Dim(1, kBatch), 7, 8, 3}), 1);
+  read.output(slice(read, "y", rows, 2)).output(rows);
+  run_pass(read.graph, passes::simplify_slices, 0);
+}
+
+// Positions that are computed from what is the same for all items.
+TEST(SinkExpand, WhatIsTheSameForAllItems) {
+  Builder b;
+  const Dim items(1, kBatch);
+  const ValueId x = b.input("x", {items, 20, 6});
+  const ValueId ones = b.node("ones", Expand{Shape{items, 4, 5}}, {b.number(1.5f)});
+  ValueId h = b.node("sums", CumSum{}, {ones, b.ints({1})});
+  h = b.binary(BinaryFn::mul, h, b.node("part", Slice{}, {ones, b.ints({1}), b.ints({2}), b.ints({1})}));
+  h = b.binary(BinaryFn::div, b.node("four", passes::reshape_to({items, 4, 5, 1}), {h}), b.random({3}, 1.0f, 2.0f));
+  h = b.node("both", Concat{3}, {b.unary({UnaryFn::sin}, h), b.unary({UnaryFn::cos}, h)});
+  h = b.node("turned", Transpose{{0, 2, 1, 3}}, {h});
+  h = b.node("flat", passes::reshape_to({items, 20, 6}), {h});
+  h = b.node("linear", MatMul{}, {h, b.random({6, 6})});
+  b.output(b.binary(BinaryFn::add, x, h));
+  Graph graph = b.graph;
+  passes::normalize(graph);
+  EXPECT_EQ(graph.nodes.size(), 1u) << to_string(graph);
+  expect_equal_output(b.graph, graph, 1e-5);
+}
+
+TEST(SinkExpand, MustNotFire) {
+  const Dim items(1, kBatch);
+  Builder outer;  // the result has an axis before that of the items
+  outer.output(outer.binary(BinaryFn::add, outer.node("ones", Expand{Shape{items, 4}}, {outer.number(1.0f)}), outer.random({3, 1, 4})));
+  run_pass(outer.graph, passes::sink_expand, 0);
+  Builder joined;  // a value of the caller's differs
+  const ValueId ones = joined.node("ones", Expand{Shape{items, 4}}, {joined.number(1.0f)});
+  joined.output(joined.node("y", Concat{1}, {ones, joined.input("x", {items, 2})}));
+  run_pass(joined.graph, passes::sink_expand, 0);
+  Builder moved;  // items are no longer the first axis
+  moved.output(moved.node("y", Transpose{{1, 0}}, {moved.node("ones", Expand{Shape{items, 4}}, {moved.random({4})})}));
+  run_pass(moved.graph, passes::sink_expand, 0);
 }
 
 TEST(DropExpand, BeforeWhatBroadcasts) {
