@@ -190,10 +190,16 @@ FCM_DEVICE float activation(float x, float a, float b) {
   return x;
 }
 
+/// Whether an activation takes special functions: exponentials and reciprocals.
+FCM_CONSTEXPR bool is_special(int fn) {
+  return fn == 4 || fn == 5 || fn == 7 || fn >= 9;
+}
+
 /// The activation of two values.
 template <Math M, int fn>
 FCM_DEVICE float2 activation2(float x, float y, float a, float b) {
   if constexpr (kIs16<M> && fn == 7) return silu2(x, y);
+  if constexpr (kIs16<M> && fn == 9) return gelu2(x, y);
   return float2{activation<fn>(x, a, b), activation<fn>(y, a, b)};
 }
 
