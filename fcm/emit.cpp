@@ -281,7 +281,20 @@ std::string sentence(const Reason& r) {
   return r.text == nullptr ? std::string() : fmt::format(fmt::runtime(r.text), r.first, r.second);
 }
 
+/// A pointwise layer by warpgroups (kernels/product.cuh).
+Reason product_refusal(const Shape& s, const TileConfig& t) {
+  if (s.gate || s.pool != geometry::Pool::none) return {"gates and pool sums have no place in a streamed pointwise layer"};
+  if (!t.warpgroup) return {"a pointwise layer streams its depth by warpgroups"};
+  if (t.overlaid || t.expand_m != 1 || t.expand_n != 1) return {"a streamed pointwise layer has no chunk buffer and no expansion"};
+  if (t.chunk != geometry::kSliceBytes / 2) return {"a chunk of a streamed pointwise layer is a slice of 64 channels"};
+  if (t.split != 1 || t.warps_k != 1 || t.warps_n != 1) return {"warpgroups of a streamed pointwise layer share pixels alone"};
+  if (t.warps_m % 4 != 0 || t.tile_w % (16 * t.warps_m) != 0) return {"a warpgroup of a streamed pointwise layer takes whole 64 pixels"};
+  if (t.stages < 2 || t.stages > 8) return {"2 to 8 slices of a streamed pointwise layer are under way"};
+  return {};
+}
+
 Reason streaming_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
+  if (g.product) return product_refusal(s, t);
   if (!s.expand || s.conv) return {"an expansion of pixels as they lie streams its depth"};
   if (s.norm != geometry::Norm::none) return {"the statistics of a normalised input need whole pixels"};
   if (t.stages < 2 || t.stages > 8) return {"2 to 8 slices of a streamed expansion are under way"};
@@ -316,8 +329,10 @@ Reason partition_refusal(const Shape& s, const TileConfig& t, const jit::Target&
   if (s.expand && (t.expand_m > 4 || (t.expand_n > 4 && !wide_unit))) return {"the expansion's unit is too large"};
   if (t.warpgroup) {
     if (target.major != 9 || !target.arch_specific) return {"warpgroup matrix instructions need sm_90a"};
-    if (!s.expand || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16)) return {"warpgroups serve a 16-bit expansion"};
-    if (s.norm != geometry::Norm::none) return {"warps expand a normalised input"};
+    const bool product = t.streamed && !s.dw && !s.conv;
+    if ((!s.expand && !product) || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16))
+      return {"warpgroups serve a 16-bit expansion, or a pointwise layer whose depth streams"};
+    if (s.expand && s.norm != geometry::Norm::none) return {"warps expand a normalised input"};
     if (warps % 4 != 0 || t.expand_m != 1) return {"a warpgroup is four warps, its unit 64 rows"};
   }
   if (t.split > 1) {
@@ -338,6 +353,7 @@ Reason partition_refusal(const Shape& s, const TileConfig& t, const jit::Target&
 
 /// Registers of a thread, roughly: sums, or what a unit of the expansion or the window of the depthwise stage holds, and the rest.
 int needed_registers(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
+  if (g.product) return g.warp_m * g.warp_n * 8 + 40;
   const int units = s.streamed ? geometry::streamed_units(s, g) : 1;
   const int sums = s.project ? g.warp_m * g.warp_n * 8 : 0, expansion = s.expand ? units * t.expand_m * t.expand_n * 8 : 0;
   const int length = geometry::run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * s.dw_window.sh + g.dw_rows;

@@ -78,8 +78,8 @@ struct Shape {
   int expand_m = 1, expand_n = 1;  ///< one warp's unit of the expansion, in 16-row and 16-column tiles
   bool resident = false;           ///< all weights of a block stay in shared memory
   int min_blocks = 1;              ///< blocks a multiprocessor should hold (bounds registers)
-  bool warpgroup = false;          ///< the expansion by matrix instructions of four warps (wgmma): sm_90a, 16-bit
-  bool streamed = false;           ///< the expansion's operands pass through shared memory in slices of their depth, in `stages` buffers
+  bool warpgroup = false;          ///< the first dense stage by matrix instructions of four warps (wgmma): sm_90a, 16-bit
+  bool streamed = false;           ///< its operands pass through shared memory in slices of their depth, in `stages` buffers
   bool overlaid = false;           ///< the chunk buffer takes the place of the slices that it was made from
   bool jitter = false;             ///< random spins around the programmatic wait (tests)
 };
@@ -120,6 +120,7 @@ struct Geometry {
   int el = 2, vec = 8, ks = 16;  ///< element bytes, elements in 16 bytes, channels of one B unit
   bool flat = false;             ///< pixels are flattened (no depthwise stage)
   bool copied = false;           ///< chunks come from global memory, not from an expansion
+  bool product = false;          ///< a pointwise layer by warpgroups (kernels/product.cuh): a chunk is a slice of the depth
   int in_pitch = 8, out_channels = 1, out_pitch = 8;
   int k1 = 0;                                ///< depth of the expansion, padded
   int x_pitch = 0, x_rows = 0, x_bytes = 0;  ///< input tile in shared memory
@@ -227,21 +228,22 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
   }
   g.dw_bias_at = g.dw_at + g.dw_channel_bytes * s.chunk;
   g.record_a = g.dw_bias_at + (s.dw ? s.chunk * 4 : 0);
-  g.record_b = s.project ? (s.chunk / g.ks) * (s.n_tile / 16) * kUnitBytes : 0;
+  g.record_b = s.project && !g.product ? (s.chunk / g.ks) * (s.n_tile / 16) * kUnitBytes : 0;
   g.bias_at = 0;
   g.sums_at = g.bias_at + (s.project ? g.n_blocks * s.n_tile * 4 : 0);
   g.a_at = g.sums_at + (s.project && !s.expand ? normalised * g.n_blocks * s.n_tile * 4 : 0);
   g.b_at = g.a_at + g.chunks * g.record_a;
   g.slices_at = g.b_at + g.chunks * g.n_blocks * g.record_b;
   if (s.streamed) g.slices_at = round_up(g.slices_at, kSliceBytes);
-  g.blob_bytes = g.slices_at + g.chunks * g.slices * g.weight_slice;
+  g.blob_bytes = g.slices_at + (g.product ? g.n_blocks : g.chunks) * g.slices * g.weight_slice;
 }
 
 FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.weight_stages = s.resident ? g.block_chunks : min_of(g.block_chunks, g.copied ? s.stages : 2);
-  g.red_pitch = s.project ? bank_pitch(s.n_tile, 4) : 0;
+  const bool publishes = s.project && !g.product;
+  g.red_pitch = publishes ? bank_pitch(s.n_tile, 4) : 0;
   g.red_items = s.project && s.split > 1 ? 2 * ceil_div(g.m_tiles * 16 * (s.n_tile / 16), s.split) : 0;
-  g.red_bytes = !s.project ? 0 : s.split > 1 ? s.split * s.warps_k * g.red_items * 32 : s.warps_k * g.m_tiles * 16 * g.red_pitch;
+  g.red_bytes = !publishes ? 0 : s.split > 1 ? s.split * s.warps_k * g.red_items * 32 : s.warps_k * g.m_tiles * 16 * g.red_pitch;
   g.red_aliases_e = s.expand && s.project && s.split == 1;  // other blocks push into red while chunk buffers are in use
   g.sites = g.flat ? 0 : s.expand ? g.x_rows : g.core_px;
   int at = 0;
@@ -251,7 +253,7 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   at += s.project ? s.n_tile * 4 : 0;
   g.s_sums = at;
   at += s.norm != Norm::none && !s.expand ? s.n_tile * 4 : 0;
-  g.stat_rows = s.norm == Norm::none ? 0 : s.expand ? g.x_rows : g.core_px;
+  g.stat_rows = s.norm == Norm::none || g.product ? 0 : s.expand ? g.x_rows : g.core_px;
   g.s_stats = at;
   at += round_up(g.stat_rows * 8, 16);
   g.s_sites = at;
@@ -261,14 +263,16 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.s_x = s.streamed ? round_up(at, 8 * kSliceBytes) : at;
   at = g.s_x + g.x_bytes;
   g.s_slices = at;
-  at += s.stages * g.weight_slice;
+  at += (g.product && s.resident ? g.slices : s.stages) * g.weight_slice;
   g.s_e = s.overlaid ? g.s_x : at;
   const int e_all = g.e_buffers * g.e_bytes;
   at = max_of(at, g.s_e + (g.red_aliases_e ? max_of(e_all, g.red_bytes) : e_all));
   g.s_red = g.red_aliases_e ? g.s_e : at;
   at += g.red_aliases_e ? 0 : g.red_bytes;
   g.s_stage = at;
-  at += s.project ? 0 : g.warps * 16 * 16 * g.el;  // a warp's 16 pixels x 16 channels on their way out
+  // A warp's 16 pixels on their way out: 16 channels, or 64; all that it has where a residual waits in their place.
+  const int kept = s.residual == Residual::none ? 1 : g.warp_m * ceil_div(g.warp_n, 4);
+  at += g.product ? g.warps * kept * 16 * kSliceBytes : s.project ? 0 : g.warps * 16 * 16 * g.el;
   g.s_pool = at;
   at += s.pool != Pool::none && !s.project ? s.warps_m * s.chunk * 4 : 0;
   // Matrix instructions read whole units of 64 rows: behind the last rows of a slice whatever lies there, for sums that are not stored.
@@ -290,6 +294,16 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
   g.chunks = ceil_div(s.dw_c, s.chunk);
   g.block_chunks = ceil_div(g.chunks, s.split);
   derive_planes(s, g);
+  g.product = s.streamed && s.project && !s.expand && !s.dw && !s.conv;
+  if (g.product) {
+    g.slice = s.chunk;
+    g.slices = g.chunks;
+    g.weight_slice = s.n_tile * kSliceBytes;
+    g.x_rows = s.tile_w;
+    g.x_pitch = kSliceBytes;
+    g.x_slice = g.x_rows * kSliceBytes;
+    g.x_bytes = s.stages * g.x_slice;
+  }
   if (s.expand) {
     g.k1 = round_up(s.conv ? s.conv_window.kh * s.conv_window.kw * s.in_c : s.in_c, g.ks);
     g.x_rows = round_up(g.core_px, (s.warpgroup ? 64 : 16) * s.expand_m);
@@ -314,7 +328,7 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
   g.e_pitch = bank_pitch(g.e_chunk, g.el);
   g.gate_at = g.e_rows * g.e_slots * g.e_pitch;
   if (s.gate) g.gate_rows = s.pool != Pool::none ? 1 : ceil_div(s.tile_w - 1, s.out_h * s.out_w) + 1;
-  g.e_bytes = g.gate_at + g.gate_rows * g.e_chunk * g.el;
+  g.e_bytes = g.product ? 0 : g.gate_at + g.gate_rows * g.e_chunk * g.el;
   g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
   g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;
   derive_weights(s, g);

@@ -72,6 +72,7 @@ class Packer {
   /// Projection weight from channel `c` to output channel `f`.
   size_t project_at(int f, int c) const {
     const int chunk = c / shape_.chunk, local = c % shape_.chunk, block = f / shape_.n_tile, column = f % shape_.n_tile;
+    if (g_.product) return slice(block, chunk) + at(in_slice(column, local));
     const int unit = (local / g_.ks) * (shape_.n_tile / 16) + column / 16;
     return at(g_.b_at) + at(chunk * g_.n_blocks + block) * at(g_.record_b) +
            at(unit * geometry::kUnitBytes + unit_offset(local % g_.ks, column % 16, shape_.math));
@@ -94,8 +95,9 @@ class Packer {
  private:
   static size_t at(int offset) { return static_cast<size_t>(offset); }
   size_t record_a(int chunk) const { return at(g_.a_at) + at(chunk) * at(g_.record_a); }
+  /// The `k`-th slice of a chunk of middle channels (or of a block's output channels).
   size_t slice(int chunk, int k) const { return at(g_.slices_at) + at(chunk * g_.slices + k) * at(g_.weight_slice); }
-  /// A slice is rows of middle channels (warpgroups), or units, those of one depth together.
+  /// A slice is rows of those channels (warpgroups), or units, those of one depth together.
   int in_slice(int local, int k) const {
     if (shape_.warpgroup) return local * geometry::kSliceBytes + geometry::slice_piece(g_.el, local, k / g_.vec) * 16 + k % g_.vec * g_.el;
     const int unit = (k / g_.ks) * (g_.e_chunk / 16) + local / 16;

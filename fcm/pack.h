@@ -19,8 +19,8 @@ struct ModuleWeights {
   std::vector<StageWeights> stages;  ///< one a stage
 };
 
-/// The blob for ModuleArgs::weights; depends on the tile's chunk and n_tile alone. Weights are rounded to the module's dtype (TF32: to
-/// its 10 mantissa bits), biases stay FP32. Throws Error(internal) when counts do not match the spec.
+/// The blob for ModuleArgs::weights; depends on the tile's chunk, n_tile and the way of its dense stages alone. Weights are rounded to the
+/// module's dtype (TF32: to its 10 mantissa bits), biases stay FP32. Throws Error(internal) when counts do not match the spec.
 std::vector<uint8_t> pack_weights(const ModuleSpec& spec, const TileConfig& tile, const ModuleWeights& weights);
 
 /// A dense weight read back from a blob: stage 0 of an expansion (`projection` false) or the last stage. For tests of the packing.

@@ -52,6 +52,14 @@ FCM_DEVICE void publish_to_warpgroups() {
   if constexpr (kWarpgroups) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+/// A barrier of `threads` threads of a block, whole warps; `id` 0 is the block's own. Some may only say that they have come.
+FCM_DEVICE void named_barrier(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+FCM_DEVICE void named_arrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
 /// Copies `bytes` (a multiple of 16) with all threads of the block.
 template <int kThreads>
 FCM_DEVICE void copy_linear(unsigned char* shared, const unsigned char* global, int bytes, int thread) {

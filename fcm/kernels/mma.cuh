@@ -203,7 +203,8 @@ FCM_DEVICE u64 slice_rows(u32 address) {
   return static_cast<u64>((address & 0x3ffffu) >> 4) | static_cast<u64>(1) << 16 | static_cast<u64>(1024 >> 4) << 32 |
          static_cast<u64>(1) << 62;
 }
-/// Registers are ours to write (before the first instruction of a sequence); the sequence is closed, and has ended.
+/// Registers are ours to write (before the first instruction of a sequence); the sequence is closed, and has ended (but for the last
+/// kPending).
 FCM_DEVICE void warpgroup_begin() {
   if constexpr (kWarpgroups) asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
@@ -213,25 +214,40 @@ FCM_DEVICE void warpgroup_end() {
 FCM_DEVICE void warpgroup_commit() {
   if constexpr (kWarpgroups) asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
+template <int kPending = 0>
 FCM_DEVICE void warpgroup_wait() {
-  if constexpr (kWarpgroups) asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  if constexpr (kWarpgroups) asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
 /// Keeps the compiler from moving reads or writes of accumulators across this point.
+FCM_DEVICE void hold(Accumulator& a) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(a.lo[i]), "+f"(a.hi[i])::"memory");
+}
 template <int N>
 FCM_DEVICE void hold(Accumulator (&c)[N]) {
 #pragma unroll
-  for (Accumulator& a : c) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(a.lo[i]), "+f"(a.hi[i])::"memory");
-  }
+  for (Accumulator& a : c) hold(a);
 }
 
 // clang-format off
-#define FCM_SUMS(a) "+f"(a.lo[0]), "+f"(a.lo[1]), "+f"(a.lo[2]), "+f"(a.lo[3]), "+f"(a.hi[0]), "+f"(a.hi[1]), "+f"(a.hi[2]), "+f"(a.hi[3])
-#define FCM_WGMMA(n, type, sums, a_at, b_at, ...)                                                                              \
-  asm volatile("{ .reg .pred p; setp.ne.b32 p, 1, 0;\n\t"                                                                      \
-               "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" sums "}, " a_at ", " b_at ", p, 1, 1, 0, 0; }" \
-               : __VA_ARGS__ : "l"(a), "l"(b) : "memory")
+#define FCM_SUM(i) "+f"(c[i].lo[0]), "+f"(c[i].lo[1]), "+f"(c[i].lo[2]), "+f"(c[i].lo[3]), \
+                   "+f"(c[i].hi[0]), "+f"(c[i].hi[1]), "+f"(c[i].hi[2]), "+f"(c[i].hi[3])
+#define FCM_SUMS1 FCM_SUM(0)
+#define FCM_SUMS2 FCM_SUMS1, FCM_SUM(1)
+#define FCM_SUMS3 FCM_SUMS2, FCM_SUM(2)
+#define FCM_SUMS4 FCM_SUMS3, FCM_SUM(3)
+#define FCM_SUMS5 FCM_SUMS4, FCM_SUM(4)
+#define FCM_SUMS6 FCM_SUMS5, FCM_SUM(5)
+#define FCM_SUMS7 FCM_SUMS6, FCM_SUM(6)
+#define FCM_SUMS8 FCM_SUMS7, FCM_SUM(7)
+#define FCM_SUMS9 FCM_SUMS8, FCM_SUM(8)
+#define FCM_SUMS10 FCM_SUMS9, FCM_SUM(9)
+#define FCM_SUMS11 FCM_SUMS10, FCM_SUM(10)
+#define FCM_SUMS12 FCM_SUMS11, FCM_SUM(11)
+#define FCM_SUMS13 FCM_SUMS12, FCM_SUM(12)
+#define FCM_SUMS14 FCM_SUMS13, FCM_SUM(13)
+#define FCM_SUMS15 FCM_SUMS14, FCM_SUM(14)
+#define FCM_SUMS16 FCM_SUMS15, FCM_SUM(15)
 #define FCM_R8 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define FCM_R16 FCM_R8 ", %8, %9, %10, %11, %12, %13, %14, %15"
 #define FCM_R24 FCM_R16 ", %16, %17, %18, %19, %20, %21, %22, %23"
@@ -240,34 +256,69 @@ FCM_DEVICE void hold(Accumulator (&c)[N]) {
 #define FCM_R48 FCM_R40 ", %40, %41, %42, %43, %44, %45, %46, %47"
 #define FCM_R56 FCM_R48 ", %48, %49, %50, %51, %52, %53, %54, %55"
 #define FCM_R64 FCM_R56 ", %56, %57, %58, %59, %60, %61, %62, %63"
-#define FCM_WGMMA_N(type)                                                                                              \
-  if constexpr (N == 1) FCM_WGMMA(16, type, FCM_R8, "%8", "%9", FCM_SUMS(c[0]));                                        \
-  if constexpr (N == 2) FCM_WGMMA(32, type, FCM_R16, "%16", "%17", FCM_SUMS(c[0]), FCM_SUMS(c[1]));                     \
-  if constexpr (N == 3) FCM_WGMMA(48, type, FCM_R24, "%24", "%25", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]));     \
-  if constexpr (N == 4) FCM_WGMMA(64, type, FCM_R32, "%32", "%33", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]), FCM_SUMS(c[3])); \
-  if constexpr (N == 6)                                                                                                \
-    FCM_WGMMA(96, type, FCM_R48, "%48", "%49", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]), FCM_SUMS(c[3]), FCM_SUMS(c[4]),       \
-              FCM_SUMS(c[5]));                                                                                         \
-  if constexpr (N == 8)                                                                                                \
-    FCM_WGMMA(128, type, FCM_R64, "%64", "%65", FCM_SUMS(c[0]), FCM_SUMS(c[1]), FCM_SUMS(c[2]), FCM_SUMS(c[3]), FCM_SUMS(c[4]),      \
-              FCM_SUMS(c[5]), FCM_SUMS(c[6]), FCM_SUMS(c[7]))
+#define FCM_R72 FCM_R64 ", %64, %65, %66, %67, %68, %69, %70, %71"
+#define FCM_R80 FCM_R72 ", %72, %73, %74, %75, %76, %77, %78, %79"
+#define FCM_R88 FCM_R80 ", %80, %81, %82, %83, %84, %85, %86, %87"
+#define FCM_R96 FCM_R88 ", %88, %89, %90, %91, %92, %93, %94, %95"
+#define FCM_R104 FCM_R96 ", %96, %97, %98, %99, %100, %101, %102, %103"
+#define FCM_R112 FCM_R104 ", %104, %105, %106, %107, %108, %109, %110, %111"
+#define FCM_R120 FCM_R112 ", %112, %113, %114, %115, %116, %117, %118, %119"
+#define FCM_R128 FCM_R120 ", %120, %121, %122, %123, %124, %125, %126, %127"
+#define FCM_WGMMA(tiles, columns, type, sums, a_at, b_at)                                                                             \
+  if constexpr (N == tiles)                                                                                                          \
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, 1, 0;\n\t"                                                                          \
+                 "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." type "." type " {" sums "}, " a_at ", " b_at ", p, 1, 1, 0, 0; }" \
+                 : FCM_SUMS##tiles : "l"(a), "l"(b) : "memory");
+#define FCM_WGMMA_N(type)  \
+  FCM_WGMMA(1, 16, type, FCM_R8, "%8", "%9") \
+  FCM_WGMMA(2, 32, type, FCM_R16, "%16", "%17") \
+  FCM_WGMMA(3, 48, type, FCM_R24, "%24", "%25") \
+  FCM_WGMMA(4, 64, type, FCM_R32, "%32", "%33") \
+  FCM_WGMMA(5, 80, type, FCM_R40, "%40", "%41") \
+  FCM_WGMMA(6, 96, type, FCM_R48, "%48", "%49") \
+  FCM_WGMMA(7, 112, type, FCM_R56, "%56", "%57") \
+  FCM_WGMMA(8, 128, type, FCM_R64, "%64", "%65") \
+  FCM_WGMMA(9, 144, type, FCM_R72, "%72", "%73") \
+  FCM_WGMMA(10, 160, type, FCM_R80, "%80", "%81") \
+  FCM_WGMMA(11, 176, type, FCM_R88, "%88", "%89") \
+  FCM_WGMMA(12, 192, type, FCM_R96, "%96", "%97") \
+  FCM_WGMMA(13, 208, type, FCM_R104, "%104", "%105") \
+  FCM_WGMMA(14, 224, type, FCM_R112, "%112", "%113") \
+  FCM_WGMMA(15, 240, type, FCM_R120, "%120", "%121") \
+  FCM_WGMMA(16, 256, type, FCM_R128, "%128", "%129")
 // clang-format on
 
 /// c[64 x 16 N] += a[64 x 16] b[16 x 16 N], asynchronous until `warpgroup_end`. A warp holds 16 rows of c, in the layout of mma.
 template <Math M, int N>
 FCM_DEVICE void wgmma(Accumulator (&c)[N], u64 a, u64 b) {
-  static_assert((N >= 1 && N <= 4) || N == 6 || N == 8, "16 to 64, 96 or 128 columns");
+  static_assert(N >= 1 && N <= 16, "16 to 256 columns");
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   if constexpr (M == Math::f16) {
-    FCM_WGMMA_N("f16");
+    FCM_WGMMA_N("f16")
   } else {
-    FCM_WGMMA_N("bf16");
+    FCM_WGMMA_N("bf16")
   }
 #endif
 }
 #undef FCM_WGMMA_N
 #undef FCM_WGMMA
-#undef FCM_SUMS
+#undef FCM_SUM
+#undef FCM_SUMS1
+#undef FCM_SUMS2
+#undef FCM_SUMS3
+#undef FCM_SUMS4
+#undef FCM_SUMS5
+#undef FCM_SUMS6
+#undef FCM_SUMS7
+#undef FCM_SUMS8
+#undef FCM_SUMS9
+#undef FCM_SUMS10
+#undef FCM_SUMS11
+#undef FCM_SUMS12
+#undef FCM_SUMS13
+#undef FCM_SUMS14
+#undef FCM_SUMS15
+#undef FCM_SUMS16
 #undef FCM_R8
 #undef FCM_R16
 #undef FCM_R24
@@ -276,5 +327,13 @@ FCM_DEVICE void wgmma(Accumulator (&c)[N], u64 a, u64 b) {
 #undef FCM_R48
 #undef FCM_R56
 #undef FCM_R64
+#undef FCM_R72
+#undef FCM_R80
+#undef FCM_R88
+#undef FCM_R96
+#undef FCM_R104
+#undef FCM_R112
+#undef FCM_R120
+#undef FCM_R128
 
 }  // namespace fcm::kernel

@@ -5,7 +5,7 @@
 // registers; registers are the left operand of the projection. Stages that a module lacks vanish at compile time.
 #pragma once
 
-#include "fcm/kernels/finish.cuh"
+#include "fcm/kernels/product.cuh"
 
 namespace fcm::kernel {
 
@@ -345,8 +345,13 @@ struct Block {
 template <class Cfg>
 FCM_DEVICE void run_module(const ModuleArgs& args) {
   extern __shared__ __align__(1024) unsigned char module_shared[];
-  Block<Cfg> block{args, module_shared};
-  block.run();
+  if constexpr (Of<Cfg>::G.product) {
+    Product<Cfg> block{args, module_shared};
+    block.run();
+  } else {
+    Block<Cfg> block{args, module_shared};
+    block.run();
+  }
 }
 
 }  // namespace fcm::kernel

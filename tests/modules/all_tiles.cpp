@@ -118,6 +118,27 @@ void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice&
   keep_legal(spec, t, batch, device, list);
 }
 
+/// Pointwise layers by warpgroups: all columns, layouts and pipelines.
+void enumerate_products(const ModuleSpec& spec, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
+  TileConfig t;
+  t.warpgroup = t.streamed = true;
+  t.chunk = geometry::kSliceBytes / 2;
+  for (const int n_tile : even_cuts(output_channels(spec), 16, 256)) {
+    for (int groups = 1; groups <= 4; ++groups) {
+      t.n_tile = n_tile, t.warps_m = 4 * groups, t.tile_w = 64 * groups;
+      for (const bool resident : {true, false}) {
+        t.resident = resident;
+        for (t.stages = 2; t.stages <= 8; ++t.stages) {
+          for (t.min_blocks = 1; t.min_blocks <= 3; ++t.min_blocks) {
+            if (!refusal(spec, t, device.target).empty()) break;
+            list.push_back({t, rate(spec, t, batch, device)});
+          }
+        }
+      }
+    }
+  }
+}
+
 void enumerate(const ModuleSpec& spec, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
   const Shape base = shape_of(spec, TileConfig{});
   std::vector<std::pair<int, int>> planes;
@@ -178,6 +199,7 @@ std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const 
     enumerate_head(spec, batch, device, list);
   } else {
     enumerate(spec, batch, device, list);
+    if (kind == ModuleKind::pw) enumerate_products(spec, batch, device, list);
   }
   std::stable_sort(list.begin(), list.end(), [](const RatedTile& a, const RatedTile& b) { return a.rating.total < b.rating.total; });
   return diverse(list, most);

@@ -210,14 +210,29 @@ bool random_tile(Random& random, const ModuleSpec& spec, const jit::Target& targ
   return false;
 }
 
+namespace {
+
+/// A tile of a pointwise layer by warpgroups.
+void draw_product(Random& random, TileConfig& t) {
+  t.warpgroup = true, t.overlaid = false;
+  t.warps_m = 4 * between(random, 1, 4), t.warps_k = t.warps_n = t.split = t.expand_m = t.expand_n = 1;
+  t.tile_h = 1, t.tile_w = 16 * t.warps_m * between(random, 1, 2);
+  t.chunk = geometry::kSliceBytes / 2;
+  t.n_tile = 16 * between(random, 1, 16);
+}
+
+}  // namespace
+
 bool random_wide_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, bool streamed, TileConfig& tile) {
+  if (kind_of(spec) == ModuleKind::pw && !(target.arch_specific && target.major == 9)) return false;
   for (int attempt = 0; attempt < 2000; ++attempt) {
     TileConfig t = draw_tile(random, spec, target);
     t.streamed = streamed;
     t.overlaid = streamed && between(random, 0, 1) == 0;
     if (streamed) t.stages = between(random, 2, 6);
     if (t.warpgroup) t.expand_n = pick(random, {1, 2, 3, 4, 6, 8});
-    if (!streamed || between(random, 0, 2) == 0) {
+    if (kind_of(spec) == ModuleKind::pw) draw_product(random, t);
+    if (!streamed || (kind_of(spec) != ModuleKind::pw && between(random, 0, 2) == 0)) {
       const Plane out = output_plane(spec);
       t.tile_h = out.height, t.tile_w = out.width, t.images = between(random, 2, 5);
     }
@@ -244,8 +259,11 @@ std::vector<Case> random_cases(uint32_t seed, int count, const jit::Target& targ
     const ModuleKind kind = kind_of(c.spec);
     const bool expands = kind == ModuleKind::pwdw || kind == ModuleKind::pwpw || kind == ModuleKind::pwdwpw;
     const bool windows = kind == ModuleKind::dw || kind == ModuleKind::dwpw || kind == ModuleKind::pwdw || kind == ModuleKind::pwdwpw;
-    const bool streamed = expands && c.spec.norm == geometry::Norm::none && (!windows || between(aside, 0, 3) > 0);
-    if ((streamed || windows) && between(aside, 0, 1) == 0 && random_wide_tile(aside, c.spec, target, streamed, wide)) c.tile = wide;
+    const bool product = kind == ModuleKind::pw && !c.spec.gate && c.spec.pool == geometry::Pool::none && dtype_of(c.spec) != DType::f32;
+    const bool streamed = product || (expands && c.spec.norm == geometry::Norm::none && (!windows || between(aside, 0, 3) > 0));
+    if (product && !c.spec.residual_is_input && between(aside, 0, 2) == 0) c.spec.stages[0].in_channels += 8 * between(aside, 1, 60);
+    if ((streamed || windows) && (product || between(aside, 0, 1) == 0) && random_wide_tile(aside, c.spec, target, streamed, wide))
+      c.tile = wide;
     cases.push_back(c);
   }
   return cases;

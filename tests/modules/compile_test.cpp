@@ -1,5 +1,6 @@
 // Compiles module kernels with NVRTC for every target (no device needed) and checks what ptxas reports: registers within the launch
 // bound, no spills, no static shared memory. FCM_COMPILE_CASES sets how many random cases a target gets beside one of each kind and dtype.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -31,10 +32,12 @@ std::vector<testing::Case> one_of_each(const jit::Target& target) {
     testing::Case c;
     c.spec = testing::random_spec(wide);
     const ModuleKind kind = kind_of(c.spec);
-    const bool streams = kind == ModuleKind::pwdw || kind == ModuleKind::pwpw || kind == ModuleKind::pwdwpw;
-    const bool excluded =
-        dtype_of(c.spec) == DType::bf16 || c.spec.tf32 || c.spec.norm != geometry::Norm::none || !refusal(c.spec, target).empty();
-    const std::string key = std::string(kind_name(kind)) + " " + std::string(dtype_name(dtype_of(c.spec))) + " streamed";
+    const bool product = kind == ModuleKind::pw && !c.spec.gate && c.spec.pool == geometry::Pool::none && dtype_of(c.spec) == DType::f16;
+    const bool streams = product || kind == ModuleKind::pwdw || kind == ModuleKind::pwpw || kind == ModuleKind::pwdwpw;
+    const bool excluded = dtype_of(c.spec) == DType::bf16 || c.spec.tf32 || (c.spec.norm != geometry::Norm::none && !product) ||
+                          !refusal(c.spec, target).empty();
+    std::string key = std::string(kind_name(kind)) + " " + std::string(dtype_name(dtype_of(c.spec))) + " streamed";
+    if (product) key += fmt::format(" {} {}", static_cast<int>(c.spec.residual), c.spec.norm != geometry::Norm::none);
     if (!streams || excluded || chosen.contains(key) || !testing::random_wide_tile(wide, c.spec, target, true, c.tile)) continue;
     chosen[key] = c;
   }

@@ -94,6 +94,7 @@ TEST(Geometry, ImagesOfATileDoNotTouch) {
 }
 
 TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
+  int products = 0;
   for (const testing::Case& c : testing::random_cases(22, 600, jit::Target::parse("90a"))) {
     if (c.spec.stages[0].op == StageOp::pool) continue;
     const Shape s = shape_of(c.spec, c.tile);
@@ -110,12 +111,13 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
     add(g.s_sites, g.sites * 8);
     add(g.s_weights, g.weight_stages * (g.record_a + g.record_b));
     add(g.s_x, g.x_bytes);
-    add(g.s_slices, s.stages * g.weight_slice);
+    add(g.s_slices, (g.product && s.resident ? g.slices : s.stages) * g.weight_slice);
     if (!s.overlaid) add(g.s_e, g.e_buffers * g.e_bytes);
     EXPECT_EQ(s.overlaid, g.s_e == g.s_x && g.x_bytes > 0) << to_string(c);
     EXPECT_LE(g.s_e + g.e_buffers * g.e_bytes, g.red_aliases_e || s.project ? g.shared_bytes : g.s_stage) << to_string(c);
     if (!g.red_aliases_e) add(g.s_red, g.red_bytes);
-    add(g.s_stage, s.project ? 0 : g.warps * 256 * g.el);
+    const int kept = s.residual == geometry::Residual::none ? 1 : s.tile_w / (16 * s.warps_m) * ((s.n_tile + 63) / 64);
+    add(g.s_stage, g.product ? g.warps * kept * 2048 : s.project ? 0 : g.warps * 256 * g.el);
     int end = 0;
     for (const auto& [begin, stop] : regions) {
       EXPECT_GE(begin, end) << to_string(c);
@@ -125,8 +127,9 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
     EXPECT_LE(g.s_red + g.red_bytes, g.shared_bytes);
     EXPECT_EQ(g.record_a % 16, 0);
     EXPECT_GE(g.slices_at, g.b_at + g.chunks * g.n_blocks * g.record_b);
-    EXPECT_EQ(g.blob_bytes, g.slices_at + g.chunks * g.slices * g.weight_slice);
+    EXPECT_EQ(g.blob_bytes, g.slices_at + (g.product ? g.n_blocks : g.chunks) * g.slices * g.weight_slice);
     if (!s.streamed) continue;
+    products += g.product ? 1 : 0;
     EXPECT_EQ(g.s_x % 1024, 0) << to_string(c);  // the pattern of a matrix descriptor repeats every 1024 bytes
     EXPECT_EQ(g.s_slices % 1024, 0) << to_string(c);
     EXPECT_EQ(g.x_slice % 1024, 0) << to_string(c);
@@ -138,6 +141,7 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
     EXPECT_GE(g.slices * g.slice, s.in_c);
     EXPECT_LT((g.slices - 1) * g.slice, s.in_c);
   }
+  EXPECT_GT(products, 10);
 }
 
 TEST(Geometry, PitchesAvoidBankConflicts) {

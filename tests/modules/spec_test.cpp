@@ -102,10 +102,30 @@ TEST(Legality, StreamedExpansions) {
   EXPECT_NE(
       why_not("nhwc 14x14 pw/64-64/f16/relu dw3x3s1x1p1.1.1.1/64-64/f16/relu", "t14x14_c32_n16_x2_w2.2.1_s3_e1.2_r0_b1_st").find("longer"),
       std::string::npos);
-  EXPECT_NE(why_not("nhwc 14x14 pw/64-16/f16/relu", "t1x32_c32_n16_x1_w2.2.1_s2_e1.2_r0_b1_st").find("expansion"), std::string::npos);
+  EXPECT_NE(why_not("nhwc 14x14 dw3x3s1x1p1.1.1.1/64-64/f16/relu", "t2x14_c32_n16_x1_w2.2.1_s2_e1.1_r0_b1_st").find("expansion"),
+            std::string::npos);
   EXPECT_NE(why_not("nhwc 1x1 pw/192-768/f16/gelu pw/768-192/f16/identity norm=layer(1e-06)", "t1x32_c32_n64_x1_w2.2.1_s2_e1.2_r0_b1_st")
                 .find("statistics"),
             std::string::npos);
+}
+
+TEST(Legality, StreamedPointwiseLayers) {
+  const auto why_not = [](const char* spec, const char* tile, const char* target = "90a") {
+    return refusal(parse_spec(spec), parse_tile(tile), jit::Target::parse(target));
+  };
+  const char* const plain = "nhwc 14x14 pw/192-768/f16/gelu norm=layer(1e-06) residual=after";
+  const char* const tile = "t1x128_c64_n128_x1_w8.1.1_s3_e1.1_r1_b1_wg_st";
+  EXPECT_EQ(why_not(plain, tile), "");
+  EXPECT_NE(why_not(plain, tile, "100").find("sm_90a"), std::string::npos);
+  EXPECT_NE(why_not("nhwc 14x14 pw/192-768/f32/gelu", tile).find("16-bit"), std::string::npos);
+  EXPECT_NE(why_not("nhwc 14x14 pw/192-768/f16/gelu gate", tile).find("gates"), std::string::npos);
+  EXPECT_NE(why_not("nhwc 14x14 pw/192-768/f16/gelu pool=also", tile).find("pool"), std::string::npos);
+  EXPECT_NE(why_not(plain, "t1x128_c64_n128_x1_w8.1.1_s3_e1.1_r1_b1_st").find("by warpgroups"), std::string::npos);
+  EXPECT_NE(why_not(plain, "t1x128_c96_n128_x1_w8.1.1_s3_e1.1_r1_b1_wg_st").find("64 channels"), std::string::npos);
+  EXPECT_NE(why_not(plain, "t1x192_c64_n128_x1_w8.1.1_s3_e1.1_r1_b1_wg_st").find("whole 64 pixels"), std::string::npos);
+  EXPECT_NE(why_not(plain, "t1x128_c64_n128_x1_w4.1.2_s3_e1.1_r1_b1_wg_st").find("pixels alone"), std::string::npos);
+  EXPECT_NE(why_not(plain, "t1x128_c64_n128_x1_w8.1.1_s1_e1.1_r1_b1_wg_st").find("2 to 8"), std::string::npos);
+  EXPECT_NE(why_not(plain, "t1x128_c64_n320_x1_w8.1.1_s3_e1.1_r1_b1_wg_st").find("sums a warp"), std::string::npos);
 }
 
 TEST(Tiles, ExistAndRepeat) {

@@ -1,7 +1,7 @@
 // fcm-module-sweep: random module cases against the host reference on the current device, replay of one case by its id, proof of the
 // launch protocol, and timing of the candidate tiles of listed specs. A plain program so that it runs under compute-sanitizer.
 //
-//   fcm-module-sweep [--count 1000] [--seed 1]            random cases; failures print their ids
+//   fcm-module-sweep [--count 1000] [--seed 1]            random cases (--kind PW: of that kind alone); failures print their ids
 //   fcm-module-sweep --case "SPEC | TILE | batch 2 seed 7"
 //   fcm-module-sweep --replays 10000 [--count 8]           random spins around the wait: every replay bit-equal to a run without overlap
 //   fcm-module-sweep --time FILE --batch 1 [--top 24]      lines of FILE are specs: candidates timed in a graph, best first; tiles behind
@@ -119,6 +119,17 @@ std::vector<Case> chainable_cases(uint32_t seed, int count, const jit::Target& t
   return chosen;
 }
 
+/// Random cases of one kind.
+std::vector<Case> cases_of(const std::string& kind, uint32_t seed, int count, const jit::Target& target) {
+  std::vector<Case> chosen;
+  for (uint32_t s = seed; static_cast<int>(chosen.size()) < count && s < seed + 1000; ++s) {
+    for (const Case& c : random_cases(s, 64, target)) {
+      if (kind_name(kind_of(c.spec)) == kind && static_cast<int>(chosen.size()) < count) chosen.push_back(c);
+    }
+  }
+  return chosen;
+}
+
 struct Timed {
   double us = 0;
   TileConfig tile;
@@ -211,7 +222,9 @@ int run(const Options& options) {
   if (options.contains("replays"))
     return run_replays(chainable_cases(seed, number(options, "count", 8), target), target, number(options, "replays", 100));
   fmt::print("{}, sm_{}, seed {}\n", info.name, target.text(), seed);
-  return run_cases(random_cases(seed, number(options, "count", 1000), target), target);
+  const int count = number(options, "count", 1000);
+  return run_cases(options.contains("kind") ? cases_of(options.at("kind"), seed, count, target) : random_cases(seed, count, target),
+                   target);
 }
 
 }  // namespace
