@@ -139,6 +139,42 @@ double wavefronts(const Shape& s, const Geometry& g) {
   return count * g.block_chunks;
 }
 
+/// A streamed pointwise layer (kernels/product.cuh): blocks walk over their tiles. Copies, matrix steps and the values' way out add up, as
+/// measured: what warpgroups do beside each other is in the constants.
+TileRating rate_product(const TiledModule& module, int batch, const TileDevice& device, const TileModel& m) {
+  const Shape& s = module.shape;
+  const Geometry& g = module.geometry;
+  TileRating r;
+  const int works = geometry::work_items(s, g, batch);
+  r.concurrent = concurrency(module.tile, g, device.target);
+  const int walks = std::clamp(device.multiprocessors * r.concurrent / g.n_blocks, 1, works);
+  r.blocks = walks * g.n_blocks;
+  const double tiles = static_cast<double>(works) / walks, most_tiles = up(tiles);  // of a walk
+  const double held = std::min<double>(r.concurrent, up(static_cast<double>(r.blocks) / device.multiprocessors));
+  const double active = std::min(r.blocks, device.multiprocessors), groups = held * g.warps / 4.0;
+  const double bandwidth = std::min(64.0, m.product_bytes * device.multiprocessors / active) / held;
+  const double input = static_cast<double>(s.tile_w) * s.in_c * g.el, weights = static_cast<double>(g.slices) * g.weight_slice;
+  const double maps = s.residual == geometry::Residual::none ? 1 : 2;
+  const double output = maps * s.tile_w * s.n_tile * g.el / bandwidth;
+  const double depth = geometry::ceil_div(s.in_c, g.ks), units = groups * g.warp_m * g.warp_n;
+  const double steps = units * depth * m.product_step + (s.norm == geometry::Norm::none ? 0.0 : groups * depth * m.product_moment);
+  const double values = units * (m.product_value + m.product_activation * activation_weight(s.out_act)) * (1 + m.product_lone / groups);
+  if (s.resident) {
+    r.fetch = m.product_begin + (input + weights) / bandwidth + (tiles - 1) * input / bandwidth;
+    const double waits = std::max(0, g.slices - (s.stages - 1)) * m.product_latency / groups;
+    r.depthwise = most_tiles * (steps + waits);
+    r.finish = tiles * output + most_tiles * values;
+  } else {
+    const int ahead = s.stages > 3 ? s.stages - 2 : s.stages - 1;
+    const double copies = std::max((input + weights) / g.slices / bandwidth, m.product_latency / ahead);
+    r.fetch = m.product_begin + input / g.slices / bandwidth;
+    r.depthwise = most_tiles * (g.slices * (copies + m.product_slice) + steps);
+    r.finish = most_tiles * (output + values);
+  }
+  r.total = r.fetch + r.depthwise + r.finish;
+  return r;
+}
+
 }  // namespace
 
 TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& m) {
@@ -150,6 +186,7 @@ TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const
 TileRating rate(const TiledModule& module, int batch, const TileDevice& device, const TileModel& m) {
   const Shape& s = module.shape;
   const Geometry& g = module.geometry;
+  if (g.product) return rate_product(module, batch, device, m);
   TileRating r;
   const double works = geometry::work_items(s, g, batch);
   r.blocks = static_cast<int>(works) * s.split * g.n_blocks;
@@ -221,7 +258,8 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
 double tile_correction(const TiledModule& module, const TileRating& rating, const TileDevice& device, double most) {
   if (module.geometry.el != 2 || device.target.major != 9) return 1;
   // Streamed expansions and tiles of several images are younger than the trees, whose questions (of input fetched at once, of stages) would
-  // mean something else of them.
+  // mean something else of them. Streamed pointwise layers have a rating of their own.
+  if (module.geometry.product) return 1;
   if (module.shape.streamed || module.shape.images > 1) return TileModel{}.untaught;
   const TileFeatures features = tile_features(module, rating, device.multiprocessors);
   return std::exp(forest(forest_of(module)).correction(features, static_cast<float>(std::log(most))));

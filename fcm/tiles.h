@@ -38,6 +38,15 @@ struct TileModel {
   double slice_begin = 745;
   double streamed_store = 1.9;  ///< of the model's words on a streamed expansion's stores, and on the stages behind it: in the trees' place
   double streamed_rest = 0.5;
+  double product_bytes = 52.9;  ///< a cycle between the L2 and one multiprocessor in a streamed pointwise layer, read and written
+  double product_step = 5.74;   ///< a 64 x 16 step of its matrix product
+  double product_value = 47.2;  ///< eight values of a lane that leave it, and that times activation_weight
+  double product_activation = 3.31;
+  double product_lone = 1.29;    ///< a lone warp of a quarter takes so much longer for them
+  double product_moment = 61.7;  ///< a step of a warpgroup's statistics of normalised pixels
+  double product_latency = 166;  ///< of a slice that is asked for while the one before it is multiplied
+  double product_slice = 20.6;   ///< of a slice beside its copies and matrix steps, where weights rotate
+  double product_begin = 667;    ///< of the first tile's operands beside their bytes, and the last tile's way out
   double matrix_latency = 101;
   double unit_work = 44.4;      ///< activation and stores of a 16 x 16 tile of the expansion
   double activation = 6.3;      ///< of eight values a lane, times activation_weight

@@ -414,7 +414,8 @@ Cost TileCosts::cost(const TiledModule& m, const TileRating& rating) {
   c.waves = std::ceil(c.blocks / device_.sm_count);
   set_module_work(c, spec_, m.shape, m.geometry, images_);
   const double quantised = device_.sm_count * c.waves / c.blocks, cycles = device_.sm_count * device_.clock_mhz;
-  const double dense = dense_rate_ * cycles, core = device_.core_f32 * cycles;
+  const double share = m.geometry.product ? 1 / device_.mma_share : 1.0;  // instructions of warpgroups reach the whole rate
+  const double dense = dense_rate_ * share * cycles, core = device_.core_f32 * cycles;
   c.compute_us = quantised * std::max(dense > 0 ? c.tensor_macs / dense : 0.0, c.core_macs / core);
   c.latency_us = latency_us(m, rating);
   c.step_us = step_us_;

@@ -107,6 +107,7 @@ class Cuts {
     climbing_ = true;
     for (const Found& start : starts_) climb(start);
     if (may_stream()) sweep_streams();
+    if (may_multiply()) sweep_products();
     std::vector<CostedTile> best;
     for (const size_t i : best_first(most)) best.push_back({found_[i].tile, cost_of(found_[i].tile)});
     return best;
@@ -251,6 +252,37 @@ class Cuts {
         consider_stream(t);
       }
     }
+  }
+
+  /// Whether the module is a pointwise layer that warpgroups may walk over.
+  bool may_multiply() const {
+    const bool alone = base_.project && !base_.expand && !base_.dw && !base_.conv && !base_.gate && base_.pool == geometry::Pool::none;
+    const bool target = device_.target.arch_specific && device_.target.major == 9 && whole_.geometry.el == 2;
+    return alone && target;
+  }
+
+  /// Streamed pointwise layers: columns, warpgroups of 64 pixels, weights that stay or rotate, the longest pipelines.
+  void sweep_products() {
+    std::vector<int> columns;
+    for (const int target : {64, 96, 128, 160, 192, 224, 256}) add_unique(columns, even_cut(base_.out_c, 16, target));
+    TileConfig t;
+    t.warpgroup = t.streamed = true;
+    t.chunk = geometry::kSliceBytes / 2;
+    for (const int n : columns) {
+      for (int groups = 1; groups <= 4; ++groups) {
+        t.n_tile = n, t.warps_m = 4 * groups, t.tile_w = 64 * groups;
+        for (t.min_blocks = 1; t.min_blocks * groups <= 4; ++t.min_blocks) {
+          for (const bool resident : {true, false}) keep_product(t, resident);
+        }
+      }
+    }
+  }
+
+  void keep_product(TileConfig t, bool resident) {
+    const int slices = ceil_div(base_.in_c * whole_.geometry.el, geometry::kSliceBytes);
+    t.resident = resident;
+    t.stages = resident ? std::min(8, 2 * slices) : 8;
+    while (t.stages >= 2 && !keep(t)) --t.stages;
   }
 
   /// Whole planes of one image or several, and bands of rows.

@@ -146,7 +146,7 @@ double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry&
   const int pieces = pitch / kPiece;
   if (s.warpgroup && !s.streamed) return pixels.total() * pieces * kSector;
   if (s.expand && !s.streamed) return copied_bytes(pixels, pitch, pitch);
-  if (g.copied && g.e_bytes / kPiece % 2 != 0 && s.stages > 1) {  // every second buffer lies shifted
+  if (g.copied && !g.product && g.e_bytes / kPiece % 2 != 0 && s.stages > 1) {  // every second buffer lies shifted
     Halves other = pixels;
     for (size_t i = 0; i < 2; ++i) {
       for (size_t j = 0; j < 2; ++j) pixels.count[i][j] = (pixels.count[i][j] + other.count[i][1 - j]) / 2;
@@ -217,7 +217,7 @@ double copied_sectors(int bytes, int pitch, bool odd_from, bool odd_to) {
 }
 
 const Halves& CopiedPixels::of(const ModuleShape& s, const Geometry& g) {
-  const bool odd_from = g.in_pitch * g.el / kPiece % 2 != 0, odd_to = (s.expand ? g.x_pitch : g.e_pitch) / kPiece % 2 != 0;
+  const bool odd_from = g.in_pitch * g.el / kPiece % 2 != 0, odd_to = (s.expand || s.streamed ? g.x_pitch : g.e_pitch) / kPiece % 2 != 0;
   for (const Entry& e : known_) {
     if (e.tile_h == s.tile_h && e.tile_w == s.tile_w && e.odd_to == odd_to) return e.pixels;
   }
@@ -236,14 +236,18 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   const bool stays = g.weight_stages == g.block_chunks;
   const double map = stored_bytes(s, g, n * s.out_h * s.out_w);
   Traffic t;
-  t.input = n_b * (s.streamed ? g.chunks : s.expand ? s.split : 1) * n * input_bytes(*m.spec, s, g, copied);
-  if (s.streamed && d.target.major == 9) t.input *= s.overlaid ? kBegunAnew : 1 - (1 - 1.0 / s.split) / std::pow(g.slices, kDrift);
-  if (s.norm != geometry::Norm::none && !s.expand)  // every block takes the statistics of whole pixels
+  t.input = n_b * (g.product ? 1 : s.streamed ? g.chunks : s.expand ? s.split : 1) * n * input_bytes(*m.spec, s, g, copied);
+  if (s.streamed && !g.product && d.target.major == 9)
+    t.input *= s.overlaid ? kBegunAnew : 1 - (1 - 1.0 / s.split) / std::pow(g.slices, kDrift);
+  if (s.norm != geometry::Norm::none && !s.expand && !g.product)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
   const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
   t.weights = times * (g.record_a * std::max(least, copied_share(g.a_at, g.s_weights, s.split, groups * n_b, d)) +
                        g.record_b * std::max(least, copied_share(g.b_at, g.s_weights + g.record_a, blocks_a_work, groups, d)));
-  if (s.streamed)
+  if (g.product)
+    t.weights = n_b * (s.resident ? groups : works) * g.slices * g.weight_slice *
+                std::max(s.resident || works == groups ? 0.0 : kMergedApart, merged(g.n_blocks, groups, d));
+  else if (s.streamed)
     t.weights += n_b * works * g.chunks * g.slices * g.weight_slice * (s.overlaid || d.target.major != 9 ? 1 : kStreamedWeights);
   if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4 * merged(g.n_blocks, groups, d);
   if (s.pool != geometry::Pool::only) t.output = map;

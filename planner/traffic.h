@@ -9,7 +9,8 @@
 //   PWDW, PW-DW-PW, stem      n_b s P pitch el
 //   the same, streamed        n_b k P pitch el                      k: chunks of middle channels, each from the whole depth; and
 //                             n_b n_sp (weights of the expansion), which never stay
-//   PW with a normalised input adds n_b s P pitch el: each block takes the statistics of whole pixels
+//   streamed PW               n_b P pitch el                        and n_b n_sp (weights), or n_b g where they stay
+//   PW with a normalised input adds n_b s P pitch el: each block takes the statistics of whole pixels (a streamed one has them in passing)
 //   weights                   n_b g (bytes of all chunks)           g = n_sp, or the groups of blocks that run when weights stay
 //   output                    N Ho Wo pitch el                      none when only sums are written
 //   residual                  the same; none when it is the input, which an expansion holds on chip

@@ -64,6 +64,15 @@ constexpr Constant kConstants[] = {{"global_latency", &TileModel::global_latency
                                    {"first_weights", &TileModel::first_weights},
                                    {"wavefront", &TileModel::wavefront},
                                    {"warpgroup_step", &TileModel::warpgroup_step},
+                                   {"product_bytes", &TileModel::product_bytes},
+                                   {"product_step", &TileModel::product_step},
+                                   {"product_value", &TileModel::product_value},
+                                   {"product_activation", &TileModel::product_activation},
+                                   {"product_slice", &TileModel::product_slice},
+                                   {"product_begin", &TileModel::product_begin},
+                                   {"product_lone", &TileModel::product_lone},
+                                   {"product_moment", &TileModel::product_moment},
+                                   {"product_latency", &TileModel::product_latency},
                                    {"head_depth", &TileModel::head_depth},
                                    {"head_row", &TileModel::head_row},
                                    {"head_output", &TileModel::head_output},
@@ -208,7 +217,7 @@ Lesson lesson_of(const std::vector<Sample>& samples, const DeviceModel& device, 
     const Row& row = samples[i].row;
     if (kind_of(row.spec) == ModuleKind::pool_fc || kind_of(row.spec) == ModuleKind::se || dtype_of(row.spec) == DType::f32) continue;
     const TiledModule m = tiled(row.spec, row.tile);
-    if (forest_of(m) != forest) continue;
+    if (forest_of(m) != forest || m.geometry.product) continue;  // streamed pointwise layers are rated without trees
     const Cost cost = module_cost(row.spec, row.tile, row.batch, device, {}, model);
     if (std::max({cost.dram_us, cost.l2_us, cost.compute_us}) > cost.latency_us) continue;
     const TileRating r = rate(m, row.batch, {device.target, static_cast<int>(device.sm_count)}, model);

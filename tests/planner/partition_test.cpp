@@ -102,8 +102,8 @@ TEST(Partition, FewestAccessesOfMobileNetV2) {
   EXPECT_NEAR(alone, 15.6e6 + 0.33e6, 0.5e6);  // with residual operands read in the epilogue
 }
 
-// The hidden layer of DeiT-Tiny's tokens: at batch 1 a module saves launches, at batch 64 libraries multiply faster (measured on an H200:
-// 3.9 us against 6.2, and 49 for the fused pair against 34).
+// The hidden layer of DeiT-Tiny's tokens: modules at batch 1, since they save launches, and at batch 64 by warpgroups where there are any
+// (measured on an H200: 49 us for the fused pair, 34 for a library and its pass of GELU, 23 for two streamed layers).
 TEST(Partition, LayersOnTokensFollowTheBatch) {
   test::GraphBuilder b;
   const Dim tokens(197, true);
@@ -116,12 +116,13 @@ TEST(Partition, LayersOnTokensFollowTheBatch) {
     return b.node(text, op, {from, b.constant(text + "_w", {outputs, depth}), b.constant(text + "_b", {outputs})}, {tokens, outputs});
   };
   const Graph net = b.finish({layer("fc2", layer("fc1", x, 192, 768, UnaryFn::gelu), 768, 192, UnaryFn::identity)});
-  const auto modules = [&](int64_t batch) {
-    const Partition p = partition(net, device_model("h200"), half(), batch);
+  const auto modules = [&](int64_t batch, const char* device = "h200") {
+    const Partition p = partition(net, device_model(device), half(), batch);
     return std::count_if(p.choices.begin(), p.choices.end(), [](const Choice& c) { return c.group.module; });
   };
   EXPECT_GE(modules(1), 1);
-  EXPECT_EQ(modules(64), 0);
+  EXPECT_GE(modules(64), 1);
+  EXPECT_EQ(modules(64, "a100"), 0);
 }
 
 /// Elements of the convolutions on maps larger than one pixel: what the bounds of the four networks count, and the operands of residual
