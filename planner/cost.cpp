@@ -8,6 +8,7 @@
 
 #include "fcm/emit.h"
 #include "fcm/head.h"
+#include "runtime/graph/pointwise.h"
 
 namespace fcm {
 namespace {
@@ -233,16 +234,6 @@ void set_attention_work(Cost& c, const Node& node, const Attention& op, int64_t 
   c.latency_us = kAttentionStartUs + kAttentionKeyUs * static_cast<double>(op.keys);
 }
 
-/// A pointwise convolution is a matrix product of a library; null for other convolutions.
-const Conv* as_pointwise(const Graph& graph, const Node& node) {
-  const auto* conv = std::get_if<Conv>(&node.op);
-  const auto all = [](const Ints& list, int64_t x) { return std::all_of(list.begin(), list.end(), [&](int64_t e) { return e == x; }); };
-  if (conv == nullptr || conv->group != 1 || graph.value(node.input(0)).shape->size() != 4) return nullptr;
-  const Window& w = conv->window;
-  const bool one = all(w.kernel, 1) && all(w.strides, 1) && all(w.pads_begin, 0) && all(w.pads_end, 0);
-  return one ? conv : nullptr;
-}
-
 void set_node_traffic(Cost& c, const Graph& graph, const Node& node, int64_t batch, DType dtype) {
   const bool residual_of_conv = std::holds_alternative<Conv>(node.op) || std::holds_alternative<Gemm>(node.op);
   for (size_t i = 0; i < node.inputs.size(); ++i) {
@@ -452,7 +443,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
     set_gemm_time(c, gemm->activation, static_cast<double>(x[gemm->trans_a ? 0 : x.size() - 1].factor), d, residency);
     return c;
   }
-  if (const Conv* conv = as_pointwise(graph, node); conv != nullptr && !few) {
+  if (const auto* conv = std::get_if<Conv>(&node.op); conv != nullptr && conv->window.kernel.size() == 2 && is_pointwise(*conv) && !few) {
     set_gemm_time(c, conv->activation, static_cast<double>((*graph.value(node.input(0)).shape)[1].factor), d, residency);
     return c;
   }

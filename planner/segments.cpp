@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "fcm/emit.h"
+#include "runtime/graph/pointwise.h"
 #include "runtime/support/error.h"
 
 namespace fcm {
@@ -164,8 +165,7 @@ std::string SegmentFinder::make_conv_stage(const Node& conv_node, const Conv& co
   stage.activation = conv.activation;
   stage.dtype = options_.dtype;
   set_window(conv.window, stage);
-  const bool one = stage.kernel_h == 1 && stage.kernel_w == 1 && stage.pad_top + stage.pad_left + stage.pad_bottom + stage.pad_right == 0;
-  if (conv.group == 1 && one && stage.stride_h == 1 && stage.stride_w == 1) {
+  if (is_pointwise(conv)) {
     stage.op = StageOp::pw;
     stage.dilation_h = stage.dilation_w = 1;
   } else if (conv.group == stage.in_channels && stage.in_channels > 1) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "ops/cuda/gemm.h"
+#include "runtime/graph/pointwise.h"
 
 namespace fcm::ops::cuda {
 namespace {
@@ -83,13 +84,6 @@ int64_t threads_per_image(const ConvShape& s, int lanes, int tile) {
 }
 
 }  // namespace
-
-bool ConvShape::is_pointwise() const {
-  bool plain = group == 1;
-  for (int axis = 0; axis < 2; ++axis)
-    plain = plain && kernel[axis] == 1 && stride[axis] == 1 && pad_begin[axis] == 0 && pad_end[axis] == 0;
-  return plain;
-}
 
 ConvShape conv_shape(const Request& r, const Conv& op) {
   const DeviceTensor& x = *r.inputs[0];
@@ -179,7 +173,7 @@ std::unique_ptr<Step> make_conv(const Request& r, const Conv& op) {
   if (!image) return make_conv_rows(r, op);
   const ConvShape s = conv_shape(r, op);
   if (s.is_depthwise()) return make_depthwise(r, op, s);
-  if (s.is_pointwise()) return make_pointwise(r, op, s);
+  if (is_pointwise(op)) return make_pointwise(r, op, s);
   const bool wide_groups = s.group_in() % 8 == 0 && s.group_out() % 8 == 0 && s.pitch_in == s.channels && s.pitch_out == s.filters;
   if (s.group > 1 ? wide_groups : s.channels > kFewChannels) return make_cudnn_conv(r, op, s);
   return make_direct(r, op, s);

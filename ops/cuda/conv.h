@@ -18,7 +18,6 @@ struct ConvShape {
   int64_t group_in() const { return channels / group; }
   int64_t group_out() const { return filters / group; }
   bool is_depthwise() const { return group == channels && group == filters; }
-  bool is_pointwise() const;  ///< 1x1, stride 1, no padding, one group: a matrix product
   Dim images() const { return {batch_factor, batch}; }
 };
 
