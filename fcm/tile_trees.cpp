@@ -11,7 +11,7 @@ namespace fcm {
 namespace {
 
 constexpr float kMost = 0.7f;    // a correction beyond is outside of what was measured
-constexpr size_t kTogether = 4;  // trees that are walked at a time
+constexpr size_t kTogether = 8;  // trees that are walked at a time
 
 /// A whole number that orders as the float does (no NaN).
 int32_t ordered(float x) {
@@ -47,7 +47,7 @@ TileFeatures tile_features(const TiledModule& module, const TileRating& r, int m
           share(r.prologue),
           log(latency),
           log(r.total + 1),
-          log(waves),
+          log_of(static_cast<int>(waves)),
           log_of(r.concurrent),
           log(units),
           static_cast<float>(units / r.concurrent / waves),
@@ -78,12 +78,6 @@ TileFeatures tile_features(const TiledModule& module, const TileRating& r, int m
           log_of(s.out_c)};
 }
 
-float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features) {
-  float sum = 0;
-  for (const TileTree& tree : trees) sum += tree(features);
-  return std::clamp(sum, -kMost, kMost);
-}
-
 Forest::Forest(const std::vector<TileTree>& trees) : walks_((trees.size() + kTogether - 1) / kTogether * kTogether) {
   for (size_t i = 0; i < trees.size(); ++i) {
     for (size_t q = 0; q < TileTree::kQuestions; ++q) walks_[i].questions[q + 1] = {ordered(trees[i].at_most[q]), trees[i].feature[q]};
@@ -99,7 +93,8 @@ float Forest::correction(const TileFeatures& features, float most) const {
   float sum = 0;
   for (size_t i = 0; i < walks_.size(); i += kTogether) {
     if (i >= kLeast && sum - kATree * static_cast<float>(walks_.size() - i) > most) break;
-    std::array<size_t, kTogether> node{1, 1, 1, 1};
+    std::array<size_t, kTogether> node;
+    node.fill(1);
     for (int level = 0; level < 4; ++level) {
       for (size_t k = 0; k < kTogether; ++k) step(node[k], walks_[i + k], f);
     }

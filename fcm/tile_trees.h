@@ -34,15 +34,12 @@ struct TileTree {
   }
 };
 
-/// Natural logarithm of measured over rated cycles, as the trees expect it; bounded. Grown on an H200.
-float tile_correction(const std::vector<TileTree>& trees, const TileFeatures& features);
-
-/// Trees laid out to be asked often: four at a time, so that their comparisons overlap, of whole numbers that order as the floats do.
+/// Trees laid out to be asked often: eight at a time, so that their comparisons overlap, of whole numbers that order as the floats do.
 class Forest {
  public:
   explicit Forest(const std::vector<TileTree>& trees);
-  /// The same as tile_correction. Corrections above `most` need not be told apart: the last trees are not asked when the first ones say
-  /// much more.
+  /// Natural logarithm of measured over rated cycles: what the trees say together, bounded. Corrections above `most` need not be told
+  /// apart: the last trees are not asked when the first ones say much more.
   float correction(const TileFeatures& features, float most = std::numeric_limits<float>::infinity()) const;
 
  private:
@@ -59,7 +56,7 @@ class Forest {
     const Question& q = walk.questions[node];
     node = 2 * node + static_cast<size_t>(q.at_most < f[q.feature]);
   }
-  std::vector<Walk> walks_;  // whole fours; what fills the last one up says nothing
+  std::vector<Walk> walks_;  // whole eights; what fills the last one up says nothing
 };
 
 /// Modules with a window (a first convolution or a depthwise stage) and those of pointwise layers alone have trees of their own.

@@ -1,6 +1,7 @@
 // Tables read back, and what a survey times.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -56,10 +57,17 @@ TEST(Trees, LearnAStepAndAProductAndRepeat) {
     weight.push_back(1);
   }
   const std::vector<TileTree> trees = grow(x, y, weight);
+  const Forest forest(trees);
   float worst = 0;
-  for (size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::abs(tile_correction(trees, x[i]) - y[i]));
+  for (size_t i = 0; i < x.size(); ++i) worst = std::max(worst, std::abs(forest.correction(x[i]) - y[i]));
   EXPECT_LT(worst, 0.05f);
   EXPECT_EQ(to_source(trees), to_source(grow(x, y, weight)));
+}
+
+float said_one_by_one(const std::vector<TileTree>& trees, const TileFeatures& features) {
+  float sum = 0;
+  for (const TileTree& tree : trees) sum += tree(features);
+  return std::clamp(sum, -0.7f, 0.7f);
 }
 
 TEST(Trees, AForestSaysWhatItsTreesSay) {
@@ -69,10 +77,10 @@ TEST(Trees, AForestSaysWhatItsTreesSay) {
     for (int i = 0; i < 500; ++i) {
       TileFeatures f;
       for (float& x : f) x = feature(random);
-      const float all = tile_correction(tile_trees(which), f);
+      const float all = said_one_by_one(tile_trees(which), f);
       EXPECT_EQ(forest(which).correction(f), all);
-      EXPECT_EQ(Forest({tile_trees(which).begin(), tile_trees(which).begin() + 6}).correction(f),
-                tile_correction({tile_trees(which).begin(), tile_trees(which).begin() + 6}, f));
+      const std::vector<TileTree> few = {tile_trees(which).begin(), tile_trees(which).begin() + 6};
+      EXPECT_EQ(Forest(few).correction(f), said_one_by_one(few, f));
       for (const float most : {all - 0.3f, all, all + 0.3f}) {
         const float early = forest(which).correction(f, most);
         EXPECT_TRUE(early == all || early > most) << early << " for " << all << ", at most " << most;
@@ -82,12 +90,12 @@ TEST(Trees, AForestSaysWhatItsTreesSay) {
 }
 
 TEST(Trees, AFarFeatureGivesABoundedCorrection) {
-  for (const TileForest forest : {TileForest::windows, TileForest::pointwise}) {
-    ASSERT_FALSE(tile_trees(forest).empty());
+  for (const TileForest which : {TileForest::windows, TileForest::pointwise}) {
+    ASSERT_FALSE(tile_trees(which).empty());
     for (const float value : {-1e30f, 0.0f, 1e30f}) {
       TileFeatures f;
       f.fill(value);
-      EXPECT_LE(std::abs(tile_correction(tile_trees(forest), f)), 0.7f);
+      EXPECT_LE(std::abs(forest(which).correction(f)), 0.7f);
     }
   }
 }

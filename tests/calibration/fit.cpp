@@ -250,8 +250,9 @@ void grow_trees(const std::vector<Sample>& samples, const std::vector<std::strin
   const double step_us = device.step_us(true);
   std::vector<double> unseen = rated, us = rated;
   const auto correct = [&](std::vector<double>& to, const Lesson& part, const std::vector<TileTree>& trees) {
+    const Forest forest(trees);
     for (size_t i = 0; i < part.x.size(); ++i)
-      to[part.sample[i]] = step_us + (rated[part.sample[i]] - step_us) * std::exp(tile_correction(trees, part.x[i]));
+      to[part.sample[i]] = step_us + (rated[part.sample[i]] - step_us) * std::exp(forest.correction(part.x[i]));
   };
   std::string text = "// Written by fcm-tile-fit: the trees of TileForest::windows, then those of TileForest::pointwise.\n";
   for (const TileForest forest : {TileForest::windows, TileForest::pointwise}) {
