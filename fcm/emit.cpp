@@ -210,14 +210,10 @@ Shape shape_of(const ModuleSpec& spec, const TileConfig& tile) {
 }
 
 TiledModule tiled(const ModuleSpec& spec, const TileConfig& tile) {
-  const Shape s = shape_of(spec, tile);
-  return {&spec, tile, s, geometry::derive(s)};
-}
-
-TiledModule TiledModule::with(const TileConfig& other) const {
-  Shape s = shape;
-  set_tile(s, other);
-  return {spec, other, s, geometry::derive(s)};
+  TiledModule m{&spec, tile, shape_of(spec, tile), {}, {}, false};
+  m.planes = m.geometry = geometry::plane_geometry(m.shape);
+  geometry::derive_block(m.shape, m.geometry);
+  return m;
 }
 
 void set_tile(Shape& s, const TileConfig& tile) {
@@ -399,10 +395,22 @@ std::string refusal(const TiledModule& m, const jit::Target& target) {
 }
 
 bool TiledModule::recut(const TileConfig& other, const jit::Target& target) {
+  TileConfig as_now = other;
+  as_now.resident = tile.resident;
+  const bool same_block = divides && as_now == tile;  // at most weights that stay or rotate are new
+  if (!same_block && partition_refusal(shape, other, target).text != nullptr) return false;
+  const bool same_planes =
+      other.tile_h == tile.tile_h && other.tile_w == tile.tile_w && other.images == tile.images && other.warps_m == tile.warps_m;
+  divides = true;
   tile = other;
   set_tile(shape, other);
-  if (partition_refusal(shape, tile, target).text != nullptr) return false;
-  geometry = geometry::derive(shape);
+  if (same_block) {
+    geometry::derive_shared(shape, geometry);
+  } else {
+    if (!same_planes) planes = geometry::plane_geometry(shape);
+    geometry = planes;
+    geometry::derive_block(shape, geometry);
+  }
   return size_refusal(shape, geometry, tile, target).text == nullptr;
 }
 

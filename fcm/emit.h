@@ -24,9 +24,11 @@ struct TiledModule {
   TileConfig tile;
   geometry::Shape shape;
   geometry::Geometry geometry;
+  geometry::Geometry planes;  ///< the part of it that tiles of the same plane share
+  bool divides = false;       ///< the tile was found to divide the module, whether or not its weights stay
 
-  TiledModule with(const TileConfig& other) const;
-  /// Cuts it into other tiles where they are legal for a spec that is legal itself; false and no meaningful sizes otherwise.
+  /// Cuts it into other tiles where they are legal for a spec that is legal itself; false and no meaningful sizes otherwise. What the last
+  /// tile has in common with this one is not worked out again.
   bool recut(const TileConfig& other, const jit::Target& target);
 };
 TiledModule tiled(const ModuleSpec& spec, const TileConfig& tile);

@@ -279,21 +279,25 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.shared_bytes = s.streamed ? max_of(at, g.s_x + (s.stages - 1) * g.x_slice + g.x_rows * kSliceBytes) : at;
 }
 
-/// All sizes of a module kernel. Meaningful for shapes that `fcm::illegal` accepts.
-FCM_CONSTEXPR Geometry derive(const Shape& s) {
+/// What follows from the module and from a tile's extent on the plane, its images and its warps along pixels alone.
+FCM_CONSTEXPR Geometry plane_geometry(const Shape& s) {
   Geometry g;
   g.el = s.math == Math::f16 || s.math == Math::bf16 ? 2 : 4;
   g.vec = 16 / g.el;
   g.ks = g.el == 2 ? 16 : 8;
-  g.warps = s.warps_m * s.warps_k * s.warps_n;
-  g.threads = g.warps * 32;
   g.in_pitch = round_up(s.in_c, g.vec);
   g.out_channels = s.project ? s.out_c : s.dw_c;
   g.out_pitch = round_up(g.out_channels, g.vec);
+  derive_planes(s, g);
+  return g;
+}
+/// All other sizes.
+FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
+  g.warps = s.warps_m * s.warps_k * s.warps_n;
+  g.threads = g.warps * 32;
   g.e_chunk = s.chunk / s.multiplier;
   g.chunks = ceil_div(s.dw_c, s.chunk);
   g.block_chunks = ceil_div(g.chunks, s.split);
-  derive_planes(s, g);
   g.product = s.streamed && s.project && !s.expand && !s.dw && !s.conv;
   if (g.product) {
     g.slice = s.chunk;
@@ -333,6 +337,12 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
   g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;
   derive_weights(s, g);
   derive_shared(s, g);
+}
+
+/// All sizes of a module kernel. Meaningful for shapes that `fcm::refusal` accepts.
+FCM_CONSTEXPR Geometry derive(const Shape& s) {
+  Geometry g = plane_geometry(s);
+  derive_block(s, g);
   return g;
 }
 

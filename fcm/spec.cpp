@@ -276,7 +276,9 @@ int output_extent(int in, int kernel, int stride, int dilation, int before, int 
 }
 
 std::vector<Plane> planes_of(const ModuleSpec& spec) {
-  std::vector<Plane> planes = {Plane{spec.height, spec.width}};
+  std::vector<Plane> planes;
+  planes.reserve(spec.stages.size() + 1);
+  planes.push_back(Plane{spec.height, spec.width});
   for (const StageSpec& s : spec.stages) {
     const Plane in = planes.back();
     if (s.op == StageOp::pool) {

@@ -131,10 +131,10 @@ class Cuts {
   const Plane& plane_of(const TileConfig& t) {
     const auto known = std::find_if(planes_.begin(), planes_.end(), [&](const Plane& p) { return p.h == t.tile_h && p.w == t.tile_w; });
     if (known != planes_.end()) return *known;
-    TileConfig one = t;
-    one.images = 1;
-    const TiledModule m = whole_.with(one);
-    planes_.push_back({t.tile_h, t.tile_w, geometry::work_items(m.shape, m.geometry, static_cast<int>(images_)), m.geometry.core_px});
+    ModuleShape s = base_;
+    s.tile_h = t.tile_h, s.tile_w = t.tile_w, s.warps_m = t.warps_m;
+    const geometry::Geometry g = geometry::plane_geometry(s);
+    planes_.push_back({t.tile_h, t.tile_w, geometry::work_items(s, g, static_cast<int>(images_)), g.core_px});
     return planes_.back();
   }
   /// Positions of the best `most` tiles.
