@@ -341,8 +341,8 @@ Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images,
   TileCosts costs(spec, images, device, residency);
   const TiledModule module = tiled(spec, tile);
   TileRating rating;
-  costs.least_us(module, model, rating);
-  Cost c = costs.cost(module, rating);
+  const double latency = costs.latency_us(module, model, rating);
+  Cost c = costs.cost(module, rating, latency);
   c.elements = module_elements(spec, images);
   return c;
 }
@@ -388,17 +388,17 @@ bool TileCosts::recut(TiledModule& m, const TileConfig& tile) const {
   return has_shared(block, device_) && has_threads(block, device_);
 }
 
-double TileCosts::latency_us(const TiledModule& m, const TileRating& rating) const {
+double TileCosts::latency_us(const TiledModule& m, const TileModel& model, TileRating& rating) const {
+  rating = rate(m, images_, tile_device_, model);
   const bool tight = spare_registers(m) < (m.shape.expand ? kTightExpanding : kTight);
   return latency_of(rating, dense_rate_, device_) * (tight ? kTightPenalty : 1.0);
 }
 
-double TileCosts::least_us(const TiledModule& m, const TileModel& model, TileRating& rating) const {
-  rating = rate(m, images_, tile_device_, model);
-  return step_us_ + latency_us(m, rating);
+double TileCosts::correction(const TiledModule& module, const TileRating& rating, double latency_us, double most_us) const {
+  return tile_correction(module, rating, tile_device_, std::max(0.0, most_us - step_us_) / latency_us);
 }
 
-Cost TileCosts::cost(const TiledModule& m, const TileRating& rating) {
+Cost TileCosts::cost(const TiledModule& m, const TileRating& rating, double latency_us) {
   Cost c;
   c.traffic = module_traffic(m, images_, device_, copied_);
   c.blocks = rating.blocks;
@@ -408,16 +408,11 @@ Cost TileCosts::cost(const TiledModule& m, const TileRating& rating) {
   const double share = m.geometry.product ? 1 / device_.mma_share : 1.0;  // instructions of warpgroups reach the whole rate
   const double dense = dense_rate_ * share * cycles, core = device_.core_f32 * cycles;
   c.compute_us = quantised * std::max(dense > 0 ? c.tensor_macs / dense : 0.0, c.core_macs / core);
-  c.latency_us = latency_us(m, rating);
+  c.latency_us = latency_us;
   c.step_us = step_us_;
   c.dram_bytes = map_dram_ + c.traffic.residual * residual_missed_ + m.geometry.blob_bytes * weights_missed_;
   finish(c, device_);
   return c;
-}
-
-void TileCosts::correct(Cost& cost, const TiledModule& module, const TileRating& rating, double most_us) const {
-  cost.latency_us *= tile_correction(module, rating, tile_device_, std::max(0.0, most_us - step_us_) / cost.latency_us);
-  finish(cost, device_);
 }
 
 Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype, const DeviceModel& d, const Residency& residency) {

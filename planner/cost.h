@@ -62,16 +62,15 @@ class TileCosts {
 
   /// Cuts `module` into `tile` where the modelled device can run it; false otherwise.
   bool recut(TiledModule& module, const TileConfig& tile) const;
-  /// Step and latency, which the time is never below; `rating` receives what the latency comes from.
-  double least_us(const TiledModule& module, const TileModel& model, TileRating& rating) const;
+  double step_us() const { return step_us_; }
+  /// A block's latency by a model; with the step, the time is never below. `rating` receives what it comes from.
+  double latency_us(const TiledModule& module, const TileModel& model, TileRating& rating) const;
+  /// What the trees make of a latency that was rated without them: a factor. Times above `most_us` need not be told apart.
+  double correction(const TiledModule& module, const TileRating& rating, double latency_us, double most_us) const;
   /// The cost of a rated tile, but for `elements`, which do not depend on it.
-  Cost cost(const TiledModule& module, const TileRating& rating);
-  /// Corrects a cost that was rated without trees by what they know. Times above `most_us` need not be told apart.
-  void correct(Cost& cost, const TiledModule& module, const TileRating& rating, double most_us) const;
+  Cost cost(const TiledModule& module, const TileRating& rating, double latency_us);
 
  private:
-  double latency_us(const TiledModule& module, const TileRating& rating) const;
-
   const ModuleSpec& spec_;
   const DeviceModel& device_;
   int images_;

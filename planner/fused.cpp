@@ -31,6 +31,8 @@ void predict_nodes(const Partition& parts, PlanVariant& variant) {
 
 /// Two variants run the same steps when their texts agree but for the range.
 bool same_steps(const PlanVariant& a, const PlanVariant& b) {
+  const auto same_op = [](const PlanStep& x, const PlanStep& y) { return x.op == y.op; };
+  if (!std::equal(a.steps.begin(), a.steps.end(), b.steps.begin(), b.steps.end(), same_op)) return false;
   Plan left, right;
   left.variants = {a};
   right.variants = {b};
@@ -78,15 +80,19 @@ Plan plan_fused(const Graph& graph, const PlanOptions& options, const PlanBacken
   Plan plan;
   plan.options = options;
   plan.device_model = fmt::format("{}; {}", backend.device_model, device.fingerprint());
-  for (const BatchRange& range : has_free_batch(graph) ? batch_ranges(fuse.max_batch) : std::vector<BatchRange>{{0, 1}}) {
-    const Partition parts = partition(graph, device, how, range.planned_at);
+  const std::vector<BatchRange> ranges = has_free_batch(graph) ? batch_ranges(fuse.max_batch) : std::vector<BatchRange>{{0, 1}};
+  std::vector<int64_t> batches;
+  for (const BatchRange& range : ranges) batches.push_back(range.planned_at);
+  const std::vector<Partition> covers = partitions(graph, device, how, batches);
+  for (size_t i = 0; i < ranges.size(); ++i) {
+    const BatchRange& range = ranges[i];
     std::vector<const Group*> groups;
-    for (const Choice& c : parts.choices) {
+    for (const Choice& c : covers[i].choices) {
       if (c.group.module) groups.push_back(&c.group);
     }
     PlanVariant variant = plan_steps(graph, options, backend, groups, full_precision_nodes(graph, fuse.overrides));
     variant.max_batch = range.up_to;
-    predict_nodes(parts, variant);
+    predict_nodes(covers[i], variant);
     if (!plan.variants.empty() && same_steps(plan.variants.back(), variant)) {
       plan.variants.back().max_batch = range.up_to;
     } else {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <set>
 
@@ -48,7 +49,8 @@ std::string reason(const Cost& lost, const Cost& won, Objective objective) {
 
 class Partitioner {
  public:
-  Partitioner(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch)
+  /// `fewer`: the same at fewer images, which has run, or null.
+  Partitioner(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch, const Partitioner* fewer)
       : graph_(graph),
         device_(device),
         options_(options),
@@ -56,7 +58,7 @@ class Partitioner {
         position_(positions()),
         residency_(residency_of()),
         finder_(graph, {options.dtype, options.tf32, device.target}),
-        search_(device, residency_) {
+        search_(device, residency_, 1, fewer == nullptr ? nullptr : &fewer->search_) {
     check_overrides();
     const auto fixed = options_.fuse.fixed.find(batch_);
     if (fixed == options_.fuse.fixed.end()) return;
@@ -101,6 +103,7 @@ class Partitioner {
   struct Offer : Group {
     bool settled = false;
     Score score;
+    std::vector<SearchedModule*> searches;  ///< by part
   };
   struct Best {
     Score score{kNever, kNever};
@@ -117,10 +120,13 @@ class Partitioner {
     return options_.fuse.objective == Objective::gma ? Score{c.elements, c.time_us} : Score{c.time_us, c.elements};
   }
   Group node_group(NodeId n) const;
+  std::optional<std::string> wanted_tile(const Group& group) const;
   std::optional<TileConfig> tile_for(const Group& group, size_t part, const std::string& wanted);
   bool complete(Group& group);
-  Offer offer(Segment segment) const;
+  Offer offer(Segment segment);
+  bool raise(Offer& offer) const;
   void settle(Offer& offer);
+  SearchedModule* next_search(const Offer& offer) const;
   Groups groups_of(const std::vector<NodeId>& chain, bool settled);
   std::vector<const Offer*> best_cover(const Groups& groups, size_t from, size_t to, const Group* without) const;
   std::vector<const Offer*> settled_cover(Groups& groups);
@@ -218,20 +224,27 @@ std::optional<TileConfig> Partitioner::tile_for(const Group& group, size_t part,
   return tiles.empty() ? std::nullopt : std::optional(tiles.front().tile);
 }
 
+/// The tile that a caller wants for a segment, empty when none is; nothing when one of its nodes is to execute alone.
+std::optional<std::string> Partitioner::wanted_tile(const Group& group) const {
+  std::string wanted;
+  for (const NodeId n : group.nodes) {
+    const NodeOverride* o = override_of(n);
+    if (o != nullptr && (!o->fuse || o->full_precision)) return std::nullopt;
+    if (o != nullptr && !o->tile.empty()) wanted = o->tile;
+  }
+  return wanted;
+}
+
 /// Tiles and cost for a segment; false when it cannot be, or is not wanted.
 bool Partitioner::complete(Group& group) {
   Segment& segment = group.segment;
   const int64_t images = segment.images.at(batch_);
-  std::string wanted;
-  for (const NodeId n : segment.nodes) {
-    const NodeOverride* o = override_of(n);
-    if (o != nullptr && (!o->fuse || o->full_precision)) return false;
-    if (o != nullptr && !o->tile.empty()) wanted = o->tile;
-  }
+  const std::optional<std::string> wanted = wanted_tile(group);
+  if (!wanted) return false;
   for (size_t i = 0; i < segment.parts.size(); ++i) {
     group.settle_sums(i);
     const ModulePart& part = segment.parts[i];
-    const std::optional<TileConfig> tile = tile_for(group, i, wanted);
+    const std::optional<TileConfig> tile = tile_for(group, i, *wanted);
     if (!tile) return false;
     Residency residency = residency_;
     if (part.residual != kNoValue)
@@ -250,18 +263,28 @@ bool Partitioner::complete(Group& group) {
   return true;
 }
 
-Partitioner::Offer Partitioner::offer(Segment segment) const {
+Partitioner::Offer Partitioner::offer(Segment segment) {
   Offer o;
   o.module = true;
   o.nodes = segment.nodes;
   for (const ModulePart& part : segment.parts) {
     const int64_t images = segment.images.at(batch_);
-    o.cost.time_us += least_module_us(part.spec, images, device_, residency_);
+    o.searches.push_back(&search_.module(part.spec, images));
     o.cost.elements += module_elements(part.spec, images);
   }
-  o.score = score(o.cost);
   o.segment = std::move(segment);
+  raise(o);
   return o;
+}
+
+/// Raises a score to what is known of the parts by now; false when it is that.
+bool Partitioner::raise(Offer& o) const {
+  double us = 0;
+  for (const SearchedModule* s : o.searches) us += s->least_us;
+  if (us == o.cost.time_us) return false;
+  o.cost.time_us = us;
+  o.score = score(o.cost);
+  return true;
 }
 
 void Partitioner::settle(Offer& o) {
@@ -275,10 +298,20 @@ void Partitioner::settle(Offer& o) {
   }
 }
 
+/// The next search that an offer needs before it can be settled, or null.
+SearchedModule* Partitioner::next_search(const Offer& o) const {
+  if (wanted_tile(o) != "") return nullptr;
+  for (size_t i = 0; i < o.searches.size(); ++i) {
+    const bool reads_sums = o.segment.parts[i].sums_from >= 0;  // how many is known when it is settled
+    if (!reads_sums && !o.searches[i]->searched) return o.searches[i];
+  }
+  return nullptr;
+}
+
 Partitioner::Groups Partitioner::groups_of(const std::vector<NodeId>& chain, bool settled) {
   Groups groups(chain.size());
   for (size_t i = 0; i < chain.size(); ++i) {
-    Offer& alone = groups[i].emplace_back(Offer{node_group(chain[i]), true, {}});
+    Offer& alone = groups[i].emplace_back(Offer{node_group(chain[i]), true, {}, {}});
     alone.score = score(alone.cost);
     for (Segment& segment : finder_.starting_at(chain, i, &result_.refusals)) {
       groups[i].push_back(offer(std::move(segment)));
@@ -311,19 +344,30 @@ std::vector<const Partitioner::Offer*> Partitioner::best_cover(const Groups& gro
 }
 
 /// The cheapest cover of a whole chain. What is not settled costs at least as much as its score says: once none of that is in the cheapest
-/// cover, no other cover is cheaper.
+/// cover, no other cover is cheaper. Searches are made one by one, when all that is known already does not change the cover.
 std::vector<const Partitioner::Offer*> Partitioner::settled_cover(Groups& groups) {
   while (true) {
     std::vector<const Offer*> chosen = best_cover(groups, 0, groups.size(), nullptr);
     Offer* longest = nullptr;  // it stands for the most that can be saved
+    bool learnt = false;
     size_t at = 0;
     for (const Offer* o : chosen) {
-      if (!o->settled && (longest == nullptr || o->nodes.size() > longest->nodes.size()))
-        longest = &groups[at][static_cast<size_t>(o - groups[at].data())];
-      at += o->nodes.size();
+      Offer& mine = groups[at][static_cast<size_t>(o - groups[at].data())];
+      at += mine.nodes.size();
+      if (mine.settled) continue;
+      if (next_search(mine) == nullptr) {
+        settle(mine);
+        learnt = true;
+      } else if (raise(mine)) {
+        learnt = true;
+      } else if (longest == nullptr || mine.nodes.size() > longest->nodes.size()) {
+        longest = &mine;
+      }
     }
+    if (learnt) continue;
     if (longest == nullptr) return chosen;
-    settle(*longest);
+    search_.search(*next_search(*longest));
+    raise(*longest);
   }
 }
 
@@ -354,7 +398,8 @@ Alternative Partitioner::alternative(const std::vector<const Offer*>& groups, co
 }
 
 void Partitioner::cover(const std::vector<NodeId>& chain) {
-  Groups groups = groups_of(chain, is_fixed_ || options_.alternatives);
+  // Predictions bound no measured time.
+  Groups groups = groups_of(chain, is_fixed_ || options_.alternatives || options_.measured != nullptr);
   size_t at = 0;
   for (const Offer* g : is_fixed_ ? fixed_cover(groups) : settled_cover(groups)) {
     const size_t end = at + g->nodes.size();
@@ -423,11 +468,23 @@ std::string Group::text() const {
 }
 
 Partition partition(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch) {
-  return Partitioner(graph, device, options, batch).run();
+  return std::move(partitions(graph, device, options, {batch}).front());
+}
+
+std::vector<Partition> partitions(const Graph& graph, const DeviceModel& device, const PartitionOptions& options,
+                                  const std::vector<int64_t>& batches) {
+  std::vector<Partition> list;
+  std::unique_ptr<Partitioner> fewer;
+  for (const int64_t batch : batches) {
+    auto partitioner = std::make_unique<Partitioner>(graph, device, options, batch, fewer.get());
+    list.push_back(partitioner->run());
+    fewer = std::move(partitioner);
+  }
+  return list;
 }
 
 std::vector<Candidate> candidates(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch) {
-  return Partitioner(graph, device, options, batch).candidates();
+  return Partitioner(graph, device, options, batch, nullptr).candidates();
 }
 
 }  // namespace fcm

@@ -65,6 +65,9 @@ struct Partition {
 
 /// Deterministic, touches no device, one thread. Throws Error(command_line) for an override that names no node, or a tile that is refused.
 Partition partition(const Graph& graph, const DeviceModel& device, const PartitionOptions& options, int64_t batch);
+/// The same for several batches, ascending: what is found out of a module at one bounds it at the next.
+std::vector<Partition> partitions(const Graph& graph, const DeviceModel& device, const PartitionOptions& options,
+                                  const std::vector<int64_t>& batches);
 /// Takes out the nodes that a plan has no step for, since their output is a view of another buffer, and their cost.
 void leave_out_views(Partition& partition, const PlanVariant& variant);
 /// The modules of a plan variant, or of a partition, in its order.

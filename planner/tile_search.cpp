@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -20,9 +21,10 @@ using geometry::round_up;
 using ModuleShape = geometry::Shape;
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-constexpr size_t kStarts = 4;     // cuts that are climbed from
-constexpr int kMostClimbs = 12;   // moves from one start
-constexpr int kWidestTile = 320;  // output columns of a block
+constexpr size_t kStarts = 4;          // cuts that are climbed from
+constexpr double kLeastGrowth = 0.95;  // of the time for fewer images (measured of 3,266 pairs: 0.97 at least)
+constexpr int kMostClimbs = 12;        // moves from one start
+constexpr int kWidestTile = 320;       // output columns of a block
 constexpr int kLongestChunk = 160;
 constexpr double kMostTaught = 1.6;            // times the best so far: what a correction may make good
 constexpr double kLeastCorrection = 0.49;      // trees say no less (fcm/tile_trees.cpp)
@@ -55,7 +57,7 @@ TileModel without_trees() {
   return m;
 }
 
-/// A set of hashed keys, open addressing.
+/// A set of hashed keys, open addressing: with std::unordered_set planning takes an eighth longer.
 class KeySet {
  public:
   /// False when the key is there.
@@ -82,7 +84,7 @@ class KeySet {
       if (key != 0) place(key);
     }
   }
-  std::vector<uint64_t> slots_ = std::vector<uint64_t>(1024, 0);  // 0: free
+  std::vector<uint64_t> slots_ = std::vector<uint64_t>(256, 0);  // 0: free
   size_t count_ = 0;
 };
 
@@ -109,7 +111,7 @@ class Cuts {
     if (may_stream()) sweep_streams();
     if (may_multiply()) sweep_products();
     std::vector<CostedTile> best;
-    for (const size_t i : best_first(most)) best.push_back({found_[i].tile, cost_of(found_[i].tile)});
+    for (const size_t k : best_first(most)) best.push_back({found_[k].tile, cost_of(found_[k].tile)});
     return best;
   }
 
@@ -150,8 +152,8 @@ class Cuts {
   Cost cost_of(const TileConfig& t) {
     costs_.recut(module_, t);
     TileRating rating;
-    costs_.least_us(module_, TileModel{}, rating);
-    Cost cost = costs_.cost(module_, rating);
+    const double latency = costs_.latency_us(module_, TileModel{}, rating);
+    Cost cost = costs_.cost(module_, rating, latency);
     cost.elements = module_elements(spec_, images_);
     return cost;
   }
@@ -201,8 +203,9 @@ class Cuts {
   }
 
   /// Ways to share the chunks among blocks: none, and as many as fill the device once or twice.
-  std::vector<int> splits(const TileConfig& t) {
-    std::vector<int> list = {1};
+  const std::vector<int>& splits(const TileConfig& t) {
+    std::vector<int>& list = splits_;
+    list.assign(1, 1);
     const int chunks = chunks_of(t);
     const double blocks = static_cast<double>(plane_of(t).works) * (base_.project ? ceil_div(base_.out_c, t.n_tile) : 1);
     const int most = std::min(chunks, !base_.project ? 64 : device_.target.major < 9 || base_.pool != geometry::Pool::none ? 1 : 16);
@@ -217,6 +220,8 @@ class Cuts {
     const std::vector<int> some_chunks = chunks(), some_columns = columns();
     for (const auto& [h, w] : planes()) {
       Found best;
+      if (starts_.size() == kStarts) best.us = starts_.back().us;  // what is not better is not climbed from
+      const double rival_us = best.us;
       for (const int chunk : some_chunks) {
         for (const int n_tile : some_columns) {
           TileConfig t;
@@ -228,10 +233,11 @@ class Cuts {
           }
         }
       }
-      if (best.us < kNever) starts_.push_back(best);
+      if (best.us >= rival_us) continue;
+      if (starts_.size() == kStarts) starts_.pop_back();
+      starts_.insert(std::upper_bound(starts_.begin(), starts_.end(), best, [](const Found& a, const Found& b) { return a.us < b.us; }),
+                     best);
     }
-    std::stable_sort(starts_.begin(), starts_.end(), [](const Found& a, const Found& b) { return a.us < b.us; });
-    if (starts_.size() > kStarts) starts_.resize(kStarts);
   }
 
   /// Streamed tiles were measured of wide 16-bit inputs, without a projection.
@@ -363,14 +369,16 @@ class Cuts {
   }
 
   /// Splits that give all blocks the same number of chunks, or nearly so.
-  std::vector<int> splits_that_fill(const TileConfig& t) const {
-    std::vector<int> list;
-    const int chunks = ceil_div(base_.dw_c, t.chunk), most = std::min(chunks, base_.project ? 16 : 64);
+  const std::vector<int>& splits_that_fill(const TileConfig& t) {
+    const int chunks = chunks_of(t), most = std::min(chunks, base_.project ? 16 : 64);
+    if (chunks == filled_chunks_) return fills_;
+    filled_chunks_ = chunks;
+    fills_.clear();
     for (int share = 1; share <= chunks; ++share) {
       const int split = ceil_div(chunks, share);
-      if (split <= most) add_unique(list, split);
+      if (split <= most && (fills_.empty() || fills_.back() != split)) fills_.push_back(split);
     }
-    return list;
+    return fills_;
   }
 
   /// Calls `move` with the values beside `now` in an ascending list.
@@ -384,7 +392,7 @@ class Cuts {
 
   /// Calls `move` with the tiles that one parameter, or two that go together, leads to.
   template <class Move>
-  void neighbours(const TileConfig& t, Move&& move) const {
+  void neighbours(const TileConfig& t, Move&& move) {
     static const std::vector<int> kExtents = {2, 4, 7, 8, 14, 16, 28, 32}, kRuns = {16, 32, 64, 128, 256}, kPixelWarps = {1, 2, 4, 7, 8},
                                   kChannelWarps = {1, 2, 3, 4, 6, 8}, kColumnWarps = {1, 2, 4}, kBlocks = {1, 2, 3, 4, 6};
     const auto moved = [&](int TileConfig::*field, int x) {
@@ -494,26 +502,27 @@ class Cuts {
     if (!costs_.recut(module_, t)) return false;
     ++rated_;
     TileRating rating;
-    if (costs_.least_us(module_, untaught_, rating) >= kMostTaught * best_us_) return true;
-    Cost cost = costs_.cost(module_, rating);
-    costs_.correct(cost, module_, rating, kNever);
+    double latency = costs_.latency_us(module_, untaught_, rating);
+    if (costs_.step_us() + latency >= kMostTaught * best_us_) return true;
+    latency *= costs_.correction(module_, rating, latency, kNever);
+    const Cost cost = costs_.cost(module_, rating, latency);
     best_us_ = std::min(best_us_, cost.time_us);
     found_.push_back({t, cost.time_us});
     return true;
   }
 
-  /// The time of the tile that the module is cut into; nothing when it is hopeless beside `rival`. The trees are asked last, and only of
-  /// tiles that they could make the best.
+  /// The time of the tile that the module is cut into; nothing when it is hopeless beside `rival`. The trees are asked of tiles that they
+  /// could make the best, and bytes are counted of those that they do.
   std::optional<Found> costed(const TileConfig& t, const Found& rival) {
     ++rated_;
     TileRating rating;
-    const double least = costs_.least_us(module_, untaught_, rating), limit = kMostTaught * best_us_;
-    const double correction = least >= limit ? 1.0 : climbing_ ? rival.correction * kNeighbourCorrection : kLeastCorrection;
-    if (least * correction >= rival.us) return std::nullopt;
-    Cost cost = costs_.cost(module_, rating);
-    const double latency = cost.latency_us;
-    if (cost.time_us < limit) costs_.correct(cost, module_, rating, rival.us);
-    return Found{t, cost.time_us, cost.latency_us / latency};
+    const double rated = costs_.latency_us(module_, untaught_, rating), least = costs_.step_us() + rated;
+    const bool taught = least < kMostTaught * best_us_;
+    const double least_correction = !taught ? 1.0 : climbing_ ? rival.correction * kNeighbourCorrection : kLeastCorrection;
+    if (least * least_correction >= rival.us) return std::nullopt;
+    const double correction = taught ? costs_.correction(module_, rating, rated, rival.us) : 1.0, latency = rated * correction;
+    if (costs_.step_us() + latency >= rival.us) return Found{t, costs_.step_us() + latency, correction};
+    return Found{t, costs_.cost(module_, rating, latency).time_us, correction};
   }
 
   /// The fields that cuts and layouts differ in, packed.
@@ -532,6 +541,8 @@ class Cuts {
   const ModuleShape& base_;
   TiledModule module_;  // the tile that is looked at
   std::vector<int> all_chunks_, all_columns_;
+  std::vector<int> splits_, fills_;  // of the tile that was looked at last
+  int filled_chunks_ = 0;
   TileModel untaught_ = without_trees();
   double best_us_ = kNever;
   std::vector<Plane> planes_;
@@ -555,18 +566,51 @@ std::vector<CostedTile> search_head(const ModuleSpec& spec, int64_t images, cons
 
 }  // namespace
 
-const std::vector<CostedTile>& TileSearch::tiles(const ModuleSpec& spec, int64_t images) {
-  const auto [entry, fresh] = known_.try_emplace(fmt::format("{} {}", images, to_string(spec)));
-  if (fresh) {
-    if (is_head(spec)) {
-      entry->second = search_head(spec, images, device_, residency_, most_);
-    } else {
-      Cuts cuts(spec, images, device_, residency_);
-      entry->second = cuts.search(most_);
-      rated_ += cuts.rated();
-    }
+size_t TileSearch::Hash::operator()(const ModuleSpec& spec) const {
+  size_t hash = 0;
+  const auto add = [&](auto x) { hash = (hash ^ static_cast<size_t>(x)) * 0x9e3779b97f4a7c15ULL + (hash >> 29); };
+  add(spec.height), add(spec.width), add(spec.pool), add(spec.residual), add(spec.sum_tiles);
+  for (const StageSpec& s : spec.stages) add(s.op), add(s.kernel_h), add(s.stride_h), add(s.out_channels), add(s.activation.fn);
+  return hash;
+}
+
+SearchedModule& TileSearch::module(const ModuleSpec& spec, int64_t images) {
+  const auto known = known_.try_emplace(spec).first;
+  const auto [entry, fresh] = known->second.try_emplace(images);
+  SearchedModule& m = entry->second;
+  if (!fresh) return m;
+  m.spec = &known->first, m.images = images;
+  m.least_us = std::max(least_module_us(spec, images, device_, residency_), least_by_fewer(spec, images));
+  return m;
+}
+
+/// A module is not faster for more images, or hardly. 0: nothing is known of fewer.
+double TileSearch::least_by_fewer(const ModuleSpec& spec, int64_t images) const {
+  if (fewer_ == nullptr || is_head(spec)) return 0;
+  const auto known = fewer_->known_.find(spec);
+  if (known == fewer_->known_.end()) return 0;
+  const auto above = known->second.lower_bound(images);
+  if (above == known->second.begin()) return 0;
+  const double us = std::prev(above)->second.least_us;
+  return us < kNever ? us * kLeastGrowth : 0.0;
+}
+
+void TileSearch::search(SearchedModule& m) {
+  if (is_head(*m.spec)) {
+    m.tiles = search_head(*m.spec, m.images, device_, residency_, most_);
+  } else {
+    Cuts cuts(*m.spec, m.images, device_, residency_);
+    m.tiles = cuts.search(most_);
+    rated_ += cuts.rated();
   }
-  return entry->second;
+  m.searched = true;
+  m.least_us = m.tiles.empty() ? kNever : m.tiles.front().cost.time_us;
+}
+
+const std::vector<CostedTile>& TileSearch::tiles(const ModuleSpec& spec, int64_t images) {
+  SearchedModule& m = module(spec, images);
+  if (!m.searched) search(m);
+  return m.tiles;
 }
 
 }  // namespace fcm

@@ -2,7 +2,8 @@
 // that a whole network is planned in milliseconds.
 #pragma once
 
-#include <string>
+#include <cstdint>
+#include <map>
 #include <unordered_map>
 #include <vector>
 
@@ -15,23 +16,41 @@ struct CostedTile {
   Cost cost;
 };
 
+/// What is known of the tiles of a module at a number of images.
+struct SearchedModule {
+  const ModuleSpec* spec = nullptr;
+  int64_t images = 1;
+  bool searched = false;
+  double least_us = 0;            ///< no tile is below this, those of the search included; infinity when none is legal
+  std::vector<CostedTile> tiles;  ///< searched: the best legal ones of the short list by predicted time, best first
+};
+
 /// Searches once a spec and number of images. One thread.
 class TileSearch {
  public:
-  /// `most`: tiles that a search returns. `device` must outlive this.
-  TileSearch(const DeviceModel& device, const Residency& residency, size_t most = 4)
-      : device_(device), residency_(residency), most_(most) {}
+  /// `most`: tiles that a search returns. `fewer`: searches for fewer images, whose results bound these, or null. `device` and `fewer` must
+  /// outlive this.
+  TileSearch(const DeviceModel& device, const Residency& residency, size_t most = 4, const TileSearch* fewer = nullptr)
+      : device_(device), residency_(residency), most_(most), fewer_(fewer) {}
 
+  /// What is known so far. It stays where it is.
+  SearchedModule& module(const ModuleSpec& spec, int64_t images);
+  void search(SearchedModule& module);
   /// The best legal tiles of the short list by predicted time, best first; empty when none is legal.
   const std::vector<CostedTile>& tiles(const ModuleSpec& spec, int64_t images);
   /// Tiles that were rated so far, by all searches.
   size_t rated() const { return rated_; }
 
  private:
+  double least_by_fewer(const ModuleSpec& spec, int64_t images) const;
+  struct Hash {
+    size_t operator()(const ModuleSpec& spec) const;
+  };
   const DeviceModel& device_;
   Residency residency_;
   size_t most_, rated_ = 0;
-  std::unordered_map<std::string, std::vector<CostedTile>> known_;
+  const TileSearch* fewer_;
+  std::unordered_map<ModuleSpec, std::map<int64_t, SearchedModule>, Hash> known_;  // by images
 };
 
 }  // namespace fcm

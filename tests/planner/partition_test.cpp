@@ -200,17 +200,18 @@ TEST(Partition, IsDeterministicAndFast) {
 #endif
 }
 
+std::string segments_text(const Partition& p) {
+  std::string all;
+  for (const FixedSegment& s : segments_of(p)) {
+    for (const NodeId n : s.nodes) all += std::to_string(n) + " ";
+    for (const TileConfig& tile : s.tiles) all += to_string(tile) + "\n";
+  }
+  return all;
+}
+
 // A plan alone looks at fewer modules than a view with runners-up does, and chooses the same.
 TEST(Partition, ModulesThatCannotWinCostNoSearch) {
   const Graph nets[] = {test::mobilenet_v2(), test::efficient_net(), test::xception()};
-  const auto text = [](const Partition& p) {
-    std::string all;
-    for (const FixedSegment& s : segments_of(p)) {
-      for (const NodeId n : s.nodes) all += std::to_string(n) + " ";
-      for (const TileConfig& tile : s.tiles) all += to_string(tile) + "\n";
-    }
-    return all;
-  };
   size_t rated_alone = 0, rated_whole = 0;
   for (const char* key : {"h200", "rtx-a4000"}) {
     const DeviceModel device = device_model(key);
@@ -219,7 +220,7 @@ TEST(Partition, ModulesThatCannotWinCostNoSearch) {
         PartitionOptions alone = half();
         alone.alternatives = false;
         const Partition whole = partition(net, device, half(), batch), plan = partition(net, device, alone, batch);
-        EXPECT_EQ(text(plan), text(whole));
+        EXPECT_EQ(segments_text(plan), segments_text(whole));
         EXPECT_EQ(plan.total.time_us, whole.total.time_us);
         EXPECT_LE(plan.rated_tiles, whole.rated_tiles);
         EXPECT_LT(plan.rated_tiles, 26000) << "about 250 of a module";
@@ -228,6 +229,45 @@ TEST(Partition, ModulesThatCannotWinCostNoSearch) {
     }
   }
   EXPECT_LT(static_cast<double>(rated_alone), 0.97 * static_cast<double>(rated_whole));
+}
+
+TEST(Partition, BatchesTogetherCostLessAndChooseTheSame) {
+  const DeviceModel device = device_model("h200");
+  PartitionOptions plan = half();
+  plan.alternatives = false;
+  const std::vector<int64_t> batches = {1, 8, 64};
+  size_t rated_together = 0, rated_alone = 0;
+  for (const Graph& net : {test::mobilenet_v3_large(), test::efficient_net(), test::token_net()}) {
+    const std::vector<Partition> together = partitions(net, device, plan, batches);
+    ASSERT_EQ(together.size(), batches.size());
+    for (size_t i = 0; i < batches.size(); ++i) {
+      const Partition alone = partition(net, device, plan, batches[i]);
+      EXPECT_EQ(together[i].batch, batches[i]);
+      EXPECT_EQ(segments_text(together[i]), segments_text(alone)) << net.name << " at batch " << batches[i];
+      EXPECT_EQ(together[i].total.time_us, alone.total.time_us);
+      rated_together += together[i].rated_tiles, rated_alone += alone.rated_tiles;
+    }
+  }
+  EXPECT_LT(rated_together, rated_alone);
+}
+
+// What is measured may be far below every prediction.
+TEST(Partition, PredictionsBoundNoMeasuredTime) {
+  const Graph net = test::mobilenet_v2({1.0, 96, 16});
+  const DeviceModel device = device_model("h200");
+  MeasuredTimes times;
+  for (size_t n = 0; n < net.nodes.size(); ++n) times.nodes[static_cast<NodeId>(n)] = 0.1;
+  for (const Candidate& c : candidates(net, device, half(), 1)) {
+    for (size_t i = 0; i < c.group.tiles.size(); ++i)
+      times.modules[tile_key(c.group.segment.parts[i].spec, c.group.segment.images.at(1))][to_string(c.group.tiles[i])] = 0.01;
+  }
+  PartitionOptions view = half();
+  view.measured = &times;
+  PartitionOptions plan = view;
+  plan.alternatives = false;
+  const Partition chosen = partition(net, device, plan, 1);
+  EXPECT_FALSE(segments_of(chosen).empty());
+  EXPECT_EQ(segments_text(chosen), segments_text(partition(net, device, view, 1)));
 }
 
 TEST(Partition, NoModuleIsFasterThanItsLeastTime) {
