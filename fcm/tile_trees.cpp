@@ -78,7 +78,7 @@ TileFeatures tile_features(const TiledModule& module, const TileRating& r, int m
           log_of(s.out_c)};
 }
 
-Forest::Forest(const std::vector<TileTree>& trees) : walks_((trees.size() + kTogether - 1) / kTogether * kTogether) {
+Forest::Forest(const std::vector<TileTree>& trees) : trees_(trees.size()), walks_((trees.size() + kTogether - 1) / kTogether * kTogether) {
   for (size_t i = 0; i < trees.size(); ++i) {
     for (size_t q = 0; q < TileTree::kQuestions; ++q) walks_[i].questions[q + 1] = {ordered(trees[i].at_most[q]), trees[i].feature[q]};
     walks_[i].value = trees[i].value;
@@ -90,15 +90,20 @@ float Forest::correction(const TileFeatures& features, float most) const {
   constexpr size_t kLeast = 16;     // trees that say little yet
   Ordered f;
   std::transform(features.begin(), features.end(), f.begin(), ordered);
+  const auto hopeless = [&](float sum, size_t asked) {
+    return asked >= kLeast && asked % 4 == 0 && sum - kATree * (static_cast<float>(trees_) - static_cast<float>(asked)) > most;
+  };
   float sum = 0;
   for (size_t i = 0; i < walks_.size(); i += kTogether) {
-    if (i >= kLeast && sum - kATree * static_cast<float>(walks_.size() - i) > most) break;
     std::array<size_t, kTogether> node;
     node.fill(1);
     for (int level = 0; level < 4; ++level) {
       for (size_t k = 0; k < kTogether; ++k) step(node[k], walks_[i + k], f);
     }
-    for (size_t k = 0; k < kTogether; ++k) sum += walks_[i + k].value[node[k] - TileTree::kLeaves];
+    for (size_t k = 0; k < kTogether; ++k) {
+      if (hopeless(sum, i + k)) return std::clamp(sum, -kMost, kMost);
+      sum += walks_[i + k].value[node[k] - TileTree::kLeaves];
+    }
   }
   return std::clamp(sum, -kMost, kMost);
 }

@@ -56,6 +56,7 @@ class Forest {
     const Question& q = walk.questions[node];
     node = 2 * node + static_cast<size_t>(q.at_most < f[q.feature]);
   }
+  size_t trees_;
   std::vector<Walk> walks_;  // whole eights; what fills the last one up says nothing
 };
 

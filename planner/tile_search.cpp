@@ -220,8 +220,6 @@ class Cuts {
     const std::vector<int> some_chunks = chunks(), some_columns = columns();
     for (const auto& [h, w] : planes()) {
       Found best;
-      if (starts_.size() == kStarts) best.us = starts_.back().us;  // what is not better is not climbed from
-      const double rival_us = best.us;
       for (const int chunk : some_chunks) {
         for (const int n_tile : some_columns) {
           TileConfig t;
@@ -233,11 +231,10 @@ class Cuts {
           }
         }
       }
-      if (best.us >= rival_us) continue;
-      if (starts_.size() == kStarts) starts_.pop_back();
-      starts_.insert(std::upper_bound(starts_.begin(), starts_.end(), best, [](const Found& a, const Found& b) { return a.us < b.us; }),
-                     best);
+      if (best.us < kNever) starts_.push_back(best);
     }
+    std::stable_sort(starts_.begin(), starts_.end(), [](const Found& a, const Found& b) { return a.us < b.us; });
+    if (starts_.size() > kStarts) starts_.resize(kStarts);
   }
 
   /// Streamed tiles were measured of wide 16-bit inputs, without a projection.
