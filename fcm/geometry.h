@@ -132,7 +132,7 @@ struct Geometry {
   int tiles = 1, m_tiles = 1, m_tiles_w = 1, core_px = 16;
   int image_px = 16, image_pairs = 1;  ///< core pixels, and pairs of output rows, from an image of a tile to the next
   int dw_rows = 1;                     ///< input rows that two output rows of one column need
-  bool runs = false;                   ///< a warp's pixel groups stand below each other, so that input rows are read once for all of them
+  bool runs = false;                   ///< a warp's pixel groups stand below each other
   int e_rows = 1, e_half = 1, e_slots = 16, e_pitch = 0, e_bytes = 0;  ///< one chunk buffer
   int e_buffers = 1;                                                   ///< of `stages` that a copied source or a whole expansion rotates
   int n_blocks = 1, warp_m = 1, warp_n = 1;
@@ -140,12 +140,16 @@ struct Geometry {
   int dw_channel_bytes = 0, expand_bytes = 0, expand_bias_at = 0, expand_sums_at = 0, dw_at = 0, dw_bias_at = 0, record_a = 0, record_b = 0;
   int bias_at = 0, sums_at = 0, a_at = 0, b_at = 0, slices_at = 0, blob_bytes = 0;  ///< packed weights in global memory
   int weight_stages = 1;
+  bool counts_weights = false;     ///< a barrier a stage of weights counts what has arrived of them
+  bool project_by_groups = false;  ///< the projection by matrix instructions of four warps, its left operand from registers
+  bool direct = false;             ///< sums leave from registers: no other warp or block has a part of them
+  int corner_pitch = 0;            ///< bytes of a pixel in a warp's corner on the way out
   bool red_aliases_e = false;
   int red_pitch = 0, red_items = 0,
       red_bytes = 0;  ///< partial sums; split > 1: red_items groups of 8 channels from each warp share of each block
   int stat_rows = 0;  ///< pixels of a tile whose mean and deviation are kept (a normalised input)
-  int s_barrier = 0, s_bias = 0, s_sums = 0, s_stats = 0, s_sites = 0, s_weights = 0, s_x = 0, s_slices = 0, s_e = 0, s_red = 0,
-      s_stage = 0, s_pool = 0, shared_bytes = 0;
+  int s_barrier = 0, s_arrivals = 0, s_bias = 0, s_sums = 0, s_stats = 0, s_sites = 0, s_weights = 0, s_x = 0, s_slices = 0, s_e = 0,
+      s_red = 0, s_stage = 0, s_pool = 0, shared_bytes = 0;
   int sites = 0;  ///< entries of the table of pixel places (0: pixels are flattened)
   int warps = 1, threads = 32;
 };
@@ -224,7 +228,7 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
   g.dw_at = g.expand_sums_at + (s.expand ? normalised * g.e_chunk * 4 : 0);
   if (s.dw) {
     const Window& w = s.dw_window;
-    g.dw_channel_bytes = g.el == 2 ? round_up(w.kw * round_up(w.kh, 2) * 2, 16) : w.kw * w.kh * 4;
+    g.dw_channel_bytes = g.el == 2 ? round_up(w.kw * w.kh * 4, 16) : w.kw * w.kh * 4;  // 16-bit: a word a tap
   }
   g.dw_bias_at = g.dw_at + g.dw_channel_bytes * s.chunk;
   g.record_a = g.dw_bias_at + (s.dw ? s.chunk * 4 : 0);
@@ -240,15 +244,22 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
 
 FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.weight_stages = s.resident ? g.block_chunks : min_of(g.block_chunks, g.copied ? s.stages : 2);
-  const bool publishes = s.project && !g.product;
+  const bool from_x = s.residual_is_input && s.expand && !s.conv && !s.streamed;  // a residual that lies in the input tile
+  g.direct = s.project && s.split == 1 && s.warps_k == 1 && g.el == 2 && (s.dw || s.expand) && s.pool == Pool::none &&
+             (s.residual == Residual::none || (from_x && (s.residual == Residual::before_activation || s.out_act.fn == 0)));
+  g.corner_pitch = g.direct ? min_of(g.warp_n, 2) * 32 + 16 : 16 * g.el;
+  const bool publishes = s.project && !g.product && !g.direct;
   g.red_pitch = publishes ? bank_pitch(s.n_tile, 4) : 0;
   g.red_items = s.project && s.split > 1 ? 2 * ceil_div(g.m_tiles * 16 * (s.n_tile / 16), s.split) : 0;
   g.red_bytes = !publishes ? 0 : s.split > 1 ? s.split * s.warps_k * g.red_items * 32 : s.warps_k * g.m_tiles * 16 * g.red_pitch;
-  g.red_aliases_e = s.expand && s.project && s.split == 1;  // other blocks push into red while chunk buffers are in use
+  g.red_aliases_e = s.expand && publishes && s.split == 1;  // other blocks push into red while chunk buffers are in use
   g.sites = g.flat ? 0 : s.expand ? g.x_rows : g.core_px;
   int at = 0;
   g.s_barrier = at;
   at += s.project && s.split > 1 ? 16 : 0;
+  g.counts_weights = g.record_a + g.record_b > 0 && (g.weight_stages < g.block_chunks || (s.project && s.split > 1));
+  g.s_arrivals = at;
+  at += g.counts_weights ? round_up(g.weight_stages * 8, 16) : 0;
   g.s_bias = at;
   at += s.project ? s.n_tile * 4 : 0;
   g.s_sums = at;
@@ -270,9 +281,9 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.s_red = g.red_aliases_e ? g.s_e : at;
   at += g.red_aliases_e ? 0 : g.red_bytes;
   g.s_stage = at;
-  // A warp's 16 pixels on their way out: 16 channels, or 64; all that it has where a residual waits in their place.
+  // A warp's 16 pixels on their way out: 16 channels, 32 of sums, or 64; all that it has where a residual waits in their place.
   const int kept = s.residual == Residual::none ? 1 : g.warp_m * ceil_div(g.warp_n, 4);
-  at += g.product ? g.warps * kept * 16 * kSliceBytes : s.project ? 0 : g.warps * 16 * 16 * g.el;
+  at += g.product ? g.warps * kept * 16 * kSliceBytes : s.project && !g.direct ? 0 : g.warps * 16 * g.corner_pitch;
   g.s_pool = at;
   at += s.pool != Pool::none && !s.project ? s.warps_m * s.chunk * 4 : 0;
   // Matrix instructions read whole units of 64 rows: behind the last rows of a slice whatever lies there, for sums that are not stored.
@@ -334,6 +345,7 @@ FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
   if (s.gate) g.gate_rows = s.pool != Pool::none ? 1 : ceil_div(s.tile_w - 1, s.out_h * s.out_w) + 1;
   g.e_bytes = g.product ? 0 : g.gate_at + g.gate_rows * g.e_chunk * g.el;
   g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
+  g.project_by_groups = s.warpgroup && s.dw && s.project && s.warps_m % 4 == 0;
   g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;
   derive_weights(s, g);
   derive_shared(s, g);

@@ -73,16 +73,17 @@ class Packer {
   size_t project_at(int f, int c) const {
     const int chunk = c / shape_.chunk, local = c % shape_.chunk, block = f / shape_.n_tile, column = f % shape_.n_tile;
     if (g_.product) return slice(block, chunk) + at(in_slice(column, local));
+    const size_t record = at(g_.b_at) + at(chunk * g_.n_blocks + block) * at(g_.record_b);
+    if (g_.project_by_groups) return record + at(local / 8 * shape_.n_tile * 16 + column * 16 + local % 8 * 2);  // core matrices
     const int unit = (local / g_.ks) * (shape_.n_tile / 16) + column / 16;
-    return at(g_.b_at) + at(chunk * g_.n_blocks + block) * at(g_.record_b) +
-           at(unit * geometry::kUnitBytes + unit_offset(local % g_.ks, column % 16, shape_.math));
+    return record + at(unit * geometry::kUnitBytes + unit_offset(local % g_.ks, column % 16, shape_.math));
   }
   size_t expand_bias_at(int c) const { return record_a(c / g_.e_chunk) + at(g_.expand_bias_at + (c % g_.e_chunk) * 4); }
   size_t dw_at(int c, int ky, int kx) const {
     const int local = c % shape_.chunk;
     const geometry::Window& w = shape_.dw_window;
-    const int offset = g_.el == 2 ? local * g_.dw_channel_bytes + (kx * geometry::round_up(w.kh, 2) + ky) * 2
-                                  : ((kx * w.kh + ky) * shape_.chunk + local) * 4;
+    const int tap = kx * w.kh + ky, half = local / shape_.multiplier % 4 == 3 ? 2 : 0;  // of its word: see DiagonalPlace
+    const int offset = g_.el == 2 ? local * g_.dw_channel_bytes + tap * 4 + half : (tap * shape_.chunk + local) * 4;
     return record_a(c / shape_.chunk) + at(g_.dw_at + offset);
   }
   size_t dw_bias_at(int c) const { return record_a(c / shape_.chunk) + at(g_.dw_bias_at + (c % shape_.chunk) * 4); }

@@ -26,6 +26,9 @@ struct Deal {
   }
 };
 
+/// Whether contiguous records are copied by the copy engine, which takes no instructions of other threads.
+inline constexpr bool kBulkCopies = kArch >= 900;
+
 /// Copies 16 bytes global to shared; zeros when !valid (the source is then not read). cp.async from sm_80 on.
 FCM_DEVICE void copy16(u32 shared, const void* global, bool valid) {
   if constexpr (kArch >= 800) {
@@ -87,6 +90,13 @@ FCM_DEVICE void cluster_arrive() {
     asm volatile("barrier.cluster.arrive.aligned;" ::: "memory");
   }
 }
+/// The same where nothing but barriers that were set up (see barrier_init) is to be visible: it waits for no copies under way.
+FCM_DEVICE void cluster_arrive_relaxed() {
+  if constexpr (kArch >= 900) {
+    __syncwarp();  // .aligned: all lanes together
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+  }
+}
 FCM_DEVICE void cluster_wait() {
   if constexpr (kArch >= 900) {
     __syncwarp();  // .aligned: all lanes together
@@ -107,8 +117,12 @@ FCM_DEVICE u32 remote_address(u32 own, u32 rank) {
 /// A barrier in shared memory that counts the bytes that other blocks push.
 FCM_DEVICE void barrier_init(u32 barrier) {
   if constexpr (kArch >= 900) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;\n\tfence.mbarrier_init.release.cluster;" ::"r"(barrier) : "memory");
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier) : "memory");
   }
+}
+/// What this thread set up is visible to the copy engine and to other blocks behind the cluster's next barrier.
+FCM_DEVICE void barriers_are_set_up() {
+  if constexpr (kArch >= 900) asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 /// One thread says how many bytes the phase brings; they may have begun to arrive.
 FCM_DEVICE void barrier_expect(u32 barrier, u32 bytes) {
@@ -125,6 +139,26 @@ FCM_DEVICE void barrier_wait(u32 barrier, u32 parity) {
                    : "r"(barrier), "r"(parity)
                    : "memory");
     }
+  }
+}
+/// The same for bytes that this block's own copies bring.
+FCM_DEVICE void copy_barrier_wait(u32 barrier, u32 parity) {
+  if constexpr (kBulkCopies) {
+    u32 done = 0;
+    while (done == 0) {
+      asm volatile("{ .reg .pred p;\n\tmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\tselp.u32 %0, 1, 0, p; }"
+                   : "=r"(done)
+                   : "r"(barrier), "r"(parity)
+                   : "memory");
+    }
+  }
+}
+/// Copies `bytes` (a multiple of 16) by the copy engine: one thread asks, the barrier counts what has arrived.
+FCM_DEVICE void copy_bulk(u32 shared, const void* global, u32 bytes, u32 barrier) {
+  if constexpr (kBulkCopies) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared), "l"(global),
+                 "r"(bytes), "r"(barrier)
+                 : "memory");
   }
 }
 /// Sends four floats to another block's shared memory; its barrier counts them when they are there.

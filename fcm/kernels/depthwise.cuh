@@ -13,21 +13,6 @@ FCM_CONSTEXPR int column_offset(int x) {
   return (x % Of<Cfg>::S.dw_window.sw) * Of<Cfg>::G.e_half + x / Of<Cfg>::S.dw_window.sw;
 }
 
-/// Matrices of `rows` consecutive rows of the halo'd region: four at a time (one too many where three are left), then two, then one.
-template <int rows, int row_bytes>
-FCM_DEVICE void load_window_rows(u32 (&m)[geometry::round_up(rows, 4)], u32 at) {
-#pragma unroll
-  for (int r = 0; r < rows; r += 4) {
-    if (rows - r >= 3) {
-      ldmatrix(*reinterpret_cast<u32(*)[4]>(&m[r]), at + r * row_bytes);
-    } else if (rows - r == 2) {
-      ldmatrix(*reinterpret_cast<u32(*)[2]>(&m[r]), at + r * row_bytes);
-    } else {
-      ldmatrix(*reinterpret_cast<u32(*)[1]>(&m[r]), at + r * row_bytes);
-    }
-  }
-}
-
 /// A warp's pixel groups from its `first` on. A spare group is computed, not kept: of a run it lies below, else it is the tile's last.
 template <class Cfg, int kTiles>
 FCM_DEVICE void pixel_groups(int (&groups)[kTiles], int warp, int first) {
@@ -40,71 +25,98 @@ FCM_DEVICE void pixel_groups(int (&groups)[kTiles], int warp, int first) {
   }
 }
 
+/// What a matrix step multiplies eight channels of: four input rows in a window column, or what is left of several columns.
+struct WindowItem {
+  int row, column;  // in the window, of the upper output row; a column beyond the window counts nothing
+};
+
+/// Matrix steps of the depthwise stage, in the order of columns. Four rows of a column are a step; one or two rows that are left wait for
+/// those of the next columns, until there are four.
+template <class Cfg>
+struct WindowSteps {
+  static constexpr Window w = Of<Cfg>::S.dw_window;
+  static constexpr int rows = Of<Cfg>::G.dw_rows, rest = rows % 4 == 3 ? 0 : rows % 4, whole = geometry::ceil_div(rows - rest, 4);
+  static constexpr int shared = rest == 0 ? w.kw : 4 / rest;  // columns whose rests are a step
+
+  /// The `i`-th of a step's four items; `step` counts a column's steps, the last of them being that of the rests up to this column.
+  FCM_DEVICE static constexpr WindowItem item(int column, int step, int i) {
+    if (step < whole) return {step * 4 + i, column};
+    return {whole * 4 + i % geometry::max_of(rest, 1), column / shared * shared + i / geometry::max_of(rest, 1)};
+  }
+  FCM_DEVICE static constexpr int steps(int column) {
+    return whole + (rest > 0 && (column % shared == shared - 1 || column == w.kw - 1) ? 1 : 0);
+  }
+  /// The tap of an item for an output row, counted over the window's columns; -1: none.
+  FCM_DEVICE static constexpr int tap(WindowItem at, int output_row) {
+    constexpr Window window = w;
+    const int t = at.column < window.kw && at.row < rows ? geometry::tap_of(window, at.row, output_row) : -1;
+    return t < 0 ? -1 : at.column * window.kh + t;
+  }
+  /// Byte of an item's first pixel in a chunk buffer. Where there is none it is that of another, whose values are finite if any are.
+  FCM_DEVICE static constexpr int offset(WindowItem at) {
+    const int row = geometry::min_of(at.row, rows - 1), column = geometry::min_of(at.column, w.kw - 1);
+    return (row * Of<Cfg>::G.e_slots + column_offset<Cfg>(column * w.dw)) * Of<Cfg>::G.e_pitch;
+  }
+  /// The same for the item that a lane gives the row addresses of, beside that of the step's first item.
+  FCM_DEVICE static int lane_offset(int column, int step, int lane) {
+    const int first = offset(item(column, step, 0)), i = lane >> 3;
+    const int at[3] = {offset(item(column, step, 1)) - first, offset(item(column, step, 2)) - first, offset(item(column, step, 3)) - first};
+    if (at[1] == 2 * at[0] && at[2] == 3 * at[0]) return i * at[0];
+    return i == 0 ? 0 : i == 1 ? at[0] : i == 2 ? at[1] : at[2];
+  }
+};
+
 /// Eight channels of kTiles pixel groups with tensor cores, transposed: diag(weights of the taps) x pixels. The sums of a group are a 16 x
-/// 8 matrix, eight channels of the upper output row above those of the lower one, by eight columns of pixels. A step multiplies it by two
-/// input rows at once: each of the four 8 x 8 quarters of the left operand is the diagonal of the tap under which that input row lies for
-/// that output row, or zero. An 8 x 8 matrix of eight pixels of a row is loaded once for every tap and output row that it lies under, and
-/// two neighbouring ones are a right operand as they were loaded. A single group adds up in one chain a window column, since nothing else
-/// hides the latency of a chain.
+/// 8 matrix, eight channels of the upper output row above those of the lower one, by eight columns of pixels. A step multiplies it by four
+/// input rows at once, each an 8 x 8 matrix of eight pixels, as it was loaded; the left operand, 16 x 32, is the diagonals of the taps
+/// under which these rows lie for either output row, or zero. Of four neighbours in its rows at most one is not zero: the sparse form of
+/// the matrix instruction takes two of four and is told which. A tap lies packed in the half of a word in which it stands there, zero
+/// beside it.
 template <class Cfg, int kTiles>
 FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, const unsigned char* weights, const int (&tile)[kTiles],
                               int group, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr Window w = S.dw_window;
-  constexpr int pairs = (w.kh + 1) / 2, words = w.kw * pairs, chains = kTiles == 1 ? geometry::min_of(w.kw, 3) : 1;
+  using Steps = WindowSteps<Cfg>;
   const int n = lane >> 2, k = ((group * 8 + n) / S.multiplier) & 7;
-  const bool active = (lane & 3) == k >> 1;
-  const u32 pick_first = !active ? 0x4444u : (k & 1) ? 0x1044u : 0x4410u;
-  const u32 pick_second = !active ? 0x4444u : (k & 1) ? 0x3244u : 0x4432u;
-  u32 taps[geometry::round_up(words, 4)];
+  const DiagonalPlace place = DiagonalPlace::of(k, lane);
   const uint4* packed = reinterpret_cast<const uint4*>(weights + G.dw_at + (group * 8 + n) * G.dw_channel_bytes);
-#pragma unroll
-  for (int i = 0; i < words; i += 4) {
-    const uint4 v = packed[i / 4];
-    taps[i] = v.x;
-    taps[i + 1] = v.y;
-    taps[i + 2] = v.z;
-    taps[i + 3] = v.w;
-  }
   const int channel = (group * 8 / S.multiplier) & ~7;
-  const u32 base = shared_address(e) + ((lane >> 3) * G.e_slots + (lane & 7)) * G.e_pitch + channel * 2;
-  float part[chains][kTiles][4] = {};
+  const u32 base = shared_address(e) + (lane & 7) * G.e_pitch + channel * 2;
+  u32 taps[geometry::round_up(w.kw * w.kh, 4)];
 #pragma unroll
   for (int kx = 0; kx < w.kw; ++kx) {
-    const auto diagonal = [&](int input_row, int output_row) {
-      const int tap = geometry::tap_of(w, input_row, output_row);
-      return tap < 0 ? 0u : __byte_perm(taps[kx * pairs + tap / 2], 0, tap % 2 == 0 ? pick_first : pick_second);
+#pragma unroll
+    for (int i = geometry::round_up(kx * w.kh, 4); i < (kx + 1) * w.kh; i += 4) {
+      const uint4 v = packed[i / 4];
+      taps[i] = v.x;
+      taps[i + 1] = v.y;
+      taps[i + 2] = v.z;
+      taps[i + 3] = v.w;
+    }
+    const auto tap = [&](WindowItem at, int output_row) {
+      const int t = Steps::tap(at, output_row);
+      return t < 0 ? 0u : taps[t];
     };
-    constexpr int kLoads = G.runs ? 1 : kTiles, kShared = kTiles / kLoads;  // groups that one load of rows serves
-    constexpr int rows = (kShared - 1) * 2 * w.sh + G.dw_rows;
 #pragma unroll
-    for (int load = 0; load < kLoads; ++load) {
-      u32 m[geometry::round_up(rows, 4)];
-      const int slot = (tile[load] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[load] % G.m_tiles_w) * 8;
-      load_window_rows<rows, G.e_slots * G.e_pitch>(m, base + (slot + column_offset<Cfg>(kx * w.dw)) * G.e_pitch);
+    for (int step = 0; step < Steps::steps(kx); ++step) {
+      u32 up[4], low[4];
 #pragma unroll
-      for (int row = 0; row < G.dw_rows; row += 2) {
-        const bool upper = geometry::tap_of(w, row, 0) >= 0 || geometry::tap_of(w, row, 1) >= 0;
-        const bool lower = geometry::tap_of(w, row + 1, 0) >= 0 || geometry::tap_of(w, row + 1, 1) >= 0;
-        const u32 q[4] = {diagonal(row, 0), diagonal(row, 1), diagonal(row + 1, 0), diagonal(row + 1, 1)};
+      for (int i = 0; i < 4; ++i) {
+        up[i] = tap(Steps::item(kx, step, i), 0);
+        low[i] = tap(Steps::item(kx, step, i), 1);
+      }
+      const Diagonals diagonals(up, low, place);
+      const u32 from = base + Steps::lane_offset(kx, step, lane) + Steps::offset(Steps::item(kx, step, 0));
 #pragma unroll
-        for (int t = 0; t < kShared; ++t) {
-          float(&sum)[4] = kx % chains == 0 ? acc[load + t] : part[kx % chains][load + t];
-          const int at = t * 2 * w.sh + row;
-          if (upper && lower) {
-            mma_k16<S.math>(sum, q[0], q[1], q[2], q[3], m[at], m[at + 1]);
-          } else if (upper) {
-            mma_k8<S.math>(sum, q[0], q[1], m[at]);
-          } else if (lower) {
-            mma_k8<S.math>(sum, q[2], q[3], m[at + 1]);
-          }
-        }
+      for (int t = 0; t < kTiles; ++t) {
+        u32 m[4];
+        ldmatrix(m, from + ((tile[t] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[t] % G.m_tiles_w) * 8) * G.e_pitch);
+        multiply_diagonals<S.math>(acc[t], diagonals, m);
       }
     }
   }
-#pragma unroll
-  for (int i = kTiles * 4; i < chains * kTiles * 4; ++i) acc[(i / 4) % kTiles][i % 4] += part[i / (kTiles * 4)][(i / 4) % kTiles][i % 4];
 }
 
 /// The same on CUDA cores in FP32: a lane computes two channels of one column in both rows; rows are read once for all taps.

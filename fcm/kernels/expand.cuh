@@ -56,8 +56,8 @@ FCM_DEVICE bool is_whole(int m) {
 /// 16 pixels x 16 kCols channels of 16-bit results: matrix stores, or plain ones of the rows that exist, since every lane's row takes
 /// part in a matrix store.
 template <class Cfg, int kCols>
-FCM_DEVICE void store_matrices(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0,
-                               const bool (&inside)[2], bool border, int lane) {
+FCM_DEVICE void store_matrices(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0, const u32 (&keep)[2],
+                               bool border, int lane) {
   const int px = m * 16 + (lane >> 4) * 8 + (lane & 7);
   const u32 to = shared_address(e) + row_offset<Cfg>(table, px) + (n0 * 16 + ((lane >> 3) & 1) * 8) * 2;
   u32 v[kCols][4];
@@ -67,10 +67,10 @@ FCM_DEVICE void store_matrices(const Place* table, unsigned char* e, const Accum
     v[n][1] = activate_pair<Cfg, true>(acc[n].hi[0], acc[n].hi[1]);
     v[n][2] = activate_pair<Cfg, true>(acc[n].lo[2], acc[n].lo[3]);
     v[n][3] = activate_pair<Cfg, true>(acc[n].hi[2], acc[n].hi[3]);
-    if (border) {
+  }
+  if (border) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) v[n][i] = inside[i / 2] ? v[n][i] : 0u;
-    }
+    for (int i = 0; i < 4 * kCols; ++i) v[i / 4][i % 4] &= keep[i % 4 / 2];
   }
   if (is_whole<Cfg>(m)) {
 #pragma unroll
@@ -88,7 +88,7 @@ FCM_DEVICE void store_matrices(const Place* table, unsigned char* e, const Accum
 
 /// The same with plain stores: any target, FP32 too.
 template <class Cfg, int kCols>
-FCM_DEVICE void store_pairs(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0, const bool (&inside)[2],
+FCM_DEVICE void store_pairs(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0, const u32 (&keep)[2],
                             int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr int el = Of<Cfg>::G.el;
@@ -103,10 +103,10 @@ FCM_DEVICE void store_pairs(const Place* table, unsigned char* e, const Accumula
       const float* v = (i % 2 == 0 ? acc[i / 2].lo : acc[i / 2].hi) + 2 * half;
       if constexpr (kIs16<S.math>) {
         const u32 packed = activate_pair<Cfg, true>(v[0], v[1]);
-        *reinterpret_cast<u32*>(to + i * 8 * el) = inside[half] ? packed : 0u;
+        *reinterpret_cast<u32*>(to + i * 8 * el) = packed & keep[half];
       } else {
         const float2 pair{activation<f.fn>(v[0], f.a, f.b), activation<f.fn>(v[1], f.a, f.b)};
-        *reinterpret_cast<float2*>(to + i * 8 * el) = inside[half] ? pair : float2{0.0f, 0.0f};
+        *reinterpret_cast<float2*>(to + i * 8 * el) = keep[half] != 0 ? pair : float2{0.0f, 0.0f};
       }
     }
   }
@@ -128,15 +128,15 @@ FCM_DEVICE void set_bias(Accumulator (&acc)[kRows][kCols], const unsigned char* 
 template <class Cfg, int kCols>
 FCM_DEVICE void store_expanded(const Tile& tile, const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0,
                                bool border, int lane) {
-  bool inside[2] = {true, true};
+  u32 keep[2] = {~0u, ~0u};
   if (border) {
-    inside[0] = site_of<Cfg>(tile, table, m * 16 + (lane >> 2)).inside;
-    inside[1] = site_of<Cfg>(tile, table, m * 16 + 8 + (lane >> 2)).inside;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) keep[half] = site_of<Cfg>(tile, table, m * 16 + half * 8 + (lane >> 2)).inside ? ~0u : 0u;
   }
   if constexpr (kIs16<Of<Cfg>::S.math> && kArch >= 900) {
-    store_matrices<Cfg>(table, e, acc, m, n0, inside, border, lane);
+    store_matrices<Cfg>(table, e, acc, m, n0, keep, border, lane);
   } else {
-    store_pairs<Cfg>(table, e, acc, m, n0, inside, lane);
+    store_pairs<Cfg>(table, e, acc, m, n0, keep, lane);
   }
 }
 
@@ -273,43 +273,129 @@ FCM_DEVICE void normalise_unit(Accumulator (&acc)[kRows][kCols], const RowStat* 
   }
 }
 
-/// Expansion of the whole core region to the chunk's channels. Warps share units of expand_m x expand_n tiles.
+/// Registers that a thread may use, by the launch bound.
+template <class Cfg>
+FCM_CONSTEXPR int register_budget() {
+  return geometry::min_of(255, 65536 / (Of<Cfg>::G.threads * Of<Cfg>::S.min_blocks));
+}
+
+/// Two floats, once for each row of an accumulator. They are loaded twice, not to be told that they are equal: copies would be made anew
+/// for every matrix product that begins with them.
+FCM_DEVICE void load_twice(float (&v)[4], u32 address) {
+#pragma unroll
+  for (int row = 0; row < 2; ++row)
+    asm volatile("ld.volatile.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v[2 * row]), "=f"(v[2 * row + 1]) : "r"(address) : "memory");
+}
+
+/// What the units of the same middle channels share, in registers: a small depth's weights, and the bias as accumulators hold it.
+template <class Cfg>
+struct ExpansionColumns {
+  static constexpr Shape S = Of<Cfg>::S;
+  static constexpr Geometry G = Of<Cfg>::G;
+  static constexpr int kRows = S.expand_m, kCols = S.expand_n, kDepth = G.k1 / G.ks;
+  static constexpr int kTaken = 40 + (S.project ? G.warp_m * G.warp_n * 8 : 0) + (kRows * kCols + kCols) * 8;  // sums, unit, bias
+  /// There are units enough to share them, and registers to hold them.
+  static constexpr bool kKeep = kIs16<S.math> && S.norm == Norm::none &&
+                                G.x_rows / (16 * kRows) > G.warps&& kTaken + kDepth* kCols * 4 <= register_budget<Cfg>();
+
+  uint4 weights[kDepth][kCols];
+  Accumulator bias[kCols];
+
+  FCM_DEVICE ExpansionColumns(const unsigned char* record, int n0, int lane) {
+    const u32 from = shared_address(record + G.expand_bias_at + n0 * 64) + (lane & 3) * 8;
+#pragma unroll
+    for (int n = 0; n < kCols; ++n) {
+      load_twice(bias[n].lo, from + n * 64);
+      load_twice(bias[n].hi, from + n * 64 + 32);
+    }
+#pragma unroll
+    for (int i = 0; i < kDepth * kCols; ++i)
+      weights[i / kCols][i % kCols] =
+          *reinterpret_cast<const uint4*>(record + ((n0 + i % kCols) * kDepth + i / kCols) * geometry::kUnitBytes + lane * 16);
+  }
+  /// acc := bias + rows of x times the weights; `row` is the lane's address of a matrix load (see load_rows) from the unit's first rows.
+  FCM_DEVICE void multiply(Accumulator (&acc)[kRows][kCols], u32 row) const {
+#pragma unroll
+    for (int k = 0; k < kDepth; ++k) {
+#pragma unroll
+      for (int m = 0; m < kRows; ++m) {
+        u32 a[4];
+        ldmatrix(a, row + m * 16 * G.x_pitch + k * 32);
+#pragma unroll
+        for (int n = 0; n < kCols; ++n) {
+          const Accumulator& from = k == 0 ? bias[n] : acc[m][n];
+          mma_k16<S.math>(acc[m][n].lo, from.lo, a, weights[k][n].x, weights[k][n].y);
+          mma_k16<S.math>(acc[m][n].hi, from.hi, a, weights[k][n].z, weights[k][n].w);
+        }
+      }
+    }
+  }
+};
+
+/// A unit of the expansion, whose weights pass through registers.
+template <class Cfg>
+FCM_DEVICE void expand_unit(Accumulator (&acc)[Of<Cfg>::S.expand_m][Of<Cfg>::S.expand_n], const unsigned char* x, const RowStat* stats,
+                            const unsigned char* weights, int m0, int n0, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int kRows = S.expand_m, kCols = S.expand_n, kDepth = G.k1 / G.ks;
+  if constexpr (S.norm != Norm::none) {
+#pragma unroll
+    for (auto& row : acc) {
+#pragma unroll
+      for (Accumulator& a : row) a = Accumulator{};
+    }
+  } else {
+    set_bias<kRows, kCols>(acc, weights + G.expand_bias_at + n0 * 64, lane);
+  }
+#pragma unroll 4
+  for (int k = 0; k < kDepth; ++k) {
+    AFragment<S.math> a[kRows];
+#pragma unroll
+    for (int m = 0; m < kRows; ++m) a[m] = load_rows<S.math>(x + (m0 + m) * 16 * G.x_pitch, G.x_pitch, k * G.ks, lane);
+    const unsigned char* units = weights + (n0 * kDepth + k) * geometry::kUnitBytes;
+    multiply<S.math>(
+        acc, a, [&](int n) { return units + n * kDepth * geometry::kUnitBytes; }, lane);
+  }
+  if constexpr (S.norm != Norm::none) {
+    normalise_unit<Cfg>(acc, stats, reinterpret_cast<const float*>(weights + G.expand_bias_at),
+                        reinterpret_cast<const float*>(weights + G.expand_sums_at), m0, n0, lane);
+  }
+}
+
+/// Expansion of the whole core region to the chunk's channels. Warps share units of expand_m x expand_n tiles, round robin, those of the
+/// same channels behind each other.
 template <class Cfg>
 FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigned char* x, const RowStat* stats,
                              const unsigned char* weights, unsigned char* e, int warp, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int kRows = S.expand_m, kCols = S.expand_n, kDepth = G.k1 / G.ks;
+  constexpr int kRows = S.expand_m, kCols = S.expand_n;
   constexpr int m_units = G.x_rows / (16 * kRows), n_units = G.e_chunk / (16 * kCols);
   const bool border = touches_border<Cfg>(tile);
-  using Walk = Deal<m_units, G.warps>;
-  for (Walk unit = Walk::from(warp); unit.row < n_units; unit.advance()) {
-    const int m0 = unit.piece * kRows, n0 = unit.row * kCols;
-    Accumulator acc[kRows][kCols];
-    if constexpr (S.norm != Norm::none) {
-#pragma unroll
-      for (auto& row : acc) {
-#pragma unroll
-        for (Accumulator& a : row) a = Accumulator{};
-      }
-    } else {
-      set_bias<kRows, kCols>(acc, weights + G.expand_bias_at + n0 * 64, lane);
-    }
-#pragma unroll 4
-    for (int k = 0; k < kDepth; ++k) {
-      AFragment<S.math> a[kRows];
-#pragma unroll
-      for (int m = 0; m < kRows; ++m) a[m] = load_rows<S.math>(x + (m0 + m) * 16 * G.x_pitch, G.x_pitch, k * G.ks, lane);
-      const unsigned char* units = weights + (n0 * kDepth + k) * geometry::kUnitBytes;
-      multiply<S.math>(
-          acc, a, [&](int n) { return units + n * kDepth * geometry::kUnitBytes; }, lane);
-    }
-    if constexpr (S.norm != Norm::none) {
-      normalise_unit<Cfg>(acc, stats, reinterpret_cast<const float*>(weights + G.expand_bias_at),
-                          reinterpret_cast<const float*>(weights + G.expand_sums_at), m0, n0, lane);
-    }
+  Accumulator acc[kRows][kCols];
+  const auto store = [&](int m0, int n0) {
 #pragma unroll
     for (int m = 0; m < kRows; ++m) store_expanded<Cfg, kCols>(tile, table, e, acc[m], m0 + m, n0, border, lane);
+  };
+  if constexpr (ExpansionColumns<Cfg>::kKeep) {
+    const u32 rows = shared_address(x) + (lane & 15) * G.x_pitch + (lane >> 4) * 16;
+    int first = warp;  // unit of these columns
+    for (int n0 = 0; n0 < n_units * kCols; n0 += kCols) {
+      const ExpansionColumns<Cfg> columns(weights, n0, lane);
+      for (int unit = first; unit < m_units; unit += G.warps) {
+        columns.multiply(acc, rows + unit * kRows * 16 * G.x_pitch);
+        store(unit * kRows, n0);
+      }
+      first -= m_units % G.warps;
+      if (first < 0) first += G.warps;
+    }
+  } else {
+    using Walk = Deal<m_units, G.warps>;
+    for (Walk unit = Walk::from(warp); unit.row < n_units; unit.advance()) {
+      expand_unit<Cfg>(acc, x, stats, weights, unit.piece * kRows, unit.row * kCols, lane);
+      store(unit.piece * kRows, unit.row * kCols);
+    }
   }
 }
 

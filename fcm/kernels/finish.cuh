@@ -153,7 +153,7 @@ FCM_DEVICE void store_pool_sums(PoolSums& sums, float* to, int lane) {
   }
 }
 
-/// Depthwise stage of a chunk, stored; a warp takes some pixel groups at a time so that they share the taps, and in a run the rows.
+/// Depthwise stage of a chunk, stored; a warp takes some pixel groups at a time so that they share the taps.
 template <class Cfg>
 FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk, const unsigned char* e, const unsigned char* weights,
                             unsigned char* corner, float* pool, WarpPlace at, int lane) {
@@ -292,6 +292,17 @@ FCM_DEVICE Vector<Of<Cfg>::S.math> sum_partials(const unsigned char* red, const 
   return sum;
 }
 
+/// Row of the input tile under row `r` of the output tile's pixel groups.
+template <class Cfg>
+FCM_DEVICE int input_row(int r) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (G.flat) return r;
+  const int m = r / 16, pair = m / G.m_tiles_w, image = S.images > 1 ? pair / G.image_pairs : 0;
+  const int ty = (pair - image * G.image_pairs) * 2 + (r % 16) / 8, tx = (m % G.m_tiles_w) * 8 + r % 8;
+  return image * G.image_px + (ty + S.dw_window.top - G.ay.core_at) * G.ax.core + tx + S.dw_window.left - G.ax.core_at;
+}
+
 /// The residual operand under an output pixel: from global memory, or from the input tile when the module adds its own input.
 template <class Cfg>
 FCM_DEVICE Vector<Of<Cfg>::S.math> load_residual(const ModuleArgs& args, const Tile& tile, const unsigned char* x, int r, long long p,
@@ -299,13 +310,7 @@ FCM_DEVICE Vector<Of<Cfg>::S.math> load_residual(const ModuleArgs& args, const T
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   if constexpr (S.residual_is_input && S.expand && !S.conv && !S.streamed) {
-    int row = r;
-    if constexpr (!G.flat) {
-      const int m = r / 16, pair = m / G.m_tiles_w, image = S.images > 1 ? pair / G.image_pairs : 0;
-      const int ty = (pair - image * G.image_pairs) * 2 + (r % 16) / 8, tx = (m % G.m_tiles_w) * 8 + r % 8;
-      row = image * G.image_px + (ty + S.dw_window.top - G.ay.core_at) * G.ax.core + tx + S.dw_window.left - G.ax.core_at;
-    }
-    return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + row * G.x_pitch + channel / G.vec * G.x_vector));
+    return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + input_row<Cfg>(r) * G.x_pitch + channel / G.vec * G.x_vector));
   } else {
     const void* from = S.residual_is_input ? args.input : args.residual;
     return Vector<S.math>::from(
@@ -323,6 +328,121 @@ FCM_DEVICE void apply_epilogue(Vector<Of<Cfg>::S.math>& v, const Vector<Of<Cfg>:
     const float2 y = activation2<S.math, S.out_act.fn>(v.v[i], v.v[i + 1], S.out_act.a, S.out_act.b);
     v.v[i] = y.x, v.v[i + 1] = y.y;
     if constexpr (S.residual == Residual::after_activation) v.v[i] += residual.v[i], v.v[i + 1] += residual.v[i + 1];
+  }
+}
+
+/// Where a warp's `j`-th pixel group lies: its pair of rows of the tile (of several images below each other), and its eight columns.
+struct GroupPlace {
+  int pair, column;
+};
+template <class Cfg>
+FCM_DEVICE GroupPlace group_place(int warp, int j) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (G.runs && !G.flat) return {warp / G.m_tiles_w * G.warp_m + j, warp % G.m_tiles_w};
+  const int m = geometry::group_of(S, G, warp, j);
+  return {m / G.m_tiles_w, m % G.m_tiles_w};
+}
+
+/// Bytes from the tile's first output pixel to the row `r` of a pixel group, -1 where there is none. Tiles are small beside 2 GiB.
+template <class Cfg>
+FCM_DEVICE int output_offset(const Tile& tile, GroupPlace at, int r) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int pixel_bytes = G.out_pitch * G.el;
+  if constexpr (G.flat) {
+    const int px = at.pair * 16 + r;
+    return px < tile.end - tile.first ? px * pixel_bytes : -1;
+  } else {
+    const int image = S.images > 1 ? at.pair / G.image_pairs : 0;
+    const int ty = (at.pair - image * G.image_pairs) * 2 + r / 8, tx = at.column * 8 + r % 8;
+    const bool exists = ty < tile.rows && tx < tile.columns && (S.images == 1 || image < tile.images);
+    return exists ? ((image * S.out_h + ty) * S.out_w + tx) * pixel_bytes : -1;
+  }
+}
+
+/// Adds the input tile's pixels under a pixel group to its sums, exactly: their product with ones on a diagonal. Rows without a pixel add
+/// another one's.
+template <class Cfg>
+FCM_DEVICE void add_input(Accumulator (&acc)[Of<Cfg>::G.warp_n], const unsigned char* x, GroupPlace at, int first_channel, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr u32 one = S.math == Math::f16 ? 0x3c00u : 0x3f80u;
+  constexpr bool whole = G.n_blocks * S.n_tile <= G.k1;  // else the last block's columns go on where the input has ended
+  const u32 diagonal = (lane >> 2) / 2 != (lane & 3) ? 0u : (lane & 4) != 0 ? one << 16 : one;
+  const int r = lane & 15, row = geometry::min_of(input_row<Cfg>((at.pair * G.m_tiles_w + at.column) * 16 + r), G.x_rows - 1);
+  const u32 from = shared_address(x) + row * G.x_pitch + (first_channel / 8 + (lane >> 4)) * G.x_vector;
+#pragma unroll
+  for (int n = 0; n < G.warp_n; ++n) {
+    if (!whole && first_channel + n * 16 >= G.k1) break;
+    u32 a[4];
+    ldmatrix(a, from + n * 2 * G.x_vector);
+    mma_k8<S.math>(acc[n].lo, a[0], a[1], diagonal);
+    mma_k8<S.math>(acc[n].hi, a[2], a[3], diagonal);
+  }
+}
+
+/// 16 pixels x 16 channels from an accumulator to a place in the warp's corner: with bias and activation, rounded.
+template <class Cfg>
+FCM_DEVICE void to_corner(unsigned char* corner, const Accumulator& acc, const float* bias, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr Activation f = S.out_act;
+  constexpr bool exact = is_exact_bound<S.math>(f.b);
+  const float2 lo = *reinterpret_cast<const float2*>(bias + 2 * (lane & 3)),
+               hi = *reinterpret_cast<const float2*>(bias + 8 + 2 * (lane & 3));
+  u32 v[4];
+#pragma unroll
+  for (int row = 0; row < 2; ++row) {
+    v[2 * row] = activate_pack2<S.math, f.fn>(acc.lo[2 * row] + lo.x, acc.lo[2 * row + 1] + lo.y, f.a, f.b, exact);
+    v[2 * row + 1] = activate_pack2<S.math, f.fn>(acc.hi[2 * row] + hi.x, acc.hi[2 * row + 1] + hi.y, f.a, f.b, exact);
+  }
+  const u32 to = shared_address(corner);
+  if constexpr (kArch >= 900) {
+    stmatrix(to + ((lane >> 4) * 8 + (lane & 7)) * G.corner_pitch + ((lane >> 3) & 1) * 16, v);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) store_word(to + ((lane >> 2) + i / 2 * 8) * G.corner_pitch + i % 2 * 16 + (lane & 3) * 4, v[i]);
+  }
+}
+
+/// Sums of a warp to the output where nobody else has a part of them: through the warp's corner, so that stores are 16 bytes.
+template <class Cfg>
+FCM_DEVICE void store_sums(const ModuleArgs& args, const Tile& tile, Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp_n],
+                           unsigned char* corner, const float* bias, const unsigned char* x, int n_block, WarpPlace at, int lane) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int kWide = geometry::min_of(G.warp_n, 2), pieces = 2 * kWide;  // accumulators at a time, and 16 bytes of them
+  const long long first_pixel = G.flat ? static_cast<long long>(tile.first) : tile.base;
+  unsigned char* to = static_cast<unsigned char*>(args.output) + first_pixel * (G.out_pitch * G.el);
+  const int first_column = at.n * G.warp_n * 16, piece = lane % pieces, channel = n_block * S.n_tile + first_column + piece * 8;
+#pragma unroll
+  for (int j = 0; j < G.warp_m; ++j) {
+    const GroupPlace group = group_place<Cfg>(at.m, j);
+    if (group.pair * G.m_tiles_w + group.column >= G.m_tiles) break;
+    if constexpr (S.residual != Residual::none) add_input<Cfg>(acc[j], x, group, n_block * S.n_tile + first_column, lane);
+    int offset[kWide];
+#pragma unroll
+    for (int i = 0; i < kWide; ++i) offset[i] = output_offset<Cfg>(tile, group, (i * 32 + lane) / pieces);
+#pragma unroll
+    for (int n = 0; n < G.warp_n; n += kWide) {
+#pragma unroll
+      for (int i = 0; i < kWide && n + i < G.warp_n; ++i)
+        to_corner<Cfg>(corner + i * 32, acc[j][n + i], bias + first_column + (n + i) * 16, lane);
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < kWide; ++i) {
+        if (offset[i] < 0 || channel + n * 16 >= G.out_pitch || n + piece / 2 >= G.warp_n) continue;
+        uint4 raw = *reinterpret_cast<const uint4*>(corner + (i * 32 + lane) / pieces * G.corner_pitch + piece * 16);
+        if constexpr (G.out_channels != G.out_pitch) {
+          Vector<S.math> v = Vector<S.math>::from(raw);
+          clear_pad<Cfg>(v, channel + n * 16);
+          raw = v.raw();
+        }
+        *reinterpret_cast<uint4*>(to + offset[i] + (channel + n * 16) * G.el) = raw;
+      }
+      __syncwarp();
+    }
   }
 }
 

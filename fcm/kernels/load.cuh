@@ -294,17 +294,35 @@ FCM_DEVICE void load_chunk(const ModuleArgs& args, const Tile& tile, const Place
   }
 }
 
-/// The packed weights of a chunk: those of the expansion and depthwise stage, then those of the projection to this block's columns.
+/// Where the packed weights of a chunk lie: those of the expansion and depthwise stage, and those of the projection to this block's
+/// columns.
+struct PackedWeights {
+  const unsigned char *a, *b;
+};
 template <class Cfg>
-FCM_DEVICE void load_weights(const ModuleArgs& args, int chunk, int n_block, unsigned char* stage, int thread) {
+FCM_DEVICE PackedWeights packed_weights(const ModuleArgs& args, int chunk, int n_block) {
   constexpr Geometry G = Of<Cfg>::G;
   const unsigned char* blob = static_cast<const unsigned char*>(args.weights);
-  if constexpr (G.record_a > 0)
-    copy_linear<G.threads>(stage, blob + G.a_at + static_cast<long long>(chunk) * G.record_a, G.record_a, thread);
-  if constexpr (G.record_b > 0) {
-    const long long record = static_cast<long long>(chunk) * G.n_blocks + n_block;
-    copy_linear<G.threads>(stage + G.record_a, blob + G.b_at + record * G.record_b, G.record_b, thread);
-  }
+  const long long record = static_cast<long long>(chunk) * G.n_blocks + n_block;
+  return {blob + G.a_at + static_cast<long long>(chunk) * G.record_a, blob + G.b_at + record * G.record_b};
+}
+
+/// A chunk's weights, by all threads.
+template <class Cfg>
+FCM_DEVICE void load_weights(PackedWeights from, unsigned char* stage, int thread) {
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (G.record_a > 0) copy_linear<G.threads>(stage, from.a, G.record_a, thread);
+  if constexpr (G.record_b > 0) copy_linear<G.threads>(stage + G.record_a, from.b, G.record_b, thread);
+}
+
+/// The same by the copy engine; `barrier` tells when they are there.
+template <class Cfg>
+FCM_DEVICE void ask_for_weights(PackedWeights from, unsigned char* stage, u32 barrier, int thread) {
+  constexpr Geometry G = Of<Cfg>::G;
+  if (thread != 0 || G.record_a + G.record_b == 0) return;
+  barrier_expect(barrier, G.record_a + G.record_b);
+  if constexpr (G.record_a > 0) copy_bulk(shared_address(stage), from.a, G.record_a, barrier);
+  if constexpr (G.record_b > 0) copy_bulk(shared_address(stage) + G.record_a, from.b, G.record_b, barrier);
 }
 
 }  // namespace fcm::kernel

@@ -52,20 +52,89 @@ FCM_DEVICE void mma_k8(float (&c)[4], u32 a0, u32 a1, u32 b0) {
   }
 }
 
-/// c[16 x 8] += a[16 x 16] b[16 x 8]; sm_75 does it in two halves.
+/// d[16 x 8] = c + a[16 x 16] b[16 x 8]; sm_75 does it in two halves.
+template <Math M>
+FCM_DEVICE void mma_k16(float (&d)[4], const float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  if constexpr (kArch < 800) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) d[i] = c[i];
+    mma_k8<M>(d, a[0], a[1], b0);
+    mma_k8<M>(d, a[2], a[3], b1);
+  } else if constexpr (M == Math::f16) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+  }
+}
+/// c += a b.
 template <Math M>
 FCM_DEVICE void mma_k16(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
-  if constexpr (kArch < 800) {
-    mma_k8<M>(c, a0, a1, b0);
-    mma_k8<M>(c, a2, a3, b1);
-  } else if constexpr (M == Math::f16) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  const u32 a[4] = {a0, a1, a2, a3};
+  mma_k16<M>(c, c, a, b0, b1);
+}
+
+/// c[16 x 8] += a[16 x 32] b[32 x 8], where of four neighbours in a row of a two are there, in places that `places` tells, ascending.
+template <Math M>
+FCM_DEVICE void mma_sparse(float (&c)[4], const u32 (&a)[4], const u32 (&b)[4], u32 places) {
+  if constexpr (M == Math::f16) {
+    asm("mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9,%10,%11}, "
+        "{%0,%1,%2,%3}, %12, 0x0;"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places));
   } else {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm("mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9,%10,%11}, "
+        "{%0,%1,%2,%3}, %12, 0x0;"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places));
+  }
+}
+
+/// Where the diagonal of an 8 x 8 matrix passes a lane, whose row has its element in column `k`. A value is given as the word that holds it
+/// in the half in which it stands among two of four neighbours: the upper one in columns 3 and 7, which has no place but the second.
+struct DiagonalPlace {
+  u32 pick;    // of two values' words, that of the lane's matrix, or zero
+  u32 places;  // of the two that are there among four neighbours: the value's, and the last (column 3 and 7: the first, and the value's)
+
+  FCM_DEVICE static constexpr bool is_upper(int k) { return k % 4 == 3; }
+  FCM_DEVICE static DiagonalPlace of(int k, int lane) {
+    const u32 zero = is_upper(k) ? 0x0000u : 0x2222u;
+    if constexpr (kArch < 800) {  // dense: two neighbouring columns a lane
+      return {(lane & 3) != k >> 1 ? zero : k % 4 == 0 || k % 4 == 2 ? 0x2210u : is_upper(k) ? 0x3200u : 0x1022u, 0};
+    }
+    return {(lane & 1) != k >> 2 ? zero : (lane & 2) != 0 ? 0x7654u : 0x3210u, (is_upper(k) ? 0xcu : 0xcu | (k % 4)) * 0x11111111u};
+  }
+};
+
+/// [diagonal of each up; diagonal of each low]: 16 x 32.
+struct Diagonals {
+  u32 a[8];
+  u32 places;
+
+  FCM_DEVICE Diagonals(const u32 (&up)[4], const u32 (&low)[4], DiagonalPlace at) : places(at.places) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (kArch < 800) {
+        a[2 * i] = __byte_perm(up[i], 0, at.pick);
+        a[2 * i + 1] = __byte_perm(low[i], 0, at.pick);
+      } else if (i % 2 == 0) {
+        a[i] = __byte_perm(up[i], up[i + 1], at.pick);
+        a[i + 1] = __byte_perm(low[i], low[i + 1], at.pick);
+      }
+    }
+  }
+};
+/// c[16 x 8] += diagonals x b, where b is four 8 x 8 matrices below each other.
+template <Math M>
+FCM_DEVICE void multiply_diagonals(float (&c)[4], const Diagonals& d, const u32 (&b)[4]) {
+  if constexpr (kArch < 800) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) mma_k8<M>(c, d.a[2 * i], d.a[2 * i + 1], b[i]);
+  } else {
+    mma_sparse<M>(c, {d.a[0], d.a[1], d.a[2], d.a[3]}, b, d.places);
   }
 }
 
@@ -286,6 +355,18 @@ FCM_DEVICE void hold(Accumulator (&c)[N]) {
   FCM_WGMMA(14, 224, type, FCM_R112, "%112", "%113") \
   FCM_WGMMA(15, 240, type, FCM_R120, "%120", "%121") \
   FCM_WGMMA(16, 256, type, FCM_R128, "%128", "%129")
+#define FCM_WGMMA_ROWS(tiles, columns, type, sums, a_at, b_at)                                                                        \
+  if constexpr (N == tiles)                                                                                                          \
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, 1, 0;\n\t"                                                                          \
+                 "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." type "." type " {" sums "}, {" a_at "}, " b_at ", p, 1, 1, 0; }" \
+                 : FCM_SUMS##tiles : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b) : "memory");
+#define FCM_WGMMA_ROWS_N(type) \
+  FCM_WGMMA_ROWS(1, 16, type, FCM_R8, "%8, %9, %10, %11", "%12") \
+  FCM_WGMMA_ROWS(2, 32, type, FCM_R16, "%16, %17, %18, %19", "%20") \
+  FCM_WGMMA_ROWS(3, 48, type, FCM_R24, "%24, %25, %26, %27", "%28") \
+  FCM_WGMMA_ROWS(4, 64, type, FCM_R32, "%32, %33, %34, %35", "%36") \
+  FCM_WGMMA_ROWS(6, 96, type, FCM_R48, "%48, %49, %50, %51", "%52") \
+  FCM_WGMMA_ROWS(8, 128, type, FCM_R64, "%64, %65, %66, %67", "%68")
 // clang-format on
 
 /// c[64 x 16 N] += a[64 x 16] b[16 x 16 N], asynchronous until `warpgroup_end`. A warp holds 16 rows of c, in the layout of mma.
@@ -300,6 +381,32 @@ FCM_DEVICE void wgmma(Accumulator (&c)[N], u64 a, u64 b) {
   }
 #endif
 }
+
+/// The same with a from registers: each warp's 16 rows, in the layout of mma. They are not to change until the sequence has ended.
+template <Math M, int N>
+FCM_DEVICE void wgmma_rows(Accumulator* c, const u32 (&a)[4], u64 b) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  if constexpr (M == Math::f16) {
+    FCM_WGMMA_ROWS_N("f16");
+  } else {
+    FCM_WGMMA_ROWS_N("bf16");
+  }
+#endif
+}
+/// The same for any number of columns: as few instructions as there are widths for.
+template <Math M, int N>
+FCM_DEVICE void wgmma_all(Accumulator* c, const u32 (&a)[4], u64 b) {
+  constexpr int wide = N >= 8 ? 8 : N >= 6 ? 6 : N;
+  if constexpr (wide == 5) {
+    wgmma_rows<M, 3>(c, a, b);
+    wgmma_rows<M, 2>(c + 3, a, b + 3 * 16);
+  } else {
+    wgmma_rows<M, wide>(c, a, b);
+    if constexpr (N > wide) wgmma_all<M, N - wide>(c + wide, a, b + wide * 16);
+  }
+}
+#undef FCM_WGMMA_ROWS_N
+#undef FCM_WGMMA_ROWS
 #undef FCM_WGMMA_N
 #undef FCM_WGMMA
 #undef FCM_SUM

@@ -17,6 +17,8 @@ struct Block {
   static_assert(S.chunk % (16 * S.multiplier) == 0, "a chunk holds whole 16-channel groups before and after the depthwise stage");
   static_assert(!S.project || S.n_tile % (16 * S.warps_n) == 0, "each warp owns whole 16-column tiles");
   static constexpr bool kRing = G.weight_stages < G.block_chunks;
+  /// Weights that rotate, or are a cluster's, are copied by the copy engine. Few bytes that stay are here sooner by all threads.
+  static constexpr bool kAsked = kBulkCopies && G.counts_weights;
   /// The input tile is free when the last chunk has been made of it, unless the residual is read from it: then the next tile's follows it
   /// beside the depthwise stage and the stores.
   static constexpr int kSlicesAhead = S.stages - 1;  ///< of a streamed expansion: under way beside the one that is added
@@ -38,14 +40,28 @@ struct Block {
 
   FCM_DEVICE RowStat* stats() const { return reinterpret_cast<RowStat*>(shared + G.s_stats); }
   FCM_DEVICE Place* places() const { return reinterpret_cast<Place*>(shared + G.s_sites); }
+  FCM_DEVICE unsigned char* corner() const { return shared + G.s_stage + warp * 16 * G.corner_pitch; }
   FCM_DEVICE u32 barrier() const { return shared_address(shared + G.s_barrier); }
   FCM_DEVICE int chunk_of(int i) const { return rank + i * S.split; }
-  /// Stage of the weights of the `step`-th chunk that this block handles (its `i`-th of the tile).
   FCM_DEVICE unsigned char* weights_of(int step, int i) const {
-    return shared + G.s_weights + (kRing ? step % G.weight_stages : i) * (G.record_a + G.record_b);
+    return shared + G.s_weights + stage_of(step, i) * (G.record_a + G.record_b);
   }
   FCM_DEVICE unsigned char* buffer_of(int step) const { return shared + G.s_e + (step % G.e_buffers) * G.e_bytes; }
-  FCM_DEVICE void fetch_weights(int step, int i) { load_weights<Cfg>(args, chunk_of(i), n_block, weights_of(step, i), thread); }
+  /// Stage of the weights of the `step`-th chunk that this block handles (its `i`-th of the tile).
+  FCM_DEVICE int stage_of(int step, int i) const { return kRing ? step % G.weight_stages : i; }
+  FCM_DEVICE u32 arrival_of(int stage) const { return shared_address(shared + G.s_arrivals) + stage * 8; }
+  FCM_DEVICE void fetch_weights(int step, int i) {
+    const PackedWeights from = packed_weights<Cfg>(args, chunk_of(i), n_block);
+    if constexpr (kAsked) {
+      ask_for_weights<Cfg>(from, weights_of(step, i), arrival_of(stage_of(step, i)), thread);
+    } else {
+      load_weights<Cfg>(from, weights_of(step, i), thread);
+    }
+  }
+  /// The weights of a step are there. Those that threads copied came with copies that have been waited for.
+  FCM_DEVICE void await_weights(int step, int i) {
+    if constexpr (kAsked) copy_barrier_wait(arrival_of(stage_of(step, i)), kRing ? step / G.weight_stages & 1 : 0);
+  }
 
   /// Zeros in the chunk buffers: positions outside the core region are padding and are never written again.
   FCM_DEVICE void clear_buffers() {
@@ -79,16 +95,19 @@ struct Block {
       if constexpr (S.norm != Norm::none && !S.expand)
         copy_linear<G.threads>(shared + G.s_sums, bias + G.sums_at - G.bias_at, S.n_tile * 4, thread);
     }
+    constexpr bool cluster = S.project && S.split > 1;
+    if (thread == 0 && (kAsked || cluster)) {
+      for (int stage = 0; kAsked && stage < G.weight_stages; ++stage) barrier_init(arrival_of(stage));
+      if constexpr (cluster) barrier_init(barrier());
+      barriers_are_set_up();
+    }
+    if constexpr (cluster) cluster_arrive_relaxed();  // waited for before the first push
     const int ahead = kRing ? (G.copied ? S.stages - 1 : 1) : G.block_chunks;
     for (int i = 0; i < ahead && i < my_chunks; ++i) fetch_weights(i, i);
     if constexpr (S.streamed) {
       for (int step = 0; step < kSlicesAhead; ++step) fetch_weight_slice(SliceCursor{work, 0, step, step});
     }
     copy_commit();
-    if constexpr (S.project && S.split > 1) {
-      if (thread == 0) barrier_init(barrier());
-      cluster_arrive();  // waited for before the first push
-    }
     make_places<Cfg>(places(), thread);
     if constexpr (!S.overlaid) clear_buffers();
     __syncthreads();  // the table is there
@@ -109,8 +128,7 @@ struct Block {
       project_chunk<Cfg>(acc, tile, chunk, e, weights, at, lane);
     } else {
       float* pool = reinterpret_cast<float*>(shared + G.s_pool);
-      unsigned char* corner = shared + G.s_stage + warp * 16 * 16 * G.el;
-      if (at.n == 0) store_chunk<Cfg>(args, tile, chunk, e, weights, corner, pool, at, lane);
+      if (at.n == 0) store_chunk<Cfg>(args, tile, chunk, e, weights, corner(), pool, at, lane);
       if constexpr (S.pool != Pool::none) {
         __syncthreads();
         store_chunk_pool<Cfg>(args, tile, chunk, pool, thread);
@@ -119,8 +137,11 @@ struct Block {
   }
 
   /// Sums leave the registers; after this the block may start another tile.
-  FCM_DEVICE void finish(const Sums& acc, const Tile& tile, bool more) {
-    if constexpr (S.project) {
+  FCM_DEVICE void finish(Sums& acc, const Tile& tile, bool more) {
+    constexpr bool still_read = !G.direct || S.residual != Residual::none || S.overlaid;  // by warps that others would overtake
+    if constexpr (G.direct) {
+      store_sums<Cfg>(args, tile, acc, corner(), reinterpret_cast<const float*>(shared + G.s_bias), shared + G.s_x, n_block, at, lane);
+    } else if constexpr (S.project) {
       unsigned char* red = shared + G.s_red;
       if constexpr (S.split > 1) {
         if (thread == 0) barrier_expect(barrier(), pushed_bytes<Cfg>(rank));
@@ -144,7 +165,7 @@ struct Block {
         }
       }
     }
-    if (more) __syncthreads();
+    if (still_read && more) __syncthreads();
   }
 
   FCM_DEVICE void fetch_input(int of_work) {
@@ -175,6 +196,7 @@ struct Block {
           if (i + 1 < my_chunks || more) fetch_weights(step + 1, next);
           copy_commit();
         }
+        await_weights(step, i);
         if constexpr (S.warpgroup) {
           expand_by_warpgroups<Cfg>(tile, places(), shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
         } else {
@@ -183,8 +205,8 @@ struct Block {
         __syncthreads();  // the chunk is whole
         if (kEarlyInput && more && i + 1 == my_chunks) fetch_input(work + work_step);
         consume(acc, tile, chunk_of(i), buffer_of(step), weights_of(step, i));
-        if constexpr (kRing) copy_wait<0>();
-        if constexpr (kRing && S.warpgroup) publish_to_warpgroups();
+        if constexpr (kRing && !kAsked) copy_wait<0>();
+        if constexpr (kRing && !kAsked && S.warpgroup) publish_to_warpgroups();
         if constexpr (kRing || S.stages == 1) __syncthreads();  // the chunk buffer may be overwritten, the next weights are here
       }
       finish(acc, tile, more);
@@ -228,6 +250,7 @@ struct Block {
         advance(ahead);
         copy_wait<kAhead>();
         __syncthreads();  // the chunk is whole
+        await_weights(now.step, i);
         consume(acc, tile, chunk_of(i), buffer_of(now.step), weights_of(now.step, i));
         __syncthreads();  // its buffer may be overwritten
         advance(now);
@@ -300,6 +323,7 @@ struct Block {
       __syncthreads();  // all slices have been read
       clear_padding();
     }
+    await_weights(step, i);
     sums.store(tile, places(), weights_of(step, i), buffer_of(step), warp, lane);
   }
 

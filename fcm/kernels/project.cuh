@@ -75,6 +75,7 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int columns = S.n_tile / 16;
+  const u64 core = core_matrices(shared_address(weights + G.record_a) + at.n * G.warp_n * 256, S.n_tile * 16);
   const unsigned char* units = weights + G.record_a + at.n * G.warp_n * geometry::kUnitBytes;
   int groups[G.warp_m];
   pixel_groups<Cfg>(groups, at.m, 0);
@@ -83,17 +84,32 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
 #pragma unroll
     for (int i = 0; i < 2 * G.warp_m; ++i) gates[i / 2][i % 2] = gate_row<Cfg>(tile, groups[i / 2], i % 2, lane);
   }
-#pragma unroll 2
-  for (int k = at.k; k < S.chunk / G.ks; k += S.warps_k) {
-    if (chunk * S.chunk + k * G.ks >= S.dw_c) break;
+  constexpr int groups_k = S.chunk / G.ks, kSteps = geometry::ceil_div(groups_k, S.warps_k),
+                kUnroll = kIs16<S.math> && kSteps <= 4 ? kSteps : 2;
+#pragma unroll kUnroll
+  for (int step = 0; step < kSteps; ++step) {
+    const int k = at.k + step * S.warps_k;
+    if ((groups_k % S.warps_k != 0 && k >= groups_k) || (S.dw_c % S.chunk != 0 && chunk * S.chunk + k * G.ks >= S.dw_c)) break;
     AFragment<S.math> a[G.warp_m];
     projection_operands<Cfg, G.warp_m>(a, e, weights, groups, k, lane);
     if constexpr (S.gate) {
 #pragma unroll
       for (int j = 0; j < G.warp_m; ++j) apply_gate<S.math>(a[j], e, gates[j], k * G.ks, lane);
     }
-    multiply<S.math>(
-        acc, a, [&](int n) { return units + (k * columns + n) * geometry::kUnitBytes; }, lane);
+    if constexpr (G.project_by_groups) {  // beside the next channels' depthwise stage
+      warpgroup_begin();
+#pragma unroll
+      for (int j = 0; j < G.warp_m; ++j) wgmma_all<S.math, G.warp_n>(acc[j], a[j].r, core + k * 2 * S.n_tile);
+      warpgroup_commit();
+    } else {
+      multiply<S.math>(
+          acc, a, [&](int n) { return units + (k * columns + n) * geometry::kUnitBytes; }, lane);
+    }
+  }
+  if constexpr (G.project_by_groups) {
+    warpgroup_wait();
+#pragma unroll
+    for (auto& row : acc) hold(row);
   }
 }
 
