@@ -51,7 +51,8 @@ int fold_pad(Graph& graph);
 /// UnaryOp.
 int recognize_activations(Graph& graph);
 /// Layer and RMS normalisation spelled out over the last axes, or over the channels of a map, with a constant scale and bias behind it,
-/// into one Normalize (of a map: between Transposes to [N,H,W,C] and back); group normalisation spelled with Reshapes likewise.
+/// into one Normalize (of a map: between Transposes to [N,H,W,C] and back); group normalisation spelled with Reshapes likewise, and vectors
+/// that are divided by their lengths.
 int recognize_normalization(Graph& graph);
 /// Softmax attention and the linear attention of EfficientViT, however they are spelled, into one Attention.
 int recognize_attention(Graph& graph);

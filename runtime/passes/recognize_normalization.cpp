@@ -1,7 +1,11 @@
 // Layer and RMS normalisation spelled out in arithmetic become one Normalize: (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon), with
 // the division also written as a product with a reciprocal or a power; a constant scale and bias behind it join it. Over the channels of
-// an image map it is the same on the map's tokens. Group normalisation spelled as an instance normalisation of a map reshaped to
-// [N, groups, rest] (exporters below opset 18) becomes one over groups.
+// an image map it is the same on the map's tokens. A vector divided by its length is its RMS normalisation times 1 / sqrt(elements). Group
+// normalisation spelled as an instance normalisation of a map reshaped to [N, groups, rest] (exporters below opset 18) becomes one over
+// groups.
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <optional>
 
 #include "runtime/passes/affine.h"
@@ -16,6 +20,7 @@ struct Match {
   Normalize op;
   ValueId x = kNoValue;
   bool of_map = false;  // over axis 1 of [N,C,H,W]
+  double scale = 1.0;
 };
 
 class Recognizer {
@@ -27,7 +32,10 @@ class Recognizer {
     const Node& node = rewriter_.node(n);
     const auto* binary = std::get_if<Binary>(&node.op);
     if (binary == nullptr || !binary->activation.is_identity()) return std::nullopt;
-    if (binary->fn == BinaryFn::div) return match_quotient(node.inputs[0], root_of(node.inputs[1]));
+    if (binary->fn == BinaryFn::div) {
+      const std::optional<Match> found = match_quotient(node.inputs[0], root_of(node.inputs[1]));
+      return found ? found : match_length(node.inputs[0], node.inputs[1]);
+    }
     if (binary->fn != BinaryFn::mul) return std::nullopt;
     for (size_t i = 0; i < 2; ++i) {
       if (const std::optional<Match> found = match_quotient(node.inputs[i], inverse_root_of(node.inputs[1 - i]))) return found;
@@ -126,6 +134,27 @@ class Recognizer {
       }
     }
     return std::nullopt;
+  }
+
+  // x / max(|x|, least) over the last axis, where `least` but keeps zeros from being divided by zero.
+  std::optional<Match> match_length(ValueId x, ValueId divisor) const {
+    constexpr double kMostLeast = 1e-10;
+    const auto* clip = rewriter_.made_by<UnaryOp>(divisor);
+    if (clip == nullptr || clip->u.fn != UnaryFn::clip || clip->u.b != std::numeric_limits<float>::infinity()) return std::nullopt;
+    if (!(clip->u.a > 0.0f) || clip->u.a > kMostLeast || rewriter_.node(rewriter_.producer(divisor)).inputs.size() != 1)
+      return std::nullopt;
+    const ValueId length = rewriter_.node(rewriter_.producer(divisor)).inputs[0];
+    const auto* reduce = rewriter_.made_by<Reduce>(length);
+    const std::optional<Shape>& shape = graph_.value(x).shape;
+    if (reduce == nullptr || reduce->fn != ReduceFn::l2 || !reduce->keep_dims || !reduce->axes || !shape || shape->empty())
+      return std::nullopt;
+    const auto last = static_cast<int64_t>(shape->size()) - 1;
+    const Node& node = rewriter_.node(rewriter_.producer(length));
+    if (node.inputs.size() != 1 || node.inputs[0] != x || *reduce->axes != Ints{last}) return std::nullopt;
+    if (shape->back().batch || shape->back().factor == 0 || graph_.value(x).dtype != DType::f32) return std::nullopt;
+    const auto count = static_cast<double>(shape->back().factor), least = static_cast<double>(clip->u.a);
+    const double epsilon = std::max(least * least / count, 1e-37);  // no subnormal number
+    return Match{{NormFn::rms, last, 0, false, static_cast<float>(epsilon)}, x, false, 1.0 / std::sqrt(count)};
   }
 
   const Rewriter& rewriter_;
@@ -258,7 +287,11 @@ int recognize_normalization(Graph& graph) {
         replace_on_tokens(rewriter, n, *found);
         continue;
       }
-      rewriter.replace(n, found->op, {found->x});
+      std::vector<ValueId> inputs = {found->x};
+      if (found->scale != 1.0)
+        inputs.push_back(
+            rewriter.add_constant(rewriter.node(n).origin.name + ".scale", tensor_of({found->scale}, graph.value(found->x).dtype, {1})));
+      rewriter.replace(n, found->op, std::move(inputs));
     }
     if (std::holds_alternative<Reshape>(rewriter.node(n).op)) recognize_groups(rewriter, n);
     absorb(rewriter, n);

@@ -1,4 +1,6 @@
 // recognize_normalization: the spellings of layer and RMS normalisation, and what only looks like one.
+#include <limits>
+
 #include "runtime/passes/match.h"
 #include "tests/passes/builder.h"
 
@@ -81,6 +83,25 @@ TEST(RecognizeNormalization, RmsNorm) {
   const ValueId y = over_root(b, x, b.binary(BinaryFn::pow, x, b.number(2.0f)), {-1}, Root::reciprocal);
   b.output(b.binary(BinaryFn::mul, b.random({8}), y));
   expect_one(b, "Normalize rms axis=2 epsilon=1e-05", 2);
+}
+
+// x / max(|x|, least)
+Builder over_length(Ints axes, float least, float most = std::numeric_limits<float>::infinity(), ReduceFn fn = ReduceFn::l2) {
+  Builder b;
+  const ValueId x = b.input("x", kShape);
+  const ValueId length = b.node("length", Reduce{fn, std::move(axes), true, false}, {x});
+  b.output(b.binary(BinaryFn::div, x, b.unary({UnaryFn::clip, least, most}, length)));
+  return b;
+}
+
+TEST(RecognizeNormalization, VectorsOverTheirLengths) {
+  expect_one(over_length({2}, 1e-12f), "Normalize rms axis=2 epsilon=1.25e-25", 2);
+  const auto stays = [](const Builder& b) { run_pass(b.graph, passes::recognize_normalization, 0); };
+  stays(over_length({1}, 1e-12f));
+  stays(over_length({1, 2}, 1e-12f));
+  stays(over_length({2}, 0.5f));  // lengths below it count
+  stays(over_length({2}, 1e-12f, 4.0f));
+  stays(over_length({2}, 1e-12f, std::numeric_limits<float>::infinity(), ReduceFn::l1));
 }
 
 TEST(RecognizeNormalization, OtherAxesStay) {
