@@ -38,6 +38,7 @@ struct ArityOf {
   Arity operator()(const BatchNorm&) const { return {5, 5}; }
   Arity operator()(const UnaryOp& op) const { return {1, op.u.fn == UnaryFn::clip ? size_t{3} : size_t{1}}; }
   Arity operator()(const Binary&) const { return {2, 2}; }
+  Arity operator()(const Elementwise&) const { return {1, kAny}; }
   Arity operator()(const Select&) const { return {3, 3}; }
   Arity operator()(const Range&) const { return {3, 3}; }
   Arity operator()(const Concat&) const { return {1, kAny}; }
@@ -65,7 +66,7 @@ void check_arity(const Node& node) {
   const Arity arity = std::visit(ArityOf{}, node.op);
   const size_t given = node.inputs.size();
   if (given > arity.most) bad_input("{} has {} inputs; accepted are up to {}", op_kind(node.op), given, arity.most);
-  const size_t required = std::holds_alternative<Concat>(node.op) ? std::max(given, arity.least) : arity.least;
+  const size_t required = arity.most == kAny ? std::max(given, arity.least) : arity.least;
   for (size_t i = 0; i < required; ++i) {
     if (node.input(i) == kNoValue) bad_input("input {} of {} is missing; it is required", i, op_kind(node.op));
   }

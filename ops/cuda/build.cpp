@@ -17,6 +17,7 @@ struct Maker {
   std::unique_ptr<Step> operator()(const BatchNorm& op) const { return make_elementwise(r, op); }
   std::unique_ptr<Step> operator()(const UnaryOp& op) const { return make_elementwise(r, op); }
   std::unique_ptr<Step> operator()(const Binary& op) const { return make_elementwise(r, op); }
+  std::unique_ptr<Step> operator()(const Elementwise& op) const { return make_elementwise(r, op); }
   std::unique_ptr<Step> operator()(const Select& op) const { return make_elementwise(r, op); }
   std::unique_ptr<Step> operator()(const Cast& /*op*/) const { return make_copy(r); }
   std::unique_ptr<Step> operator()(const Identity& /*op*/) const { return make_copy(r); }

@@ -29,6 +29,21 @@ std::unique_ptr<Step> make_elementwise(const Request& r, const Binary& op) {
   return r.sequence({map_launch("binary", {r.source(0), r.source(1)}, r.result(), text, r.build)}, describe_map(r, binary_name(op.fn)));
 }
 
+std::unique_ptr<Step> make_elementwise(const Request& r, const Elementwise& op) {
+  std::vector<Source> sources;
+  for (size_t i = 0; i < r.node.inputs.size(); ++i) sources.push_back(r.source(i));
+  const auto operand = [&](size_t i) { return i < sources.size() ? fmt::format("a{}", i) : fmt::format("p{}", i - sources.size()); };
+  std::string text = "[&] {";
+  for (size_t i = 0; i < op.parts.size(); ++i) {
+    const Elementwise::Part& part = op.parts[i];
+    const std::string x =
+        part.fn ? fmt::format("fn::{}({}, {})", binary_name(*part.fn), operand(part.a), operand(part.b)) : operand(part.a);
+    text += fmt::format(" const float p{} = {};", i, unary_text(part.activation, x));
+  }
+  text += fmt::format(" return p{}; }}()", op.parts.size() - 1);
+  return r.sequence({map_launch("elementwise", sources, r.result(), text, r.build)}, describe_map(r, "elementwise"));
+}
+
 std::unique_ptr<Step> make_elementwise(const Request& r, const Select& /*op*/) {
   return r.sequence({map_launch("select", {r.source(0), r.source(1), r.source(2)}, r.result(), "a0 != 0 ? a1 : a2", r.build)},
                     describe_map(r, "select"));

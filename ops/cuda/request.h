@@ -33,6 +33,7 @@ std::string layout_text(const Layout& layout);
 
 std::unique_ptr<Step> make_elementwise(const Request& r, const UnaryOp& op);
 std::unique_ptr<Step> make_elementwise(const Request& r, const Binary& op);
+std::unique_ptr<Step> make_elementwise(const Request& r, const Elementwise& op);
 std::unique_ptr<Step> make_elementwise(const Request& r, const Select& op);
 std::unique_ptr<Step> make_elementwise(const Request& r, const BatchNorm& op);
 /// Cast and Identity: the output's dtype is its layout's.

@@ -64,6 +64,7 @@ struct Refusal {
     if (in_dtype(0) == DType::u64 && !ordered) return "an ordering or division of u64; accepted are the other types";
     return {};
   }
+  std::string operator()(const Elementwise&) const { return need_float("Elementwise"); }
   std::string operator()(const Softmax&) const { return need_float("Softmax"); }
   std::string operator()(const Reduce& op) const;
   std::string operator()(const Gather&) const { return {}; }

@@ -19,6 +19,13 @@ void bind_op(Binary& op, Node& node, Inputs inputs);
 std::vector<Inferred> infer_op(const Binary& op, const Node& node, Inputs inputs);
 void compute(const Binary& op, Tensors inputs, std::span<Tensor> outputs);
 
+/// Whether an Elementwise can have it as a part: floating-point numbers to one such number.
+bool is_part(BinaryFn fn);
+bool is_part(UnaryFn fn);
+void bind_op(Elementwise& op, Node& node, Inputs inputs);
+std::vector<Inferred> infer_op(const Elementwise& op, const Node& node, Inputs inputs);
+void compute(const Elementwise& op, Tensors inputs, std::span<Tensor> outputs);
+
 void bind_op(Select& op, Node& node, Inputs inputs);
 std::vector<Inferred> infer_op(const Select& op, const Node& node, Inputs inputs);
 void compute(const Select& op, Tensors inputs, std::span<Tensor> outputs);

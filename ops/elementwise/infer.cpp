@@ -114,6 +114,39 @@ std::vector<Inferred> infer_op(const Binary& op, const Node&, Inputs inputs) {
   return {{dtype, shape, binary_terms(op.fn, inputs, shape)}};
 }
 
+bool is_part(BinaryFn fn) {
+  return !is_comparison(fn) && !is_logical(fn);
+}
+
+bool is_part(UnaryFn fn) {
+  return fn != UnaryFn::logical_not && fn != UnaryFn::is_nan;
+}
+
+void bind_op(Elementwise& op, Node& node, Inputs) {
+  if (op.parts.empty()) bad_input("Elementwise has no parts; accepted are 1 and more");
+  for (size_t i = 0; i < op.parts.size(); ++i) {
+    const Elementwise::Part& part = op.parts[i];
+    const size_t operands = node.inputs.size() + i;
+    if (part.a >= operands || (part.fn && part.b >= operands)) bad_input("part {} reads an operand behind it", i);
+    if ((part.fn && !is_part(*part.fn)) || !is_part(part.activation.fn)) bad_input("part {} makes no number", i);
+  }
+}
+
+std::vector<Inferred> infer_op(const Elementwise& op, const Node&, Inputs inputs) {
+  const DType dtype = need(inputs, 0).dtype;
+  need_float(dtype, "X");
+  std::vector<Shape> shapes;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    need_same(dtype, need(inputs, i).dtype, "inputs");
+    shapes.push_back(need(inputs, i).shape);
+  }
+  for (const Elementwise::Part& part : op.parts) {
+    const Shape a = shapes[part.a];
+    shapes.push_back(part.fn ? broadcast(a, shapes[part.b]) : a);
+  }
+  return {{dtype, shapes.back(), std::nullopt}};
+}
+
 void bind_op(Select&, Node&, Inputs) {}
 
 std::vector<Inferred> infer_op(const Select&, const Node&, Inputs inputs) {

@@ -324,6 +324,26 @@ void compute(const Binary& op, Tensors inputs, std::span<Tensor> outputs) {
   copy_into(wide.cast(y.dtype()), y);
 }
 
+void compute(const Elementwise& op, Tensors inputs, std::span<Tensor> outputs) {
+  std::vector<const Tensor*> operands(inputs.begin(), inputs.end());
+  std::vector<Tensor> made;
+  made.reserve(op.parts.size());
+  for (const Elementwise::Part& part : op.parts) {
+    const Tensor& a = *operands[part.a];
+    std::vector<const Tensor*> read = {&a};
+    if (part.fn) read.push_back(operands[part.b]);
+    const Dims dims = part.fn ? at_batch(broadcast(to_shape(a.dims()), to_shape(read[1]->dims())), 1) : a.dims();
+    Tensor& y = made.emplace_back(a.dtype(), dims);
+    if (part.fn) {
+      compute(Binary{*part.fn, part.activation}, read, {&y, 1});
+    } else {
+      compute(UnaryOp{part.activation}, read, {&y, 1});
+    }
+    operands.push_back(&y);
+  }
+  copy_into(made.back(), outputs[0]);
+}
+
 void compute(const Select&, Tensors inputs, std::span<Tensor> outputs) {
   Tensor& y = outputs[0];
   const auto strides = [&](size_t i) { return broadcast_strides(inputs[i]->dims(), y.dims()); };

@@ -13,11 +13,11 @@ Op::~Op() = default;
 
 std::string_view op_kind(const Op& op) {
   static constexpr std::array<std::string_view, std::variant_size_v<AnyOp>> kNames = {
-      "Conv",           "Pool",     "GlobalPool",    "Gemm",      "MatMul",   "BatchNorm",       "UnaryOp", "Binary",
-      "Select",         "Cast",     "Identity",      "ShapeOf",   "SizeOf",   "ConstantOfShape", "Range",   "Reshape",
-      "Transpose",      "Concat",   "Slice",         "Split",     "Gather",   "Expand",          "Tile",    "Pad",
-      "Reduce",         "Softmax",  "ConvTranspose", "Normalize", "Resize",   "ArgReduce",       "TopK",    "CumSum",
-      "GatherElements", "GatherND", "ScatterND",     "Trilu",     "Attention"};
+      "Conv",           "Pool",     "GlobalPool",    "Gemm",      "MatMul",    "BatchNorm",       "UnaryOp", "Binary",
+      "Select",         "Cast",     "Identity",      "ShapeOf",   "SizeOf",    "ConstantOfShape", "Range",   "Reshape",
+      "Transpose",      "Concat",   "Slice",         "Split",     "Gather",    "Expand",          "Tile",    "Pad",
+      "Reduce",         "Softmax",  "ConvTranspose", "Normalize", "Resize",    "ArgReduce",       "TopK",    "CumSum",
+      "GatherElements", "GatherND", "ScatterND",     "Trilu",     "Attention", "Elementwise"};
   return kNames[op.index()];
 }
 

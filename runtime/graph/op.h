@@ -127,6 +127,16 @@ struct Binary {
   BinaryFn fn = BinaryFn::add;
   Unary activation;
 };
+/// Several functions of floating-point numbers one after the other, in one pass over memory. Inputs: any number, of one type; they
+/// broadcast as Binary's do. Operand i is input i or, behind the inputs, what part i - inputs makes; the last part makes Y.
+struct Elementwise {
+  struct Part {
+    std::optional<BinaryFn> fn;  ///< unset: the activation of `a` alone
+    size_t a = 0, b = 0;         ///< operands
+    Unary activation;
+  };
+  std::vector<Part> parts;
+};
 /// ONNX Where. Inputs: condition, X, Y.
 struct Select {};
 
@@ -318,7 +328,7 @@ struct Attention {
 using AnyOp =
     std::variant<Conv, Pool, GlobalPool, Gemm, MatMul, BatchNorm, UnaryOp, Binary, Select, Cast, Identity, ShapeOf, SizeOf, ConstantOfShape,
                  Range, Reshape, Transpose, Concat, Slice, Split, Gather, Expand, Tile, Pad, Reduce, Softmax, ConvTranspose, Normalize,
-                 Resize, ArgReduce, TopK, CumSum, GatherElements, GatherND, ScatterND, Trilu, Attention>;
+                 Resize, ArgReduce, TopK, CumSum, GatherElements, GatherND, ScatterND, Trilu, Attention, Elementwise>;
 
 /// One of the operators, read as a std::variant is. To copy, move and destroy so many alternatives takes a compiler seconds: op.cpp alone
 /// does it.

@@ -83,6 +83,12 @@ struct Attributes {
   std::string operator()(const BatchNorm& b) const { return fmt::format(" epsilon={}", b.epsilon); }
   std::string operator()(const UnaryOp& u) const { return " " + to_string(u.u); }
   std::string operator()(const Binary& b) const { return fmt::format(" {}", name_of(b.fn)) + activation_text(b.activation); }
+  std::string operator()(const Elementwise& e) const {
+    std::string text;
+    for (const Elementwise::Part& p : e.parts)
+      text += (p.fn ? fmt::format(" {}({},{})", name_of(*p.fn), p.a, p.b) : fmt::format(" ({})", p.a)) + activation_text(p.activation);
+    return text;
+  }
   std::string operator()(const Select&) const { return ""; }
   std::string operator()(const Cast& c) const { return fmt::format(" to={}", dtype_name(c.to)); }
   std::string operator()(const Identity&) const { return ""; }

@@ -152,6 +152,7 @@ class BatchFreer {
   void carry(Identity& /*op*/, Node& node) { same_axes(node); }
   void same_axes(Node& node) { set(node.outputs[0], first_axis(node)); }
   void carry(Binary& /*op*/, Node& node) { broadcast(node); }
+  void carry(Elementwise& /*op*/, Node& node) { broadcast(node); }
   void carry(Select& /*op*/, Node& node) { broadcast(node); }
 
   void carry(Conv& /*op*/, Node& node) { needs_leading(node); }

@@ -59,6 +59,9 @@ void normalize(Graph& graph) {
       remove_dead(graph);
     }
     if (fired == 0) {
+      // Last: the passes above and the planner's patterns look for single functions.
+      fuse_elementwise(graph);
+      remove_dead(graph);
       graph.validate();
       return;
     }

@@ -59,6 +59,8 @@ int recognize_attention(Graph& graph);
 /// A UnaryOp into the Conv, Gemm, Attention or Binary that alone feeds it, through Reshapes and Transposes too, or into all that a Concat
 /// joins for it.
 int fuse_activation(Graph& graph);
+/// Functions of elements that alone read one another into one Elementwise.
+int fuse_elementwise(Graph& graph);
 /// Binary add of two equal shapes into the Conv or Gemm that alone feeds it, as its residual input.
 int fuse_residual(Graph& graph);
 /// ReduceMean/Max over all spatial axes, or an AveragePool as large as its input, to GlobalPool.

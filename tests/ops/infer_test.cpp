@@ -107,6 +107,17 @@ TEST(Infer, Broadcasting) {
   EXPECT_EQ(check(Select{}, {Input::of({B, 1}, DType::boolean), Input::of({3}), Input::of({})}).shape(), (Shape{B, 3}));
 }
 
+TEST(Infer, Elementwise) {
+  using Part = Elementwise::Part;
+  const Elementwise op{{Part{BinaryFn::mul, 0, 1, {}}, Part{{}, 2, 0, {UnaryFn::exp}}}};
+  EXPECT_EQ(check(op, {Input::of({B, 1, 4}), Input::of({3, 1})}).shape(), (Shape{B, 3, 4}));
+  error_of(kBad, [&] { check(op, {Input::of({2}), Input::of({2}, DType::f16)}); });
+  error_of(kBad, [&] { check(op, {Input::of({2}, DType::i64), Input::of({2}, DType::i64)}); });
+  error_of(kBad, [] { check(Elementwise{}, {Input::of({2})}); });
+  error_of(kBad, [] { check(Elementwise{{Part{{}, 1, 0, {UnaryFn::exp}}}}, {Input::of({2})}); });  // of itself
+  error_of(kBad, [] { check(Elementwise{{Part{BinaryFn::less, 0, 0, {}}}}, {Input::of({2})}); });
+}
+
 TEST(Infer, Types) {
   const auto two = [](BinaryFn fn, DType a, DType b) {
     return check(Binary{fn, {}}, {Input::of({2}, a), Input::of({2}, b)}).outputs[0].dtype;

@@ -166,6 +166,18 @@ void add_elementwise(std::vector<Case>& list) {
   list.push_back({"prelu_slope", Binary{BinaryFn::prelu, {}}, {in({kB, 5, 3, 3}), constant({5, 1, 1})}, 1, 1.0});
   list.push_back(
       {"select", Select{}, {{{kB, 1, 6, 4}, false, Fill::booleans, DType::boolean}, in({kB, 9, 6, 4}), in({kB, 9, 1, 1})}, 1, 1.0});
+  using Part = Elementwise::Part;
+  // a + scale * (b - a), of maps whose channels are whole vectors and of others.
+  const Elementwise toward{{Part{BinaryFn::sub, 1, 0, {}}, Part{BinaryFn::mul, 3, 2, {}}, Part{BinaryFn::add, 0, 4, kRelu6}}};
+  for (const int64_t channels : {16, 13})
+    list.push_back({fmt::format("elementwise_{}", channels),
+                    toward,
+                    {in({kB, channels, 5, 3}), in({kB, channels, 5, 3}), constant({channels, 1, 1})},
+                    1,
+                    1.0});
+  const Elementwise mixed{{Part{{}, 0, 0, {UnaryFn::sigmoid}}, Part{BinaryFn::mul, 0, 3, {UnaryFn::tanh}}, Part{BinaryFn::max, 4, 1, {}},
+                           Part{BinaryFn::div, 5, 2, {}}}};
+  list.push_back({"elementwise_broadcast", mixed, {in({kB, 7, 24}), in({7, 1}), {{1}, true, Fill::positive}}, 1, 4.0});
   list.push_back({"cast_to_i32", Cast{DType::i32}, {in({kB, 30})}, 1, 1.0});
   list.push_back({"cast_to_bool", Cast{DType::boolean}, {in({kB, 30})}, 1, 1.0});
   list.push_back({"cast_to_f32", Cast{DType::f32}, {ints({kB, 30})}, 1, 1.0});

@@ -150,6 +150,45 @@ TEST(SinkExpand, MustNotFire) {
   run_pass(moved.graph, passes::sink_expand, 0);
 }
 
+// x + scale * (pool(x) - x)
+TEST(FuseElementwise, OneAfterTheOther) {
+  for (const bool read : {false, true}) {
+    Builder b;
+    const ValueId x = b.input("x", kImages);
+    const ValueId less = b.binary(BinaryFn::sub, b.input("pooled", kImages), x);
+    const ValueId scaled = b.binary(BinaryFn::mul, less, b.random({4, 1, 1}));
+    b.output(b.unary({UnaryFn::tanh}, b.binary(BinaryFn::add, x, b.unary({UnaryFn::exp}, scaled))));
+    if (read) b.output(scaled);
+    const Graph graph = run_pass(b.graph, passes::fuse_elementwise, read ? 3 : 4);
+    EXPECT_EQ(graph.nodes.size(), read ? 2u : 1u) << to_string(graph);
+    EXPECT_EQ(graph.nodes.back().inputs.size(), read ? 2u : 3u) << to_string(graph);
+  }
+}
+
+TEST(FuseElementwise, ReadTwice) {
+  Builder b;
+  const ValueId x = b.unary({UnaryFn::exp}, b.input("x", kImages));
+  const ValueId y = b.unary({UnaryFn::abs}, b.input("y", kImages));
+  b.output(b.binary(BinaryFn::mul, b.binary(BinaryFn::mul, x, x), y));
+  const Graph graph = run_pass(b.graph, passes::fuse_elementwise, 3);
+  EXPECT_EQ(graph.nodes.size(), 1u) << to_string(graph);
+}
+
+TEST(FuseElementwise, MustNotFire) {
+  Builder few;  // computed once for every row
+  few.output(few.binary(BinaryFn::add, few.input("x", kImages), few.unary({UnaryFn::exp}, few.input("y", {Dim(1, kBatch), 4, 1, 1}))));
+  run_pass(few.graph, passes::fuse_elementwise, 0);
+  Builder gate;  // belongs to the layers around it
+  const ValueId x = gate.input("x", kImages);
+  const ValueId scale = gate.conv("conv", gate.node("mean", GlobalPool{}, {x}), 4, 4, 1, 0);
+  gate.output(gate.binary(BinaryFn::add, gate.binary(BinaryFn::mul, x, scale), x));
+  run_pass(gate.graph, passes::fuse_elementwise, 0);
+  Builder truth;  // no number
+  const ValueId seen = truth.unary({UnaryFn::abs}, truth.input("x", kImages));
+  truth.output(truth.binary(BinaryFn::less, seen, truth.number(0.5f)));
+  run_pass(truth.graph, passes::fuse_elementwise, 0);
+}
+
 TEST(DropExpand, BeforeWhatBroadcasts) {
   const Shape full = {Dim(1, kBatch), 6, 4, 5};
   for (const bool alone : {false, true}) {
