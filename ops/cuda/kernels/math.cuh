@@ -95,7 +95,7 @@ __device__ __forceinline__ T silu(T x) {
 }
 template <class T>
 __device__ __forceinline__ T hard_swish(T x) {
-  return x * clamp_keep_nan(x / T(6) + T(0.5), T(0), T(1));
+  return x * clamp_keep_nan(x * T(1.0 / 6.0) + T(0.5), T(0), T(1));
 }
 template <class T>
 __device__ __forceinline__ T gelu(T x) {
