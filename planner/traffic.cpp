@@ -242,8 +242,11 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   if (s.norm != geometry::Norm::none && !s.expand && !g.product)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
   const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
-  t.weights = times * (g.record_a * std::max(least, copied_share(g.a_at, g.s_weights, s.split, groups * n_b, d)) +
-                       g.record_b * std::max(least, copied_share(g.b_at, g.s_weights + g.record_a, blocks_a_work, groups, d)));
+  const auto record = [&](int bytes, int global, int shared, double parts, double readers) {
+    return bytes * std::max(least, g.counts_weights ? merged(parts, readers, d) : copied_share(global, shared, parts, readers, d));
+  };
+  t.weights = times * (record(g.record_a, g.a_at, g.s_weights, s.split, groups * n_b) +
+                       record(g.record_b, g.b_at, g.s_weights + g.record_a, blocks_a_work, groups));
   if (g.product)
     t.weights = n_b * (s.resident ? groups : works) * g.slices * g.weight_slice *
                 std::max(s.resident || works == groups ? 0.0 : kMergedApart, merged(g.n_blocks, groups, d));

@@ -134,7 +134,7 @@ TEST(Sectors, MatchTheProfilersOnWholeNetworks) {
     (spilled > 0 ? spilling : clean) += 1;
     (spilled > 0 ? held_spilling : held) += holds ? 1 : 0;
   }
-  EXPECT_EQ(clean + spilling, 252);
+  EXPECT_EQ(clean + spilling, 79);
   EXPECT_GE(held, 0.92 * clean) << held << " of " << clean;
   EXPECT_GE(held + held_spilling, 0.9 * (clean + spilling)) << held_spilling << " of " << spilling;
 }
