@@ -1,9 +1,9 @@
 """docs/benchmarks.md from what was recorded: nothing in its tables is typed by hand.
 
-  cd docs/benchmarks && python ../../apps/bench/tables.py cells.json --modules modules_*.json --traffic traffic_*.json --repeat repeat_1.json repeat_2.json \\
+  cd docs/benchmarks && python ../../apps/bench/tables.py cells.json --wanted first zoo --modules modules_*.json --traffic traffic_*.json --repeat repeat_1.json repeat_2.json \\
     --energy energy.json --output ../benchmarks.md
 
-CELLS are files of peers.py or sweep.py, --energy such files whose energies stand in place of theirs, --modules of `fcm-bench --modules ... --json FILE`, --traffic of tests/gpu/traffic.sh.
+CELLS are files of peers.py or sweep.py, --wanted models that are named where no cell has them, --energy such files whose energies stand in place of theirs, --modules of `fcm-bench --modules ... --json FILE`, --traffic of tests/gpu/traffic.sh.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import statistics
 import sys
 
 import driver
+import sweep
 
 ABSENT = "—"
 UNSTEADY = 0.05
@@ -287,12 +288,15 @@ def energy_section(cells, precision):
     return f"\n### Energy, {precision.upper()}, mJ an image\n\nMeasured {' and '.join(days)}, with the plans of that day.\n\n{text}" if text else ""
 
 
-def page(documents, modules, traffic, repeat=None, energies=None):
+def page(documents, modules, traffic, repeat=None, energies=None, wanted=()):
     cells = Cells(documents)
     text = "# Benchmarks\n\nWritten by `apps/bench/tables.py`; do not edit.\n\n"
     text += "\n".join(environments(documents)) + "\n\n" + METHOD.format(absent=ABSENT, unsteady=UNSTEADY)
     for precision in cells.precisions():
         text += f"\n## Whole networks, {precision.upper()}\n\nMicroseconds a run of the whole batch; the fastest in bold.\n\n" + times_table(cells, precision)
+        absent = [model for model in wanted if model not in cells.models(precision)]
+        if absent:
+            text += f"\nNot measured: {', '.join(absent)}.\n"
         text += energy_section(Cells(energies) if energies else cells, precision)
         text += (f"\n### Outputs, {precision.upper()}\n\nLargest difference from PyTorch FP32 over the largest logit, the worst of the batch sizes.\n\n"
                  + difference_table(cells, precision))
@@ -327,6 +331,7 @@ def main(arguments=None):
     parser.add_argument("--modules", nargs="+", type=pathlib.Path, default=[], metavar="FILE")
     parser.add_argument("--traffic", nargs="+", type=pathlib.Path, default=[], metavar="FILE")
     parser.add_argument("--repeat", nargs=2, type=pathlib.Path, metavar="FILE", help="two files of fcm-bench --json, of the same models")
+    parser.add_argument("--wanted", nargs="+", default=[], metavar="MODEL", help="names, `first` or `zoo`: those that no cell has are named")
     parser.add_argument("--energy", nargs="+", type=pathlib.Path, default=[], metavar="FILE", help="files like CELLS, for the energies alone")
     parser.add_argument("--output", type=pathlib.Path, help="default: standard output")
     options = parser.parse_args(arguments)
@@ -335,7 +340,7 @@ def main(arguments=None):
         parser.error(f"no file {', '.join(absent)}")
     modules = [result for path in options.modules for result in read_json(path)]
     text = page([driver.read_results(path) for path in options.cells], modules, [read_json(path) for path in options.traffic],
-                [read_json(path) for path in options.repeat or []], [driver.read_results(path) for path in options.energy])
+                [read_json(path) for path in options.repeat or []], [driver.read_results(path) for path in options.energy], sweep.chosen(options.wanted))
     if options.output is None:
         print(text)
     else:

@@ -52,6 +52,11 @@ class Tables(unittest.TestCase):
         text = self.page(document(cell("net", 1, shaky, {**contender("inductor", 200), "rounds_us": [199, 200, 201]})))
         self.assertIn("| net | 1 | ~**100** | 200 | 2.00 |", text)
 
+    def test_models_without_a_cell_are_named(self):
+        text = tables.page([document(cell("net", 1, contender("fcm", 100)))], [], [], wanted=["other", "net"])
+        self.assertIn("Not measured: other.\n", text)
+        self.assertNotIn("Not measured", self.page(document(cell("net", 1, contender("fcm", 100)))))
+
     def test_a_lost_row_is_shown_as_lost(self):
         text = self.page(document(cell("net", 64, contender("fcm", 300), contender("inductor", 250))))
         self.assertIn("| net | 64 | 300 | **250** | 0.83 |", text)
