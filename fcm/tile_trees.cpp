@@ -95,7 +95,7 @@ float Forest::correction(const TileFeatures& features, float most) const {
   };
   float sum = 0;
   for (size_t i = 0; i < walks_.size(); i += kTogether) {
-    std::array<size_t, kTogether> node;
+    std::array<size_t, kTogether> node{};
     node.fill(1);
     for (int level = 0; level < 4; ++level) {
       for (size_t k = 0; k < kTogether; ++k) step(node[k], walks_[i + k], f);
