@@ -111,8 +111,8 @@ std::string stage_refusal(const StageSpec& s, size_t index) {
   return {};
 }
 
-std::string input_refusal(const ModuleSpec& spec, ModuleKind kind) {
-  const bool head = kind == ModuleKind::pool_fc || kind == ModuleKind::se;
+std::string input_refusal(const ModuleSpec& spec) {
+  const bool head = is_head(spec);
   if ((spec.input == InputTransform::nchw_f32 || spec.input == InputTransform::nhwc_u8)) {
     if (spec.stages[0].op != StageOp::conv) return "only a first convolution reads the user's tensor";
     if (spec.stages[0].in_channels > 4) return "a normalised input has at most 4 channels";
@@ -128,7 +128,7 @@ std::string input_refusal(const ModuleSpec& spec, ModuleKind kind) {
 }
 
 std::string epilogue_refusal(const ModuleSpec& spec, ModuleKind kind, const std::vector<Plane>& planes) {
-  const bool head = kind == ModuleKind::pool_fc || kind == ModuleKind::se;
+  const bool head = is_head(spec);
   const bool projects = spec.stages.back().op != StageOp::dw;
   if (head && (spec.residual != geometry::Residual::none || spec.pool != geometry::Pool::none))
     return "a head has no residual and no pool epilogue";
@@ -223,6 +223,10 @@ void set_tile(Shape& s, const TileConfig& tile) {
   s.warpgroup = tile.warpgroup, s.streamed = tile.streamed, s.overlaid = tile.overlaid, s.images = tile.images;
 }
 
+bool has_warpgroups(const jit::Target& target) {
+  return target.major == 9 && target.arch_specific;
+}
+
 int shared_limit(const jit::Target& target) {
   switch (target.major * 10 + target.minor) {
     case 75:
@@ -261,7 +265,7 @@ std::string refusal(const ModuleSpec& spec, const jit::Target& target) {
   }
   const std::vector<Plane> planes = planes_of(spec);
   if (std::string why = plane_refusal(spec, planes); !why.empty()) return why;
-  if (std::string why = input_refusal(spec, kind); !why.empty()) return why;
+  if (std::string why = input_refusal(spec); !why.empty()) return why;
   return epilogue_refusal(spec, kind, planes);
 }
 
@@ -324,7 +328,7 @@ Reason partition_refusal(const Shape& s, const TileConfig& t, const jit::Target&
   const bool wide_unit = t.warpgroup && (t.expand_n == 6 || t.expand_n == 8);
   if (s.expand && (t.expand_m > 4 || (t.expand_n > 4 && !wide_unit))) return {"the expansion's unit is too large"};
   if (t.warpgroup) {
-    if (target.major != 9 || !target.arch_specific) return {"warpgroup matrix instructions need sm_90a"};
+    if (!has_warpgroups(target)) return {"warpgroup matrix instructions need sm_90a"};
     const bool product = t.streamed && !s.dw && !s.conv;
     if ((!s.expand && !product) || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16))
       return {"warpgroups serve a 16-bit expansion, or a pointwise layer whose depth streams"};
@@ -380,8 +384,7 @@ Reason size_refusal(const Shape& s, const geometry::Geometry& g, const TileConfi
 
 std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& target) {
   if (std::string why = refusal(spec, target); !why.empty()) return why;
-  const ModuleKind kind = kind_of(spec);
-  if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) return head_refusal(spec, tile, target);
+  if (is_head(spec)) return head_refusal(spec, tile, target);
   return refusal(tiled(spec, tile), target);
 }
 
@@ -433,8 +436,7 @@ Emitted emit(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& 
   e.launch.pdl = target.major >= 9;
   e.program.name = e.launch.kernel;
   e.program.headers = embedded::module_headers();
-  const ModuleKind kind = kind_of(spec);
-  if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) {
+  if (is_head(spec)) {
     emit_head(spec, tile, jitter, e);
     return e;
   }

@@ -42,6 +42,8 @@ std::string refusal(const TiledModule& module, const jit::Target& target);
 
 /// Shared memory that a block may use on a target, bytes.
 int shared_limit(const jit::Target& target);
+/// Whether the target has matrix instructions of warpgroups (wgmma): sm_90a.
+bool has_warpgroups(const jit::Target& target);
 /// Registers that a thread may use with this tile (the launch bound of the emitted kernel).
 int register_limit(const TileConfig& tile);
 /// Those of them that the kernel does not need, by a rough count: with few to spare the compiler spills.

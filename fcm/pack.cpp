@@ -192,8 +192,7 @@ void put_depthwise(std::vector<uint8_t>& blob, const Packer& p, const StageSpec&
 
 std::vector<uint8_t> pack_weights(const ModuleSpec& spec, const TileConfig& tile, const ModuleWeights& weights) {
   check_counts(spec, weights);
-  const ModuleKind kind = kind_of(spec);
-  if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) return pack_head(spec, weights);
+  if (is_head(spec)) return pack_head(spec, weights);
   const Packer p(spec, tile);
   const Math math = p.shape().math;
   std::vector<uint8_t> blob(static_cast<size_t>(p.geometry().blob_bytes), 0);

@@ -178,8 +178,7 @@ TileRating rate_product(const TiledModule& module, int batch, const TileDevice& 
 }  // namespace
 
 TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& m) {
-  const ModuleKind kind = kind_of(spec);
-  if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) return rate_head(spec, tile, batch, device, m);
+  if (is_head(spec)) return rate_head(spec, tile, batch, device, m);
   return rate(tiled(spec, tile), batch, device, m);
 }
 

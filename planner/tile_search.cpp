@@ -260,7 +260,7 @@ class Cuts {
   /// Whether the module is a pointwise layer that warpgroups may walk over.
   bool may_multiply() const {
     const bool alone = base_.project && !base_.expand && !base_.dw && !base_.conv && !base_.gate && base_.pool == geometry::Pool::none;
-    const bool target = device_.target.arch_specific && device_.target.major == 9 && whole_.geometry.el == 2;
+    const bool target = has_warpgroups(device_.target) && whole_.geometry.el == 2;
     return alone && target;
   }
 
@@ -313,7 +313,7 @@ class Cuts {
   void consider_stream(TileConfig t) {
     const int units = ceil_div(t.images * plane_of(t).core_px, 64);
     if (units > kMostStreamed / 64) return;
-    t.warpgroup = device_.target.arch_specific && device_.target.major == 9 && whole_.geometry.el == 2;
+    t.warpgroup = has_warpgroups(device_.target) && whole_.geometry.el == 2;
     t.expand_m = t.warpgroup ? 1 : 2;
     for (int warps = units > 2 ? 16 : 8; warps >= 4; warps /= 2) {
       if (lay_out_stream(t, warps) && choose_stream_unit(t)) return;
@@ -445,7 +445,7 @@ class Cuts {
     if (!tried_.insert(to_key(t))) return;
     choose_expansion(t);
     consider_residency(t, best);
-    if (!base_.expand || !device_.target.arch_specific || device_.target.major != 9) return;
+    if (!base_.expand || !has_warpgroups(device_.target)) return;
     choose_warpgroup_expansion(t);
     consider_residency(t, best);
   }

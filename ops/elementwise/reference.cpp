@@ -333,7 +333,7 @@ void compute(const Elementwise& op, Tensors inputs, std::span<Tensor> outputs) {
     std::vector<const Tensor*> read = {&a};
     if (part.fn) read.push_back(operands[part.b]);
     const Dims dims = part.fn ? at_batch(broadcast(to_shape(a.dims()), to_shape(read[1]->dims())), 1) : a.dims();
-    Tensor& y = made.emplace_back(a.dtype(), dims);
+    Tensor& y = &part == &op.parts.back() ? outputs[0] : made.emplace_back(a.dtype(), dims);
     if (part.fn) {
       compute(Binary{*part.fn, part.activation}, read, {&y, 1});
     } else {
@@ -341,7 +341,6 @@ void compute(const Elementwise& op, Tensors inputs, std::span<Tensor> outputs) {
     }
     operands.push_back(&y);
   }
-  copy_into(made.back(), outputs[0]);
 }
 
 void compute(const Select&, Tensors inputs, std::span<Tensor> outputs) {

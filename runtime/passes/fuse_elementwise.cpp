@@ -60,24 +60,25 @@ class Fuser {
   // `early` in front of `late`, which reads its result, `y`. Inputs that both read are one.
   static Chain joined(const Chain& early, const Chain& late, ValueId y) {
     Chain chain;
-    const auto input = [&](ValueId v) {
-      const auto found = std::find(chain.inputs.begin(), chain.inputs.end(), v);
-      if (found == chain.inputs.end()) chain.inputs.push_back(v);
+    const auto at = [&](ValueId v) {
       return static_cast<size_t>(std::find(chain.inputs.begin(), chain.inputs.end(), v) - chain.inputs.begin());
     };
-    std::vector<size_t> from_early, from_late;  // operands of the one and of the other as operands of both
-    for (const ValueId v : early.inputs) from_early.push_back(input(v));
-    for (const ValueId v : late.inputs) from_late.push_back(v == y ? 0 : input(v));
+    for (const std::vector<ValueId>* list : {&early.inputs, &late.inputs}) {
+      for (const ValueId v : *list) {
+        if (v != y && at(v) == chain.inputs.size()) chain.inputs.push_back(v);
+      }
+    }
     const size_t inputs = chain.inputs.size(), ahead = early.op.parts.size();
-    for (size_t i = 0; i < ahead; ++i) from_early.push_back(inputs + i);
-    for (size_t i = 0; i < late.inputs.size(); ++i) from_late[i] = late.inputs[i] == y ? inputs + ahead - 1 : from_late[i];
-    for (size_t i = 0; i < late.op.parts.size(); ++i) from_late.push_back(inputs + ahead + i);
-    const auto append = [&](const Elementwise& op, const std::vector<size_t>& operands) {
-      for (const Elementwise::Part& part : op.parts)
-        chain.op.parts.push_back({part.fn, operands[part.a], part.fn ? operands[part.b] : 0, part.activation});
+    const auto append = [&](const Chain& from, size_t first) {  // its parts begin at the `first`
+      const auto operand = [&](size_t i) {
+        if (i >= from.inputs.size()) return inputs + first + i - from.inputs.size();
+        return from.inputs[i] == y ? inputs + ahead - 1 : at(from.inputs[i]);
+      };
+      for (const Elementwise::Part& part : from.op.parts)
+        chain.op.parts.push_back({part.fn, operand(part.a), part.fn ? operand(part.b) : 0, part.activation});
     };
-    append(early.op, from_early);
-    append(late.op, from_late);
+    append(early, 0);
+    append(late, ahead);
     return chain;
   }
 

@@ -17,6 +17,7 @@
 #include <numeric>
 #include <thread>
 
+#include "fcm/head.h"
 #include "planner/cost.h"
 #include "runtime/support/error.h"
 #include "tests/calibration/table.h"
@@ -215,7 +216,7 @@ Lesson lesson_of(const std::vector<Sample>& samples, const DeviceModel& device, 
   Lesson lesson;
   for (size_t i = 0; i < samples.size(); ++i) {
     const Row& row = samples[i].row;
-    if (kind_of(row.spec) == ModuleKind::pool_fc || kind_of(row.spec) == ModuleKind::se || dtype_of(row.spec) == DType::f32) continue;
+    if (is_head(row.spec) || dtype_of(row.spec) == DType::f32) continue;
     const TiledModule m = tiled(row.spec, row.tile);
     if (forest_of(m) != forest || m.geometry.product) continue;  // streamed pointwise layers are rated without trees
     const Cost cost = module_cost(row.spec, row.tile, row.batch, device, {}, model);

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "fcm/emit.h"
+#include "fcm/head.h"
 
 namespace fcm {
 namespace {
@@ -113,7 +114,7 @@ void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice&
   const Shape s = shape_of(spec, t);
   choose_expansion(s, t);
   keep_legal(spec, t, batch, device, list);
-  if (!s.expand || !device.target.arch_specific || device.target.major != 9) return;
+  if (!s.expand || !has_warpgroups(device.target)) return;
   choose_warpgroup_expansion(s, t);
   keep_legal(spec, t, batch, device, list);
 }
@@ -194,12 +195,11 @@ std::vector<RatedTile> diverse(const std::vector<RatedTile>& sorted, size_t most
 std::vector<RatedTile> candidate_tiles(const ModuleSpec& spec, int batch, const TileDevice& device, size_t most) {
   std::vector<RatedTile> list;
   if (!refusal(spec, device.target).empty()) return list;
-  const ModuleKind kind = kind_of(spec);
-  if (kind == ModuleKind::pool_fc || kind == ModuleKind::se) {
+  if (is_head(spec)) {
     enumerate_head(spec, batch, device, list);
   } else {
     enumerate(spec, batch, device, list);
-    if (kind == ModuleKind::pw) enumerate_products(spec, batch, device, list);
+    if (kind_of(spec) == ModuleKind::pw) enumerate_products(spec, batch, device, list);
   }
   std::stable_sort(list.begin(), list.end(), [](const RatedTile& a, const RatedTile& b) { return a.rating.total < b.rating.total; });
   return diverse(list, most);

@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "fcm/emit.h"
+#include "fcm/head.h"
 #include "fcm/tiles.h"
 
 namespace fcm::testing {
@@ -79,8 +80,7 @@ void fill(std::vector<float>& values, size_t count, Random& random, float scale,
 }
 
 void add_epilogue(Random& random, ModuleSpec& spec) {
-  const ModuleKind kind = kind_of(spec);
-  const bool head = kind == ModuleKind::pool_fc || kind == ModuleKind::se, projects = spec.stages.back().op != StageOp::dw;
+  const bool head = is_head(spec), projects = spec.stages.back().op != StageOp::dw;
   if (head) {
     if (between(random, 0, 1) == 0) {
       spec.input = InputTransform::sums;
@@ -95,7 +95,7 @@ void add_epilogue(Random& random, ModuleSpec& spec) {
     if (!refusal(spec, jit::Target{9, 0, true}).empty()) spec.residual_is_input = false;
   }
   if (between(random, 0, 4) == 0) spec.pool = between(random, 0, 1) == 0 ? geometry::Pool::only : geometry::Pool::also;
-  if (kind == ModuleKind::pw && between(random, 0, 2) == 0) spec.gate = true;
+  if (kind_of(spec) == ModuleKind::pw && between(random, 0, 2) == 0) spec.gate = true;
   // Of few channels the variance may be near zero, and the products cancel: within the bound, but not the mean error of other cases.
   const bool enough = spec.stages[0].op == StageOp::pw && spec.stages[0].in_channels >= 7;
   if (enough && !spec.gate && !spec.tf32 && between(random, 0, 2) == 0) {
@@ -175,8 +175,7 @@ namespace {
 
 /// Any tile, legal or not.
 TileConfig draw_tile(Random& random, const ModuleSpec& spec, const jit::Target& target) {
-  const ModuleKind kind = kind_of(spec);
-  const bool head = kind == ModuleKind::pool_fc || kind == ModuleKind::se;
+  const bool head = is_head(spec);
   TileConfig t;
   const bool flat = !head && !shape_of(spec, t).dw;
   t.tile_h = flat || head ? 1 : between(random, 1, 12);
@@ -192,7 +191,7 @@ TileConfig draw_tile(Random& random, const ModuleSpec& spec, const jit::Target& 
   t.expand_n = between(random, 1, 3);
   t.resident = between(random, 0, 1) == 1;
   t.min_blocks = pick(random, {1, 1, 1, 2});
-  t.warpgroup = target.arch_specific && target.major == 9 && between(random, 0, 2) == 0;
+  t.warpgroup = has_warpgroups(target) && between(random, 0, 2) == 0;
   if (t.warpgroup) t.expand_m = 1;
   return t;
 }
@@ -224,7 +223,7 @@ void draw_product(Random& random, TileConfig& t) {
 }  // namespace
 
 bool random_wide_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, bool streamed, TileConfig& tile) {
-  if (kind_of(spec) == ModuleKind::pw && !(target.arch_specific && target.major == 9)) return false;
+  if (kind_of(spec) == ModuleKind::pw && !has_warpgroups(target)) return false;
   for (int attempt = 0; attempt < 2000; ++attempt) {
     TileConfig t = draw_tile(random, spec, target);
     t.streamed = streamed;

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "fcm/emit.h"
+#include "fcm/head.h"
 #include "runtime/jit/jit.h"
 #include "tests/modules/cases.h"
 
@@ -61,8 +62,7 @@ TEST_P(Compile, EveryKindAndDtypeWithinItsRegisters) {
     const LaunchPlan plan = emit(cases[i].spec, cases[i].tile, target).launch;
     const jit::KernelFigures f = binaries[i].kernels.at(plan.kernel);
     // At times ptxas parks a few registers although it uses far fewer than it may: not register pressure.
-    const ModuleKind kind = kind_of(cases[i].spec);
-    const bool head = kind == ModuleKind::se || kind == ModuleKind::pool_fc;
+    const bool head = is_head(cases[i].spec);
     const bool roomy = head ? f.registers <= 64 : f.registers + 32 <= register_limit(cases[i].tile);
     EXPECT_LE(f.spill_store_bytes + f.spill_load_bytes, !roomy ? 0 : head ? 32 : 64) << to_string(cases[i]);
     EXPECT_LE(f.registers * plan.threads, 65536) << to_string(cases[i]);
