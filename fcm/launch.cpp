@@ -12,6 +12,10 @@ namespace fcm {
 ModuleKernel::ModuleKernel(const jit::Binary& binary, const LaunchPlan& plan)
     : module_(binary), plan_(plan), kernel_(module_.kernel(plan.kernel)) {
   cuda_check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.shared_bytes), "module kernel: shared memory");
+  // A multiprocessor divides its memory between L1 and shared memory anew only when it is idle: kernels that ask for different divisions
+  // could not overlap.
+  cuda_check(cudaFuncSetAttribute(kernel_, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
+             "module kernel: shared memory carve-out");
   if (plan.cluster > 8)
     cuda_check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
                "module kernel: cluster of more than 8 blocks");

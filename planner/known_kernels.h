@@ -1,0 +1,52 @@
+// Measured kernels of a card: of modules that networks of this class have in common, the fastest tile known at the numbers of images that
+// plans are made for, with its time. Shipped with the card's model (planner/devices/*.kernels), they stand in for the search and for its
+// prediction: what a card was asked once, nobody has to guess.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "fcm/spec.h"
+
+namespace fcm {
+
+class KnownKernels {
+ public:
+  struct Kernel {
+    TileConfig tile;
+    double us = 0;  ///< a launch among others, its step included
+  };
+
+  /// Lines "module SPEC", each followed by lines "IMAGES MICROSECONDS TILE"; '#' starts a comment. Throws Error(bad_input) naming `source`
+  /// and the line.
+  KnownKernels(std::string_view text, const std::string& source);
+
+  /// Nothing when that module was not measured at that many images.
+  std::optional<Kernel> find(const ModuleSpec& spec, int64_t images) const;
+  size_t size() const { return known_.size(); }
+  /// Calls fn(spec, images, kernel) for all, in no order.
+  template <class Fn>
+  void for_each(Fn fn) const {
+    for (const auto& [key, entry] : known_) {
+      const size_t bar = key.find(' ');
+      fn(parse_spec(std::string_view(key).substr(bar + 1)), static_cast<int64_t>(std::stoll(key)), kernel_of(entry));
+    }
+  }
+  /// Of the text: plans that it led to belong to it.
+  const std::string& digest() const { return digest_; }
+
+ private:
+  struct Entry {
+    std::string tile;  ///< canonical text
+    double us = 0;
+  };
+  static Kernel kernel_of(const Entry& entry) { return {parse_tile(entry.tile), entry.us}; }
+
+  std::unordered_map<std::string, Entry> known_;  ///< by "IMAGES SPEC"
+  std::string digest_;
+};
+
+}  // namespace fcm

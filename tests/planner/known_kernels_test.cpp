@@ -1,0 +1,68 @@
+// Measured kernels that are shipped with a card's model.
+#include "planner/known_kernels.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "planner/tile_search.h"
+#include "runtime/support/error.h"
+
+namespace fcm {
+namespace {
+
+bool says(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST(KnownKernels, ShippedOnesRunOnTheirCardAndStandInForTheSearch) {
+  size_t cards = 0;
+  for (const std::string& key : known_devices()) {
+    const DeviceModel device = device_model(key);
+    if (device.kernels == nullptr) continue;
+    ++cards;
+    EXPECT_GT(device.kernels->size(), 100u);
+    TileSearch search(device, {}, 1);
+    device.kernels->for_each([&](const ModuleSpec& spec, int64_t images, const KnownKernels::Kernel& known) {
+      SCOPED_TRACE(fmt::format("{} {} {}", key, images, to_string(spec)));
+      EXPECT_EQ(refusal(spec, known.tile, device), "");
+      const auto& tiles = search.tiles(spec, images);
+      ASSERT_EQ(tiles.size(), 1u);
+      EXPECT_EQ(tiles[0].tile, known.tile);
+      EXPECT_GE(tiles[0].cost.time_us, known.us);
+    });
+    EXPECT_EQ(search.rated(), 0u);
+  }
+  EXPECT_GT(cards, 0u);
+}
+
+TEST(KnownKernels, OtherTilesFollowTheKnownOne) {
+  const DeviceModel device = device_model("h200");
+  const ModuleSpec spec = parse_spec("nhwc 14x14 pw/64-384/f16/clip(0,6) dw3x3s1x1p1.1.1.1/384-384/f16/clip(0,6)");
+  const auto known = device.kernels->find(spec, 8);
+  ASSERT_TRUE(known);
+  EXPECT_FALSE(device.kernels->find(spec, 5));
+  TileSearch search(device, {}, 4);
+  const auto& tiles = search.tiles(spec, 8);
+  ASSERT_EQ(tiles.size(), 4u);
+  EXPECT_EQ(tiles[0].tile, known->tile);
+  for (size_t i = 1; i < tiles.size(); ++i) EXPECT_NE(tiles[i].tile, known->tile);
+  EXPECT_GT(search.rated(), 0u);
+}
+
+TEST(KnownKernels, BadTextIsRefusedWithItsLine) {
+  const auto refused = [](const char* text) {
+    try {
+      const KnownKernels kernels(text, "card.kernels");
+      return std::string();
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+  };
+  EXPECT_EQ(refused("# nothing\n"), "");
+  EXPECT_TRUE(says(refused("1 2.0 t1x16_c16_n16_x1_w1.1.1_s2_e1.1_r1_b1\n"), "card.kernels:1"));
+  EXPECT_TRUE(says(refused("module nhwc 7x7 pw/8-8/f16/relu\n1 fast t1x16\n"), "card.kernels:2"));
+  EXPECT_TRUE(says(refused("module nhwc 7x7 pw/8-8/f16/relu\n0 2.0 t1x16\n"), "is no kernel of a module"));
+}
+
+}  // namespace
+}  // namespace fcm
