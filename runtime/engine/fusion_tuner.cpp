@@ -52,7 +52,9 @@ class DeviceMeasure final : public Measure {
       const TuneJob& job = jobs[compiled.job];
       if (options_.progress) options_.progress("tune", static_cast<double>(++done) / static_cast<double>(jobs.size()));
       if (!compiled.error.empty()) throw Error(ErrorCode::device, fmt::format("{}: {}", graph_->name, compiled.error));
-      us[compiled.job] = try_module(keep(job, compiled.binary), operands.args(job.spec, job.images), stream);
+      keep(job, compiled.binary);
+      const ColdKernel kernel(compiled.binary, emit(job.spec, job.tile, device_.target).launch);
+      us[compiled.job] = try_module(kernel, operands.args(job.spec, job.images), stream);
     });
     return us;
   }
@@ -78,7 +80,7 @@ class DeviceMeasure final : public Measure {
 
  private:
   jit::DiskCache cache() const { return options_.kernel_cache ? jit::DiskCache::standard() : jit::DiskCache::none(); }
-  const ModuleKernel& keep(const TuneJob& job, const jit::Binary& binary) {
+  const ModuleKernel& keep(const TuneJob& job, const jit::Binary& binary) {  // for chains
     auto& kernel = kernels_[key_of(job)];
     kernel = std::make_unique<ModuleKernel>(binary, emit(job.spec, job.tile, device_.target).launch);
     return *kernel;
@@ -100,7 +102,7 @@ class DeviceMeasure final : public Measure {
 /// All that the measurements depend on: graph, device and its model, driver, precision, kernels, batches.
 std::string cache_key(const Graph& graph, const DeviceInfo& device, const DeviceModel& model, const PartitionOptions& how,
                       const std::set<int64_t>& batches, const TuneEffort& effort) {
-  std::string text = fmt::format("fusion 3 graph {} {} driver {} runtime {} precision {} tf32 {} max {} effort {} {}", graph_digest(graph),
+  std::string text = fmt::format("fusion 4 graph {} {} driver {} runtime {} precision {} tf32 {} max {} effort {} {}", graph_digest(graph),
                                  model.fingerprint(), device.driver_version, device.runtime_version, dtype_name(how.dtype),
                                  how.tf32 ? 1 : 0, how.fuse.max_batch, effort.tiles, effort.keep);
   for (const auto& [name, what] : how.fuse.overrides)

@@ -62,8 +62,8 @@ int run(const Options& options) {
       std::fflush(stdout);
       return;
     }
-    const ModuleKernel kernel(compiled.binary, emit(task.spec, task.tile, info.target).launch);
-    const jit::KernelFigures figures = compiled.binary.kernels.at(kernel.plan().kernel);
+    const ColdKernel kernel(compiled.binary, emit(task.spec, task.tile, info.target).launch);
+    const jit::KernelFigures figures = compiled.binary.kernels.at(kernel.copy(0).plan().kernel);
     for (const int batch : task.batches) {
       const double us = try_module(kernel, operands.args(task.spec, batch), stream);
       if (!std::isfinite(us)) {
@@ -73,7 +73,7 @@ int run(const Options& options) {
         break;
       }
       out << to_string(Row{batch, us, task.spec, task.tile, figures.registers, figures.spill_store_bytes,
-                           static_cast<int>(kernel.resident_blocks())})
+                           static_cast<int>(kernel.copy(0).resident_blocks())})
           << std::endl;  // an interrupted survey keeps what it has
       ++rows;
     }
