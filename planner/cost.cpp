@@ -8,6 +8,7 @@
 
 #include "fcm/emit.h"
 #include "fcm/head.h"
+#include "planner/known_kernels.h"
 #include "runtime/graph/pointwise.h"
 
 namespace fcm {
@@ -150,7 +151,7 @@ Cost head_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, c
   }
   c.compute_us = c.core_macs / (d.core_f32 * std::min(c.blocks, d.sm_count) * d.clock_mhz);
   c.latency_us = latency_of(r, dense_rate(spec, d), d);
-  c.step_us = d.step_us(true);
+  c.step_us = module_step_us(d);
   set_dram(c, input_once(spec, images), output_once(spec, images), c.traffic.weights, d, residency);
   finish(c, d);
   return c;
@@ -335,8 +336,10 @@ double module_elements(const ModuleSpec& spec, int64_t images) {
   return elements;
 }
 
-Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
-                 const TileModel& model) {
+namespace {
+
+Cost predicted_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
+                    const TileModel& model) {
   if (is_head(spec)) return head_cost(spec, tile, images, device, residency, model);
   TileCosts costs(spec, images, device, residency);
   const TiledModule module = tiled(spec, tile);
@@ -347,11 +350,28 @@ Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images,
   return c;
 }
 
+}  // namespace
+
+Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
+                 const TileModel& model) {
+  Cost c = predicted_cost(spec, tile, images, device, residency, model);
+  if (device.kernels == nullptr) return c;
+  const auto known = device.kernels->find(spec, images);
+  if (!known || known->tile != tile) return c;
+  c.latency_us = std::max(0.0, known->us + kAmongOthersUs - c.step_us);
+  c.time_us = std::max(c.step_us + std::max(c.latency_us, c.dram_us), least_module_us(spec, images, device, residency));
+  return c;
+}
+
+double module_step_us(const DeviceModel& device) {
+  return device.step_us(true) + kAmongOthersUs;
+}
+
 double least_module_us(const ModuleSpec& spec, int64_t images, const DeviceModel& d, const Residency& residency) {
   if (is_head(spec)) {
     const bool sums = spec.input == InputTransform::sums;
     const int addends = std::min(sums ? spec.sum_tiles : spec.height * spec.width, geometry::kLeastAddends);  // of one thread
-    return d.step_us(true) + addends * (sums ? TileModel{}.head_sum : TileModel{}.head_pixel) / d.clock_mhz;
+    return module_step_us(d) + addends * (sums ? TileModel{}.head_sum : TileModel{}.head_pixel) / d.clock_mhz;
   }
   const double input = input_once(spec, images), output = output_once(spec, images);
   const std::vector<Plane> planes = planes_of(spec);
@@ -368,7 +388,7 @@ double least_module_us(const ModuleSpec& spec, int64_t images, const DeviceModel
   const double compute = std::max(tensor_macs > 0 ? tensor_macs / (dense_rate(spec, d) * cycles) : 0.0, core_macs / (d.core_f32 * cycles));
   const double l2 = gb_us((reads_all ? input : 0.0) + output, d.l2_at(d.sm_count));
   const double dram = gb_us(AtDram(input, output, is_from_outside(spec), d, residency).map, d.dram_at(d.sm_count));
-  return d.step_us(true) + std::max({compute, l2, dram});
+  return module_step_us(d) + std::max({compute, l2, dram});
 }
 
 TileCosts::TileCosts(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency)
@@ -376,7 +396,7 @@ TileCosts::TileCosts(const ModuleSpec& spec, int64_t images, const DeviceModel& 
       device_(device),
       images_(static_cast<int>(images)),
       tile_device_{device.target, static_cast<int>(device.sm_count)},
-      step_us_(device.step_us(true)),
+      step_us_(module_step_us(device)),
       dense_rate_(dense_rate(spec, device)) {
   const AtDram at(input_once(spec, images), output_once(spec, images), is_from_outside(spec), device, residency);
   map_dram_ = at.map, residual_missed_ = at.residual_share, weights_missed_ = at.weights_share;

@@ -47,8 +47,15 @@ std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const Device
 /// The same for a tile that is legal on the device's architecture.
 std::string block_refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device);
 
+/// What a module's kernel takes in a network beyond its time among launches of itself, on which models and known kernels rest: maps that
+/// another kernel has just written, blocks of another size. The mean of what networks of 14 to 60 modules take at batch 1 (H200).
+inline constexpr double kAmongOthersUs = 0.15;
+/// Launch of a module's kernel after another of ours.
+double module_step_us(const DeviceModel& device);
+
 /// Elements that any kernel of this module must touch.
 double module_elements(const ModuleSpec& spec, int64_t images);
+/// The time is measured where the device knows this kernel, but for what the operands take that are not in the L2.
 Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
                  const TileModel& model = {});
 /// A time that no tile of a module is below under this model: its step, its maps once, its arithmetic without padding or repetition.

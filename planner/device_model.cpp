@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "embed/device_models.h"
+#include "planner/known_kernels.h"
 #include "planner/plan.h"
 #include "runtime/support/error.h"
 
@@ -60,7 +61,12 @@ std::string plain(std::string_view text) {
 const std::vector<DeviceModel>& shipped() {
   static const std::vector<DeviceModel> models = [] {
     std::vector<DeviceModel> list;
-    for (const auto& [path, text] : embedded::device_models()) list.push_back(parse_device_model(text, path));
+    for (const auto& [path, text] : embedded::device_models()) {
+      if (!path.ends_with(".json")) continue;
+      DeviceModel& model = list.emplace_back(parse_device_model(text, path));
+      const auto kernels = embedded::device_models().find(model.key + ".kernels");
+      if (kernels != embedded::device_models().end()) model.kernels = std::make_shared<const KnownKernels>(kernels->second, kernels->first);
+    }
     std::sort(list.begin(), list.end(), [](const DeviceModel& a, const DeviceModel& b) { return a.key < b.key; });
     return list;
   }();
@@ -92,6 +98,7 @@ double DeviceModel::l2_at(double blocks) const {
 std::string DeviceModel::fingerprint() const {
   std::string text = key + target.text();
   for (const Field& f : kFields) text += fmt::format(" {}={}", f.name, this->*f.member);
+  if (kernels != nullptr) text += " " + kernels->digest();
   return fmt::format("{} sm_{} {:.0f} SMs model {}", name, target.text(), sm_count, text_hash(text));
 }
 
@@ -162,6 +169,7 @@ DeviceModel device_model_for(const DeviceInfo& device, std::string* note) {
     *note = fmt::format("{} has no model of its own: that of {} is scaled to {} multiprocessors", device.name, m.name, device.sm_count);
   const double scale = device.sm_count / m.sm_count;
   m.key = "scaled-" + m.key;
+  m.kernels = nullptr;
   m.name = device.name;
   m.target = device.target;
   m.dram_gbps = two_digits(m.dram_gbps * scale);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "runtime/support/dtype.h"
 
 namespace fcm {
+
+class KnownKernels;
 
 struct DeviceModel {
   std::string key;   ///< "h200": the name of its file and of `--gpu`
@@ -47,12 +50,14 @@ struct DeviceModel {
 
   std::map<std::string, std::string> origin;  ///< by field: "measured", "specification", "estimate"
 
+  std::shared_ptr<const KnownKernels> kernels;  ///< measured on this card (planner/known_kernels.h), or null
+
   /// GB/s with `blocks` blocks in flight.
   double dram_at(double blocks) const;
   double l2_at(double blocks) const;
   /// Cost of a step of ours that follows another of ours, and of any other step.
   double step_us(bool programmatic) const { return programmatic && step_pdl_us > 0 ? step_pdl_us : step_graph_us; }
-  /// "NVIDIA H200 sm_90a 132 SMs model 3f2c...": every number is in the digest, so that a plan's hash covers the model.
+  /// "NVIDIA H200 sm_90a 132 SMs model 3f2c...": every number and the known kernels are in the digest, so that a plan's hash covers them.
   std::string fingerprint() const;
 };
 

@@ -8,10 +8,10 @@
 #include <iterator>
 #include <limits>
 #include <numeric>
-#include <optional>
 
 #include "fcm/emit.h"
 #include "fcm/head.h"
+#include "planner/known_kernels.h"
 
 namespace fcm {
 namespace {
@@ -577,7 +577,11 @@ SearchedModule& TileSearch::module(const ModuleSpec& spec, int64_t images) {
   SearchedModule& m = entry->second;
   if (!fresh) return m;
   m.spec = &known->first, m.images = images;
-  m.least_us = std::max(least_module_us(spec, images, device_, residency_), least_by_fewer(spec, images));
+  if (const auto tile = known_tile(m); tile && most_ == 1) {
+    search(m);
+  } else {
+    m.least_us = std::max(least_module_us(spec, images, device_, residency_), least_by_fewer(spec, images));
+  }
   return m;
 }
 
@@ -592,13 +596,29 @@ double TileSearch::least_by_fewer(const ModuleSpec& spec, int64_t images) const 
   return us < kNever ? us * kLeastGrowth : 0.0;
 }
 
+/// The tile that the device is known to run fastest.
+std::optional<CostedTile> TileSearch::known_tile(const SearchedModule& m) const {
+  if (device_.kernels == nullptr) return std::nullopt;
+  const auto known = device_.kernels->find(*m.spec, m.images);
+  if (!known || !refusal(*m.spec, known->tile, device_).empty()) return std::nullopt;
+  return CostedTile{known->tile, module_cost(*m.spec, known->tile, m.images, device_, residency_)};
+}
+
 void TileSearch::search(SearchedModule& m) {
-  if (is_head(*m.spec)) {
+  const std::optional<CostedTile> known = known_tile(m);
+  if (known && most_ == 1) {
+    m.tiles = {*known};
+  } else if (is_head(*m.spec)) {
     m.tiles = search_head(*m.spec, m.images, device_, residency_, most_);
   } else {
     Cuts cuts(*m.spec, m.images, device_, residency_);
     m.tiles = cuts.search(most_);
     rated_ += cuts.rated();
+  }
+  if (known && most_ > 1) {
+    std::erase_if(m.tiles, [&](const CostedTile& t) { return t.tile == known->tile; });
+    m.tiles.insert(m.tiles.begin(), *known);
+    if (m.tiles.size() > most_) m.tiles.pop_back();
   }
   m.searched = true;
   m.least_us = m.tiles.empty() ? kNever : m.tiles.front().cost.time_us;

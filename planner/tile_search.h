@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -20,7 +21,7 @@ struct CostedTile {
 struct SearchedModule {
   const ModuleSpec* spec = nullptr;
   int64_t images = 1;
-  bool searched = false;
+  bool searched = false;          ///< or known without
   double least_us = 0;            ///< no tile is below this, those of the search included; infinity when none is legal
   std::vector<CostedTile> tiles;  ///< searched: the best legal ones of the short list by predicted time, best first
 };
@@ -36,12 +37,14 @@ class TileSearch {
   /// What is known so far. It stays where it is.
   SearchedModule& module(const ModuleSpec& spec, int64_t images);
   void search(SearchedModule& module);
-  /// The best legal tiles of the short list by predicted time, best first; empty when none is legal.
+  /// The best legal tiles of the short list by predicted time, best first; empty when none is legal. Ahead of them the tile that the
+  /// device is known to run fastest, where there is one; where one tile is wanted nothing else is searched then.
   const std::vector<CostedTile>& tiles(const ModuleSpec& spec, int64_t images);
   /// Tiles that were rated so far, by all searches.
   size_t rated() const { return rated_; }
 
  private:
+  std::optional<CostedTile> known_tile(const SearchedModule& module) const;
   double least_by_fewer(const ModuleSpec& spec, int64_t images) const;
   struct Hash {
     size_t operator()(const ModuleSpec& spec) const;

@@ -1,6 +1,7 @@
 // fcm-tile-fit: fits the constants of the tile model (fcm/tiles.h) to surveys and says how well it chooses.
 //
-//   fcm-tile-fit TABLE... [--device h200] [--evaluations 3000] [--only NAME,...] [--report-only | --list | --trees fcm/tile_trees.inc]
+//   fcm-tile-fit TABLE... [--device h200] [--evaluations 3000] [--only NAME,...]
+//                [--report-only | --list | --trees fcm/tile_trees.inc | --kernels planner/devices/h200.kernels]
 //
 // Each constant is changed in turn by a factor that shrinks when nothing helps any more; a change stays when the loss falls. The loss is
 // the mean squared logarithm of predicted over measured time, in which tiles near the best measured of their module count most: the model
@@ -19,6 +20,7 @@
 
 #include "fcm/head.h"
 #include "planner/cost.h"
+#include "planner/tile_search.h"
 #include "runtime/support/error.h"
 #include "tests/calibration/table.h"
 #include "tests/calibration/trees.h"
@@ -95,7 +97,8 @@ std::vector<Sample> samples_of(const std::vector<Row>& rows, std::vector<std::st
   std::map<std::string, size_t> index;
   std::vector<Sample> samples;
   std::vector<double> best;
-  for (const Row& r : rows) {
+  for (Row r : rows) {
+    r.us += kAmongOthersUs;  // what the model predicts
     const std::string key = fmt::format("{} {}", r.batch, fcm::to_string(r.spec));
     const auto [entry, fresh] = index.emplace(key, groups.size());
     if (fresh) groups.push_back(key), best.push_back(r.us);
@@ -248,7 +251,7 @@ void grow_trees(const std::vector<Sample>& samples, const std::vector<std::strin
   plain.trees = false;
   const std::vector<double> rated = predict(samples, device, plain);
   report("without trees", samples, groups, rated);
-  const double step_us = device.step_us(true);
+  const double step_us = module_step_us(device);
   std::vector<double> unseen = rated, us = rated;
   const auto correct = [&](std::vector<double>& to, const Lesson& part, const std::vector<TileTree>& trees) {
     const Forest forest(trees);
@@ -274,6 +277,45 @@ void grow_trees(const std::vector<Sample>& samples, const std::vector<std::strin
   if (!out) throw Error(ErrorCode::bad_input, fmt::format("'{}' cannot be written", path));
 }
 
+/// Writes the fastest measured tile of every module and number of images, but for those that the search expects another tile to beat by
+/// far. Of many tiles the best predicted one is rarely as good as its prediction: the more were measured, the less it is believed.
+void write_kernels(const std::vector<Row>& rows, const DeviceModel& device, const std::string& path) {
+  struct Measured {
+    const Row* best = nullptr;
+    int tiles = 0;
+    double doubt() const { return std::min(1.1 + 0.02 * tiles, 1.4); }
+  };
+  std::map<std::string, std::map<int, Measured>> modules;  // by spec, by images
+  for (const Row& r : rows) {
+    if (!refusal(r.spec, r.tile, device).empty()) continue;  // what is legal changes with the kernels
+    Measured& m = modules[fcm::to_string(r.spec)][r.batch];
+    if (m.best == nullptr || r.us < m.best->us) m.best = &r;
+    ++m.tiles;
+  }
+  TileSearch search(device, {}, 1);
+  std::string text =
+      fmt::format("# {}: the fastest measured tile of modules. Written by fcm-tile-fit --kernels; see planner/README.md.\n", device.name);
+  size_t written = 0, left_out = 0;
+  for (const auto& [spec, by_images] : modules) {
+    std::string lines;
+    for (const auto& [images, m] : by_images) {
+      const auto& tiles = search.tiles(m.best->spec, images);
+      if (!tiles.empty() && m.best->us + kAmongOthersUs > m.doubt() * tiles.front().cost.time_us) {
+        ++left_out;
+        continue;
+      }
+      lines += fmt::format("{} {:.2f} {}\n", images, m.best->us, fcm::to_string(m.best->tile));
+      ++written;
+    }
+    if (!lines.empty()) text += fmt::format("module {}\n{}", spec, lines);
+  }
+  std::ofstream out(path);
+  out << text;
+  out.close();
+  if (!out) throw Error(ErrorCode::bad_input, fmt::format("'{}' cannot be written", path));
+  fmt::print("{} kernels, {} left out\n", written, left_out);
+}
+
 /// One line a row: what was measured, what is predicted, and the terms of the rating.
 void list_rows(const std::vector<Sample>& samples, const DeviceModel& device) {
   for (const Sample& s : samples) {
@@ -288,7 +330,7 @@ void list_rows(const std::vector<Sample>& samples, const DeviceModel& device) {
 }
 
 int run(const std::vector<std::string>& tables, const std::string& key, int evaluations, bool report_only, bool rows_wanted,
-        const std::string& trees, const std::vector<std::string>& only) {
+        const std::string& trees, const std::string& kernels, const std::vector<std::string>& only) {
   std::vector<Row> rows;
   for (const std::string& t : tables) {
     const std::vector<Row> more = read_rows(t);
@@ -297,7 +339,12 @@ int run(const std::vector<std::string>& tables, const std::string& key, int eval
   }
   std::vector<std::string> groups;
   const std::vector<Sample> samples = samples_of(rows, groups);
-  const DeviceModel device = device_model(key);
+  DeviceModel device = device_model(key);
+  device.kernels = nullptr;  // the model itself is asked
+  if (!kernels.empty()) {
+    write_kernels(rows, device, kernels);
+    return 0;
+  }
   if (rows_wanted) {
     list_rows(samples, device);
     return 0;
@@ -334,7 +381,7 @@ int run(const std::vector<std::string>& tables, const std::string& key, int eval
 
 int main(int argc, char** argv) {
   std::vector<std::string> tables, only;
-  std::string device = "h200", trees;
+  std::string device = "h200", trees, kernels;
   int evaluations = 3000;
   bool report_only = false, list = false;
   CLI::App app("Fits the constants of the tile model to surveys.", "fcm-tile-fit");
@@ -345,9 +392,10 @@ int main(int argc, char** argv) {
   app.add_flag("--report-only", report_only, "Judge the model as it is");
   app.add_flag("--list", list, "Only list every row with the terms of its prediction");
   app.add_option("--trees", trees, "Only grow the trees of the model as it is, and write them to this file (fcm/tile_trees.inc)");
+  app.add_option("--kernels", kernels, "Only write the fastest measured tiles to this file (planner/devices/DEVICE.kernels)");
   CLI11_PARSE(app, argc, argv);
   try {
-    return fcm::calibration::run(tables, device, evaluations, report_only, list, trees, only);
+    return fcm::calibration::run(tables, device, evaluations, report_only, list, trees, kernels, only);
   } catch (const std::exception& e) {
     fmt::print(stderr, "fcm-tile-fit: {}\n", e.what());
     return 2;

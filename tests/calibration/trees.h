@@ -10,9 +10,9 @@ namespace fcm::calibration {
 
 struct Growth {
   int trees = 100;
-  float rate = 0.14f;         ///< share of what a leaf has left to explain that a tree takes
+  float rate = 0.2f;          ///< share of what a leaf has left to explain that a tree takes
   float sampled = 0.7f;       ///< share of the rows that a tree sees
-  float fewest = 6.0f;        ///< weight of the rows of a leaf
+  float fewest = 3.0f;        ///< weight of the rows of a leaf
   float doubted_rows = 2.0f;  ///< rows of zero that every leaf is taken to hold besides
 };
 
