@@ -303,8 +303,8 @@ Cost& operator+=(Cost& a, const Cost& b) {
 }
 
 std::string to_string(const Cost& c) {
-  return fmt::format("{:.2f} step + max(dram {:.2f}, l2 {:.2f}, compute {:.2f}, latency {:.2f}) = {:.2f} us", c.step_us, c.dram_us, c.l2_us,
-                     c.compute_us, c.latency_us, c.time_us);
+  return fmt::format("{:.2f} step + max(dram {:.2f}, l2 {:.2f}, compute {:.2f}, latency {:.2f}) = {:.2f} us{}", c.step_us, c.dram_us,
+                     c.l2_us, c.compute_us, c.latency_us, c.time_us, c.known ? ", known" : "");
 }
 
 std::string refusal(const ModuleSpec& spec, const TileConfig& tile, const DeviceModel& device) {
@@ -336,8 +336,6 @@ double module_elements(const ModuleSpec& spec, int64_t images) {
   return elements;
 }
 
-namespace {
-
 Cost predicted_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
                     const TileModel& model) {
   if (is_head(spec)) return head_cost(spec, tile, images, device, residency, model);
@@ -350,14 +348,12 @@ Cost predicted_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t imag
   return c;
 }
 
-}  // namespace
-
-Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
-                 const TileModel& model) {
-  Cost c = predicted_cost(spec, tile, images, device, residency, model);
+Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency) {
+  Cost c = predicted_cost(spec, tile, images, device, residency);
   if (device.kernels == nullptr) return c;
   const auto known = device.kernels->find(spec, images);
   if (!known || known->tile != tile) return c;
+  c.known = true;
   c.latency_us = std::max(0.0, known->us + kAmongOthersUs - c.step_us);
   c.time_us = std::max(c.step_us + std::max(c.latency_us, c.dram_us), least_module_us(spec, images, device, residency));
   return c;

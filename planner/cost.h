@@ -28,11 +28,12 @@ struct Cost {
   double compute_us = 0;  ///< arithmetic at the rates of the device, waves included
   double latency_us = 0;  ///< a block's own dependent chain, waves included
   double time_us = 0;     ///< step + the largest of the others
+  bool known = false;  ///< of a module: its time comes from the device's known kernels; the latency is what is left of it beside the step
 
   double l2_bytes() const { return traffic.total(); }
 };
 Cost& operator+=(Cost& a, const Cost& b);
-/// "0.86 step + max(dram 0.1, l2 0.3, compute 0.9, latency 1.2) = 2.06 us".
+/// "0.86 step + max(dram 0.1, l2 0.3, compute 0.9, latency 1.2) = 2.06 us", and ", known" where it is.
 std::string to_string(const Cost& cost);
 
 /// What decides whether a step's operands are still in the L2: bytes touched since they were written.
@@ -55,9 +56,11 @@ double module_step_us(const DeviceModel& device);
 
 /// Elements that any kernel of this module must touch.
 double module_elements(const ModuleSpec& spec, int64_t images);
+/// By formulas alone.
+Cost predicted_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
+                    const TileModel& model = {});
 /// The time is measured where the device knows this kernel, but for what the operands take that are not in the L2.
-Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
-                 const TileModel& model = {});
+Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency);
 /// A time that no tile of a module is below under this model: its step, its maps once, its arithmetic without padding or repetition.
 double least_module_us(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency);
 

@@ -554,7 +554,7 @@ std::vector<CostedTile> search_head(const ModuleSpec& spec, int64_t images, cons
                                     size_t most) {
   std::vector<CostedTile> list;
   for (const TileConfig& t : head_tiles(spec, static_cast<int>(images), device.target)) {
-    if (block_refusal(spec, t, device).empty()) list.push_back({t, module_cost(spec, t, images, device, residency)});
+    if (block_refusal(spec, t, device).empty()) list.push_back({t, predicted_cost(spec, t, images, device, residency)});
   }
   std::stable_sort(list.begin(), list.end(), [](const CostedTile& a, const CostedTile& b) { return a.cost.time_us < b.cost.time_us; });
   if (list.size() > most) list.resize(most);

@@ -46,7 +46,8 @@ json choice_json(const PlanView& view, const Choice& c) {
     parts.push_back({{"spec", to_string(c.group.segment.parts[i].spec)},
                      {"tile", to_string(c.group.tiles[i])},
                      {"kernel", emit(c.group.segment.parts[i].spec, c.group.tiles[i], view.device->target).launch.kernel},
-                     {"cost", cost_json(c.group.part_costs[i])}});
+                     {"cost", cost_json(c.group.part_costs[i])},
+                     {"known", c.group.part_costs[i].known}});
   }
   json step = {{"nodes", names_json(*view.graph, c.group.nodes)},
                {"kind", kind_text(*view.graph, c.group)},

@@ -116,7 +116,7 @@ std::vector<double> predict(const std::vector<Sample>& samples, const DeviceMode
   for (size_t t = 0; t < threads; ++t) {
     workers.emplace_back([&, t] {
       for (size_t i = t; i < samples.size(); i += threads)
-        us[i] = module_cost(samples[i].row.spec, samples[i].row.tile, samples[i].row.batch, device, {}, model).time_us;
+        us[i] = predicted_cost(samples[i].row.spec, samples[i].row.tile, samples[i].row.batch, device, {}, model).time_us;
     });
   }
   workers.clear();
@@ -222,7 +222,7 @@ Lesson lesson_of(const std::vector<Sample>& samples, const DeviceModel& device, 
     if (is_head(row.spec) || dtype_of(row.spec) == DType::f32) continue;
     const TiledModule m = tiled(row.spec, row.tile);
     if (forest_of(m) != forest || m.geometry.product) continue;  // streamed pointwise layers are rated without trees
-    const Cost cost = module_cost(row.spec, row.tile, row.batch, device, {}, model);
+    const Cost cost = predicted_cost(row.spec, row.tile, row.batch, device, {}, model);
     if (std::max({cost.dram_us, cost.l2_us, cost.compute_us}) > cost.latency_us) continue;
     const TileRating r = rate(m, row.batch, {device.target, static_cast<int>(device.sm_count)}, model);
     lesson.sample.push_back(i);
@@ -320,7 +320,7 @@ void write_kernels(const std::vector<Row>& rows, const DeviceModel& device, cons
 void list_rows(const std::vector<Sample>& samples, const DeviceModel& device) {
   for (const Sample& s : samples) {
     const Row& r = s.row;
-    const Cost c = module_cost(r.spec, r.tile, r.batch, device, {});
+    const Cost c = predicted_cost(r.spec, r.tile, r.batch, device, {});
     const TileRating t = rate(r.spec, r.tile, r.batch, {device.target, static_cast<int>(device.sm_count)});
     fmt::print(
         "row\t{}\t{:.3f}\t{:.3f}\t{:.3f}\t{:.3f}\t{:.3f}\t{:.3f}\t{:.0f}\t{:.0f}\t{:.0f}\t{:.0f}\t{:.0f}\t{:.0f}\t{}\t{}\t{:.0f}\t{}\t{}\n",

@@ -28,6 +28,7 @@ TEST(KnownKernels, ShippedOnesRunOnTheirCardAndStandInForTheSearch) {
       const auto& tiles = search.tiles(spec, images);
       ASSERT_EQ(tiles.size(), 1u);
       EXPECT_EQ(tiles[0].tile, known.tile);
+      EXPECT_TRUE(tiles[0].cost.known);
       EXPECT_GE(tiles[0].cost.time_us, known.us);
     });
     EXPECT_EQ(search.rated(), 0u);
@@ -45,7 +46,10 @@ TEST(KnownKernels, OtherTilesFollowTheKnownOne) {
   const auto& tiles = search.tiles(spec, 8);
   ASSERT_EQ(tiles.size(), 4u);
   EXPECT_EQ(tiles[0].tile, known->tile);
-  for (size_t i = 1; i < tiles.size(); ++i) EXPECT_NE(tiles[i].tile, known->tile);
+  for (size_t i = 1; i < tiles.size(); ++i) {
+    EXPECT_NE(tiles[i].tile, known->tile);
+    EXPECT_FALSE(tiles[i].cost.known);
+  }
   EXPECT_GT(search.rated(), 0u);
 }
 
