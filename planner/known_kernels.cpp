@@ -38,8 +38,14 @@ KnownKernels::KnownKernels(std::string_view text, const std::string& source) : d
   }
 }
 
+ModuleSpec KnownKernels::canonical(ModuleSpec spec) {
+  if (spec.residual == geometry::Residual::after_activation && spec.stages.back().activation.fn == UnaryFn::identity)
+    spec.residual = geometry::Residual::before_activation;
+  return spec;
+}
+
 std::optional<KnownKernels::Kernel> KnownKernels::find(const ModuleSpec& spec, int64_t images) const {
-  const auto known = known_.find(key_of(images, to_string(spec)));
+  const auto known = known_.find(key_of(images, to_string(canonical(spec))));
   return known == known_.end() ? std::nullopt : std::optional(kernel_of(known->second));
 }
 

@@ -24,6 +24,8 @@ class KnownKernels {
   /// and the line.
   KnownKernels(std::string_view text, const std::string& source);
 
+  /// The spec under which a module is kept: without an activation it is all the same whether the residual is added before or after it.
+  static ModuleSpec canonical(ModuleSpec spec);
   /// Nothing when that module was not measured at that many images.
   std::optional<Kernel> find(const ModuleSpec& spec, int64_t images) const;
   size_t size() const { return known_.size(); }

@@ -20,6 +20,7 @@
 
 #include "fcm/head.h"
 #include "planner/cost.h"
+#include "planner/known_kernels.h"
 #include "planner/tile_search.h"
 #include "runtime/support/error.h"
 #include "tests/calibration/table.h"
@@ -288,7 +289,7 @@ void write_kernels(const std::vector<Row>& rows, const DeviceModel& device, cons
   std::map<std::string, std::map<int, Measured>> modules;  // by spec, by images
   for (const Row& r : rows) {
     if (!refusal(r.spec, r.tile, device).empty()) continue;  // what is legal changes with the kernels
-    Measured& m = modules[fcm::to_string(r.spec)][r.batch];
+    Measured& m = modules[fcm::to_string(KnownKernels::canonical(r.spec))][r.batch];
     if (m.best == nullptr || r.us < m.best->us) m.best = &r;
     ++m.tiles;
   }

@@ -53,6 +53,15 @@ TEST(KnownKernels, OtherTilesFollowTheKnownOne) {
   EXPECT_GT(search.rated(), 0u);
 }
 
+TEST(KnownKernels, ResidualsBeforeAndAfterNoActivationAreTheSame) {
+  const KnownKernels kernels("module nhwc 7x7 pw/16-16/f16/identity residual=before\n1 2.5 t1x16_c16_n16_x1_w1.1.1_s2_e1.1_r1_b1\n",
+                             "card.kernels");
+  const auto known = kernels.find(parse_spec("nhwc 7x7 pw/16-16/f16/identity residual=after"), 1);
+  ASSERT_TRUE(known);
+  EXPECT_EQ(known->us, 2.5);
+  EXPECT_FALSE(kernels.find(parse_spec("nhwc 7x7 pw/16-16/f16/relu residual=after"), 1));
+}
+
 TEST(KnownKernels, BadTextIsRefusedWithItsLine) {
   const auto refused = [](const char* text) {
     try {
