@@ -8,7 +8,6 @@
 
 #include "fcm/emit.h"
 #include "fcm/head.h"
-#include "planner/known_kernels.h"
 #include "runtime/graph/pointwise.h"
 
 namespace fcm {
@@ -349,12 +348,16 @@ Cost predicted_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t imag
 }
 
 Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency) {
-  Cost c = predicted_cost(spec, tile, images, device, residency);
-  if (device.kernels == nullptr) return c;
-  const auto known = device.kernels->find(spec, images);
-  if (!known || known->tile != tile) return c;
+  const auto known = device.kernels == nullptr ? std::nullopt : device.kernels->find(spec, images);
+  return known && known->tile == tile ? known_cost(spec, *known, images, device, residency)
+                                      : predicted_cost(spec, tile, images, device, residency);
+}
+
+Cost known_cost(const ModuleSpec& spec, const KnownKernels::Kernel& kernel, int64_t images, const DeviceModel& device,
+                const Residency& residency) {
+  Cost c = predicted_cost(spec, kernel.tile, images, device, residency);
   c.known = true;
-  c.latency_us = std::max(0.0, known->us + kAmongOthersUs - c.step_us);
+  c.latency_us = std::max(0.0, kernel.us + kAmongOthersUs - c.step_us);
   c.time_us = std::max(c.step_us + std::max(c.latency_us, c.dram_us), least_module_us(spec, images, device, residency));
   return c;
 }

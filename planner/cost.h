@@ -7,6 +7,7 @@
 #include "fcm/spec.h"
 #include "fcm/tiles.h"
 #include "planner/device_model.h"
+#include "planner/known_kernels.h"
 #include "planner/traffic.h"
 #include "runtime/graph/graph.h"
 
@@ -59,7 +60,10 @@ double module_elements(const ModuleSpec& spec, int64_t images);
 /// By formulas alone.
 Cost predicted_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
                     const TileModel& model = {});
-/// The time is measured where the device knows this kernel, but for what the operands take that are not in the L2.
+/// Of a kernel that the device knows: the time is measured, but for what the operands take that are not in the L2.
+Cost known_cost(const ModuleSpec& spec, const KnownKernels::Kernel& kernel, int64_t images, const DeviceModel& device,
+                const Residency& residency);
+/// The one or the other.
 Cost module_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency);
 /// A time that no tile of a module is below under this model: its step, its maps once, its arithmetic without padding or repetition.
 double least_module_us(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency);

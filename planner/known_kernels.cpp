@@ -3,7 +3,8 @@
 
 #include <fmt/format.h>
 
-#include <sstream>
+#include <algorithm>
+#include <charconv>
 
 #include "planner/plan.h"
 #include "runtime/support/error.h"
@@ -11,30 +12,39 @@
 namespace fcm {
 namespace {
 
-std::string key_of(int64_t images, std::string_view spec) {
-  return fmt::format("{} {}", images, spec);
+/// Takes what stands ahead of the next `end` (all, when there is none) off `text`.
+std::string_view take(std::string_view& text, char end) {
+  const size_t at = std::min(text.find(end), text.size());
+  const std::string_view taken = text.substr(0, at);
+  text.remove_prefix(std::min(at + 1, text.size()));
+  return taken;
+}
+
+/// Whether all of `text` is a number above zero.
+template <class Number>
+bool read(std::string_view text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() && number > 0;
 }
 
 }  // namespace
 
 KnownKernels::KnownKernels(std::string_view text, const std::string& source) : digest_(text_hash(text)) {
   constexpr std::string_view kModule = "module ";
-  std::istringstream lines{std::string(text)};
-  std::string spec;
-  int number = 0;
-  for (std::string line; std::getline(lines, line);) {
-    ++number;
+  std::map<int64_t, Entry>* module = nullptr;
+  for (int number = 1; !text.empty(); ++number) {
+    const std::string_view line = take(text, '\n');
     if (line.empty() || line.front() == '#') continue;
     if (line.starts_with(kModule)) {
-      spec = line.substr(kModule.size());
+      module = &known_[std::string(line.substr(kModule.size()))];
       continue;
     }
-    std::istringstream words(line);
+    std::string_view rest = line;
     int64_t images = 0;
-    Entry entry;
-    if (spec.empty() || !(words >> images >> entry.us >> entry.tile) || images < 1 || !(entry.us > 0))
+    double us = 0;
+    if (module == nullptr || !read(take(rest, ' '), images) || !read(take(rest, ' '), us) || rest.empty())
       throw Error(ErrorCode::bad_input, fmt::format("{}:{}: '{}' is no kernel of a module", source, number, line));
-    known_.insert_or_assign(key_of(images, spec), std::move(entry));
+    (*module)[images] = {std::string(rest), us};
   }
 }
 
@@ -45,8 +55,10 @@ ModuleSpec KnownKernels::canonical(ModuleSpec spec) {
 }
 
 std::optional<KnownKernels::Kernel> KnownKernels::find(const ModuleSpec& spec, int64_t images) const {
-  const auto known = known_.find(key_of(images, to_string(canonical(spec))));
-  return known == known_.end() ? std::nullopt : std::optional(kernel_of(known->second));
+  const auto module = known_.find(to_string(canonical(spec)));
+  if (module == known_.end()) return std::nullopt;
+  const auto kernel = module->second.find(images);
+  return kernel == module->second.end() ? std::nullopt : std::optional(kernel_of(kernel->second));
 }
 
 }  // namespace fcm

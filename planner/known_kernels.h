@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,13 +29,13 @@ class KnownKernels {
   static ModuleSpec canonical(ModuleSpec spec);
   /// Nothing when that module was not measured at that many images.
   std::optional<Kernel> find(const ModuleSpec& spec, int64_t images) const;
+  /// Modules.
   size_t size() const { return known_.size(); }
   /// Calls fn(spec, images, kernel) for all, in no order.
   template <class Fn>
   void for_each(Fn fn) const {
-    for (const auto& [key, entry] : known_) {
-      const size_t bar = key.find(' ');
-      fn(parse_spec(std::string_view(key).substr(bar + 1)), static_cast<int64_t>(std::stoll(key)), kernel_of(entry));
+    for (const auto& [spec, by_images] : known_) {
+      for (const auto& [images, entry] : by_images) fn(parse_spec(spec), images, kernel_of(entry));
     }
   }
   /// Of the text: plans that it led to belong to it.
@@ -47,7 +48,7 @@ class KnownKernels {
   };
   static Kernel kernel_of(const Entry& entry) { return {parse_tile(entry.tile), entry.us}; }
 
-  std::unordered_map<std::string, Entry> known_;  ///< by "IMAGES SPEC"
+  std::unordered_map<std::string, std::map<int64_t, Entry>> known_;  ///< by the spec's canonical text, by images
   std::string digest_;
 };
 

@@ -11,7 +11,6 @@
 
 #include "fcm/emit.h"
 #include "fcm/head.h"
-#include "planner/known_kernels.h"
 
 namespace fcm {
 namespace {
@@ -577,8 +576,8 @@ SearchedModule& TileSearch::module(const ModuleSpec& spec, int64_t images) {
   SearchedModule& m = entry->second;
   if (!fresh) return m;
   m.spec = &known->first, m.images = images;
-  if (const auto tile = known_tile(m); tile && most_ == 1) {
-    search(m);
+  if (const auto tile = most_ == 1 ? known_tile(m) : std::nullopt) {
+    m.tiles = {*tile}, m.searched = true, m.least_us = tile->cost.time_us;
   } else {
     m.least_us = std::max(least_module_us(spec, images, device_, residency_), least_by_fewer(spec, images));
   }
@@ -601,21 +600,18 @@ std::optional<CostedTile> TileSearch::known_tile(const SearchedModule& m) const 
   if (device_.kernels == nullptr) return std::nullopt;
   const auto known = device_.kernels->find(*m.spec, m.images);
   if (!known || !refusal(*m.spec, known->tile, device_).empty()) return std::nullopt;
-  return CostedTile{known->tile, module_cost(*m.spec, known->tile, m.images, device_, residency_)};
+  return CostedTile{known->tile, known_cost(*m.spec, *known, m.images, device_, residency_)};
 }
 
 void TileSearch::search(SearchedModule& m) {
-  const std::optional<CostedTile> known = known_tile(m);
-  if (known && most_ == 1) {
-    m.tiles = {*known};
-  } else if (is_head(*m.spec)) {
+  if (is_head(*m.spec)) {
     m.tiles = search_head(*m.spec, m.images, device_, residency_, most_);
   } else {
     Cuts cuts(*m.spec, m.images, device_, residency_);
     m.tiles = cuts.search(most_);
     rated_ += cuts.rated();
   }
-  if (known && most_ > 1) {
+  if (const auto known = most_ > 1 ? known_tile(m) : std::nullopt) {
     std::erase_if(m.tiles, [&](const CostedTile& t) { return t.tile == known->tile; });
     m.tiles.insert(m.tiles.begin(), *known);
     if (m.tiles.size() > most_) m.tiles.pop_back();

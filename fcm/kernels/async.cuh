@@ -186,4 +186,12 @@ FCM_DEVICE void random_spin(unsigned seed) {
   }
 }
 
+/// wait_for_predecessor; `kJitter`: the block spins before and after.
+template <bool kJitter>
+FCM_DEVICE void wait_between_spins(unsigned seed) {
+  if constexpr (kJitter) random_spin(seed);
+  wait_for_predecessor();
+  if constexpr (kJitter) random_spin(seed * 31u + 7u);
+}
+
 }  // namespace fcm::kernel

@@ -352,9 +352,7 @@ struct Block {
   FCM_DEVICE void run() {
     release_next(args.next_waits);
     prologue();
-    if constexpr (S.jitter) random_spin(args.jitter);
-    wait_for_predecessor();
-    if constexpr (S.jitter) random_spin(args.jitter * 31u + 7u);
+    wait_between_spins<S.jitter>(args.jitter);
     if constexpr (S.streamed) {
       run_streaming();
     } else if constexpr (S.expand) {

@@ -292,9 +292,7 @@ struct Product {
   FCM_DEVICE void run() {
     release_next(args.next_waits);
     prologue();
-    if constexpr (S.jitter) random_spin(args.jitter);
-    wait_for_predecessor();
-    if constexpr (S.jitter) random_spin(args.jitter * 31u + 7u);
+    wait_between_spins<S.jitter>(args.jitter);
     Cursor ahead{work, 0, 0}, now{work, 0, 0};
     for (int i = 0; i < kAhead; ++i) {
       if (S.resident || i < G.slices) {  // the prologue has asked for the weights

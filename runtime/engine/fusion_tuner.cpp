@@ -52,8 +52,7 @@ class DeviceMeasure final : public Measure {
       const TuneJob& job = jobs[compiled.job];
       if (options_.progress) options_.progress("tune", static_cast<double>(++done) / static_cast<double>(jobs.size()));
       if (!compiled.error.empty()) throw Error(ErrorCode::device, fmt::format("{}: {}", graph_->name, compiled.error));
-      keep(job, compiled.binary);
-      const ColdKernel kernel(compiled.binary, emit(job.spec, job.tile, device_.target).launch);
+      const ColdKernel kernel(compiled.binary, keep(job, compiled.binary).plan());
       us[compiled.job] = try_module(kernel, operands.args(job.spec, job.images), stream);
     });
     return us;

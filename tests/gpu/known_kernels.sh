@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Measures the modules that plans choose, so that the card's known kernels (planner/devices/*.kernels) cover them: plans networks for batch 1, 8
-# and 64, times the best three tiles of every module in these plans, grows the trees with what was measured, builds,
-# and begins again. Run it from the project's root. New rows are appended to TABLE; the working tree ends with new trees and kernels.
+# and 64, times the best three tiles of every module in these plans, grows the trees with what was measured, builds, and begins again. Run it
+# from the project's root. New rows are appended to TABLE; the working tree ends with new trees and kernels. DEVICE_KEY: another card than h200.
 #   tests/gpu/known_kernels.sh BUILD TABLE ROUNDS SECONDS_A_ROUND MODEL.onnx...      # TABLE: zcat tests/calibration/h200.tsv.gz
 set -euo pipefail
 [ $# -ge 5 ] || { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 1; }
 build=$1 table=$2 rounds=$3 seconds=$4
 shift 4
-key=${FCM_DEVICE_KEY:-h200}
+key=${DEVICE_KEY:-h200}
 tools=$build/tests/calibration
 plans=$(mktemp -d)
 trap 'rm -rf "$plans"' EXIT
