@@ -46,10 +46,11 @@ struct WindowSteps {
   FCM_DEVICE static constexpr int steps(int column) {
     return whole + (rest > 0 && (column % shared == shared - 1 || column == w.kw - 1) ? 1 : 0);
   }
+  FCM_DEVICE static constexpr bool exists(WindowItem at) { return at.column < w.kw && at.row < rows; }
   /// The tap of an item for an output row, counted over the window's columns; -1: none.
   FCM_DEVICE static constexpr int tap(WindowItem at, int output_row) {
     constexpr Window window = w;
-    const int t = at.column < window.kw && at.row < rows ? geometry::tap_of(window, at.row, output_row) : -1;
+    const int t = exists(at) ? geometry::tap_of(window, at.row, output_row) : -1;
     return t < 0 ? -1 : at.column * window.kh + t;
   }
   /// Byte of an item's first pixel in a chunk buffer. Where there is none it is that of another, whose values are finite if any are.
@@ -66,12 +67,53 @@ struct WindowSteps {
   }
 };
 
+/// Byte of a pixel group's first row and column in a chunk buffer.
+template <class Cfg>
+FCM_DEVICE int group_offset(int group) {
+  constexpr Geometry G = Of<Cfg>::G;
+  return ((group / G.m_tiles_w) * 2 * Of<Cfg>::S.dw_window.sh * G.e_slots + (group % G.m_tiles_w) * 8) * G.e_pitch;
+}
+
+/// The rows of eight pixels that a column of the window reads for kTiles pixel groups below each other: each loaded once, by fours.
+template <class Cfg, int kTiles>
+struct RunRows {
+  static constexpr Geometry G = Of<Cfg>::G;
+  static constexpr int apart = 2 * Of<Cfg>::S.dw_window.sh, count = (kTiles - 1) * apart + G.dw_rows, pitch = G.e_slots * G.e_pitch;
+
+  u32 m[count];
+
+  /// `from`: of the column's first pixel in the lane's row among four.
+  FCM_DEVICE void load(u32 from) {
+#pragma unroll
+    for (int r = 0; r < count; r += 4) {
+      if (count - r > 2) {
+        load_some<4>(r, from);
+      } else if (count - r == 2) {
+        load_some<2>(r, from);
+      } else {
+        load_some<1>(r, from);
+      }
+    }
+  }
+
+ private:
+  template <int N>
+  FCM_DEVICE void load_some(int first, u32 from) {
+    u32 some[N];
+    ldmatrix(some, from + first * pitch);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      if (first + i < count) m[first + i] = some[i];
+    }
+  }
+};
+
 /// Eight channels of kTiles pixel groups with tensor cores, transposed: diag(weights of the taps) x pixels. The sums of a group are a 16 x
 /// 8 matrix, eight channels of the upper output row above those of the lower one, by eight columns of pixels. A step multiplies it by four
 /// input rows at once, each an 8 x 8 matrix of eight pixels, as it was loaded; the left operand, 16 x 32, is the diagonals of the taps
 /// under which these rows lie for either output row, or zero. Of four neighbours in its rows at most one is not zero: the sparse form of
 /// the matrix instruction takes two of four and is told which. A tap lies packed in the half of a word in which it stands there, zero
-/// beside it.
+/// beside it. Groups below each other share rows (a window of three at stride one: half of them), which are loaded for all of them.
 template <class Cfg, int kTiles>
 FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, const unsigned char* weights, const int (&tile)[kTiles],
                               int group, int lane) {
@@ -79,12 +121,15 @@ FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, c
   constexpr Geometry G = Of<Cfg>::G;
   constexpr Window w = S.dw_window;
   using Steps = WindowSteps<Cfg>;
+  using Rows = RunRows<Cfg, kTiles>;
+  constexpr bool kShare = G.runs && kTiles > 1;
   const int n = lane >> 2, k = ((group * 8 + n) / S.multiplier) & 7;
   const DiagonalPlace place = DiagonalPlace::of(k, lane);
   const uint4* packed = reinterpret_cast<const uint4*>(weights + G.dw_at + (group * 8 + n) * G.dw_channel_bytes);
   const int channel = (group * 8 / S.multiplier) & ~7;
   const u32 base = shared_address(e) + (lane & 7) * G.e_pitch + channel * 2;
   u32 taps[geometry::round_up(w.kw * w.kh, 4)];
+  Rows rows[kShare ? w.kw : 1];
 #pragma unroll
   for (int kx = 0; kx < w.kw; ++kx) {
 #pragma unroll
@@ -99,6 +144,7 @@ FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, c
       const int t = Steps::tap(at, output_row);
       return t < 0 ? 0u : taps[t];
     };
+    if constexpr (kShare) rows[kx].load(base + (lane >> 3) * Rows::pitch + Steps::offset({0, kx}) + group_offset<Cfg>(tile[0]));
 #pragma unroll
     for (int step = 0; step < Steps::steps(kx); ++step) {
       u32 up[4], low[4];
@@ -108,12 +154,26 @@ FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, c
         low[i] = tap(Steps::item(kx, step, i), 1);
       }
       const Diagonals diagonals(up, low, place);
-      const u32 from = base + Steps::lane_offset(kx, step, lane) + Steps::offset(Steps::item(kx, step, 0));
+      if constexpr (kShare) {
 #pragma unroll
-      for (int t = 0; t < kTiles; ++t) {
-        u32 m[4];
-        ldmatrix(m, from + ((tile[t] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[t] % G.m_tiles_w) * 8) * G.e_pitch);
-        multiply_diagonals<S.math>(acc[t], diagonals, m);
+        for (int t = 0; t < kTiles; ++t) {
+          u32 m[4];
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            WindowItem at = Steps::item(kx, step, i);
+            if (!Steps::exists(at)) at = Steps::item(kx, step, 0);  // finite if any are
+            m[i] = rows[at.column].m[at.row + t * Rows::apart];
+          }
+          multiply_diagonals<S.math>(acc[t], diagonals, m);
+        }
+      } else {
+        const u32 from = base + Steps::lane_offset(kx, step, lane) + Steps::offset(Steps::item(kx, step, 0));
+#pragma unroll
+        for (int t = 0; t < kTiles; ++t) {
+          u32 m[4];
+          ldmatrix(m, from + group_offset<Cfg>(tile[t]));
+          multiply_diagonals<S.math>(acc[t], diagonals, m);
+        }
       }
     }
   }

@@ -59,6 +59,24 @@ TEST(Geometry, TilesReadWhatTheyLoad) {
   }
 }
 
+/// Rows that pixel groups below each other load, by fours, and those of spare groups lie in the chunk buffer.
+TEST(Geometry, RowsOfARunLieInTheBuffer) {
+  int seen = 0;
+  for (const testing::Case& c : testing::random_cases(22, 1500, jit::Target::parse("90a"))) {
+    if (c.spec.stages[0].op == StageOp::pool) continue;
+    const Shape s = shape_of(c.spec, c.tile);
+    const Geometry g = geometry::derive(s);
+    if (!g.runs) continue;
+    const int length = geometry::run_length(s, g), apart = 2 * s.dw_window.sh, rows = (length - 1) * apart + g.dw_rows;
+    const int loaded = rows % 4 == 3 ? rows + 1 : rows;
+    for (int run = 0; run < s.warps_m / g.m_tiles_w; ++run) {
+      for (int first = 0; first < g.warp_m; first += length) ASSERT_LE((run * g.warp_m + first) * apart + loaded, g.e_rows) << to_string(c);
+    }
+    seen += length > 1 ? 1 : 0;
+  }
+  EXPECT_GT(seen, 100);
+}
+
 /// Of a tile of several images the rows that an image's outputs read are its own or nobody's, and no row is two images'.
 TEST(Geometry, ImagesOfATileDoNotTouch) {
   int seen = 0;
