@@ -399,7 +399,7 @@ std::string refusal(const TiledModule& m, const jit::Target& target) {
 
 bool TiledModule::recut(const TileConfig& other, const jit::Target& target) {
   TileConfig as_now = other;
-  as_now.resident = tile.resident;
+  as_now.resident = tile.resident, as_now.lone = tile.lone;
   const bool same_block = divides && as_now == tile;  // at most weights that stay or rotate are new
   if (!same_block && partition_refusal(shape, other, target).text != nullptr) return false;
   const bool same_planes =
@@ -427,7 +427,9 @@ const std::map<std::string, std::string>& device_sources() {
   return embedded::module_headers();
 }
 
-Emitted emit(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& target, bool jitter) {
+namespace {
+
+Emitted emit_shared(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& target, bool jitter) {
   if (const std::string why = refusal(spec, tile, target); !why.empty())
     throw Error(ErrorCode::unsupported,
                 fmt::format("module {} with tile {} on sm_{}: {}", to_string(spec), to_string(tile), target.text(), why));
@@ -460,6 +462,21 @@ Emitted emit(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& 
   e.launch.tiles = g.tiles;
   e.launch.weight_bytes = g.blob_bytes;
   if (s.pool != geometry::Pool::none) e.launch.pool_floats = int64_t{g.tiles} * geometry::round_up(g.out_channels, 4);
+  return e;
+}
+
+/// Shared memory that a multiprocessor does not have twice.
+int lone_bytes(const jit::Target& target) {
+  return shared_limit(target) / 2 + 16;
+}
+
+}  // namespace
+
+Emitted emit(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& target, bool jitter) {
+  TileConfig code = tile;  // which is the same whether a block is alone
+  code.lone = false;
+  Emitted e = emit_shared(spec, code, target, jitter);
+  if (tile.lone) e.launch.shared_bytes = std::max(e.launch.shared_bytes, lone_bytes(target));
   return e;
 }
 

@@ -328,12 +328,12 @@ std::string to_string(const ModuleSpec& spec) {
 
 std::string to_string(const TileConfig& t) {
   const std::string images = t.images > 1 ? fmt::format("_i{}", t.images) : "";
-  return fmt::format("t{}x{}_c{}_n{}_x{}_w{}.{}.{}_s{}_e{}.{}_r{}_b{}{}{}{}", t.tile_h, t.tile_w, t.chunk, t.n_tile, t.split, t.warps_m,
+  return fmt::format("t{}x{}_c{}_n{}_x{}_w{}.{}.{}_s{}_e{}.{}_r{}_b{}{}{}{}{}", t.tile_h, t.tile_w, t.chunk, t.n_tile, t.split, t.warps_m,
                      t.warps_k, t.warps_n, t.stages, t.expand_m, t.expand_n, t.resident ? 1 : 0, t.min_blocks, t.warpgroup ? "_wg" : "",
                      !t.streamed  ? ""
                      : t.overlaid ? "_so"
                                   : "_st",
-                     images);
+                     images, t.lone ? "_lone" : "");
 }
 
 ModuleSpec parse_spec(std::string_view text) {
@@ -376,6 +376,7 @@ TileConfig parse_tile(std::string_view text) {
   t.overlaid = c.take("_so");
   t.streamed = t.overlaid || c.take("_st");
   if (c.take("_i")) t.images = c.number(2);
+  t.lone = c.take("_lone");
   c.end();
   return t;
 }

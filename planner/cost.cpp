@@ -403,8 +403,20 @@ TileCosts::TileCosts(const ModuleSpec& spec, int64_t images, const DeviceModel& 
 
 bool TileCosts::recut(TiledModule& m, const TileConfig& tile) const {
   if (!m.recut(tile, device_.target)) return false;
+  m.tile.lone = runs_alone(m);
   const BlockSize block{m.geometry.threads, m.geometry.shared_bytes};
   return has_shared(block, device_) && has_threads(block, device_);
+}
+
+/// Whether blocks are better alone on their multiprocessors (TileConfig::lone). Measured on an H200, 973 kernels that could be two on one:
+/// grids of a third of the multiprocessors or more 9 to 14 % faster, smaller ones equal; clusters 10 % faster on up to half of them, and
+/// slower on more, where they wait for room. Predictions leave it out: as much as it gains, the best of many predictions takes more than
+/// predicted.
+bool TileCosts::runs_alone(const TiledModule& m) const {
+  const bool cluster = m.shape.project && m.shape.split > 1;
+  const double blocks = static_cast<double>(geometry::work_items(m.shape, m.geometry, images_)) * m.geometry.n_blocks * m.shape.split;
+  return device_.step_pdl_us > 0 &&
+         (cluster ? 2 * blocks <= device_.sm_count : blocks <= device_.sm_count && 3 * blocks >= device_.sm_count);
 }
 
 double TileCosts::latency_us(const TiledModule& m, const TileModel& model, TileRating& rating) const {
@@ -432,6 +444,11 @@ Cost TileCosts::cost(const TiledModule& m, const TileRating& rating, double late
   c.dram_bytes = map_dram_ + c.traffic.residual * residual_missed_ + m.geometry.blob_bytes * weights_missed_;
   finish(c, device_);
   return c;
+}
+
+double among_modules_us(const Node& node, const DeviceModel& device) {
+  const bool library = std::holds_alternative<Conv>(node.op) || std::holds_alternative<Gemm>(node.op);
+  return library && device.step_pdl_us > 0 ? kLibraryAmongUs : 0;
 }
 
 Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype, const DeviceModel& d, const Residency& residency) {

@@ -74,8 +74,9 @@ class TileCosts {
   /// `spec` and `device` must outlive this.
   TileCosts(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency);
 
-  /// Cuts `module` into `tile` where the modelled device can run it; false otherwise.
+  /// Cuts `module` into `tile`, in its lone form where that pays, if the modelled device can run it; false otherwise.
   bool recut(TiledModule& module, const TileConfig& tile) const;
+  bool runs_alone(const TiledModule& module) const;
   double step_us() const { return step_us_; }
   /// A block's latency by a model; with the step, the time is never below. `rating` receives what it comes from.
   double latency_us(const TiledModule& module, const TileModel& model, TileRating& rating) const;
@@ -96,5 +97,12 @@ class TileCosts {
 
 /// A node run by a library or an operator kernel of its own. Nodes that move nothing cost nothing.
 Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype, const DeviceModel& device, const Residency& residency);
+
+/// What a library's kernel costs beyond that in a network where ours overlap: neither it nor what follows it begins ahead, and its
+/// instructions are cold. On an H200 legacy_xception took 334.7 us at batch 1 with 33 of its convolutions by libraries, as predicted best
+/// without this, and 292.9 with six; 869.8 at batch 8 with 35 and 808.4 with 15.
+inline constexpr double kLibraryAmongUs = 2.0;
+/// That for a node by a library on a device whose kernels overlap, else nothing.
+double among_modules_us(const Node& node, const DeviceModel& device);
 
 }  // namespace fcm

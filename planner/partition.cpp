@@ -103,7 +103,8 @@ class Partitioner {
   struct Offer : Group {
     bool settled = false;
     Score score;
-    std::vector<SearchedModule*> searches;  ///< by part
+    std::vector<SearchedModule*> searches;  ///< by part; null where a part reads sums: how many is known when it is settled
+    double others_us = 0;                   ///< what these take at least
   };
   struct Best {
     Score score{kNever, kNever};
@@ -120,6 +121,7 @@ class Partitioner {
     return options_.fuse.objective == Objective::gma ? Score{c.elements, c.time_us} : Score{c.time_us, c.elements};
   }
   Group node_group(NodeId n) const;
+  Group among_modules(const Group& group) const;
   std::optional<std::string> wanted_tile(const Group& group) const;
   std::optional<TileConfig> tile_for(const Group& group, size_t part, const std::string& wanted);
   bool complete(Group& group);
@@ -269,7 +271,9 @@ Partitioner::Offer Partitioner::offer(Segment segment) {
   o.nodes = segment.nodes;
   for (const ModulePart& part : segment.parts) {
     const int64_t images = segment.images.at(batch_);
-    o.searches.push_back(&search_.module(part.spec, images));
+    const bool reads_sums = part.sums_from >= 0;
+    o.searches.push_back(reads_sums ? nullptr : &search_.module(part.spec, images));
+    if (reads_sums) o.others_us += least_module_us(part.spec, images, device_, residency_);
     o.cost.elements += module_elements(part.spec, images);
   }
   o.segment = std::move(segment);
@@ -279,8 +283,8 @@ Partitioner::Offer Partitioner::offer(Segment segment) {
 
 /// Raises a score to what is known of the parts by now; false when it is that.
 bool Partitioner::raise(Offer& o) const {
-  double us = 0;
-  for (const SearchedModule* s : o.searches) us += s->least_us;
+  double us = o.others_us;
+  for (const SearchedModule* s : o.searches) us += s != nullptr ? s->least_us : 0;
   if (us == o.cost.time_us) return false;
   o.cost.time_us = us;
   o.score = score(o.cost);
@@ -301,18 +305,16 @@ void Partitioner::settle(Offer& o) {
 /// The next search that an offer needs before it can be settled, or null.
 SearchedModule* Partitioner::next_search(const Offer& o) const {
   if (wanted_tile(o) != "") return nullptr;
-  for (size_t i = 0; i < o.searches.size(); ++i) {
-    const bool reads_sums = o.segment.parts[i].sums_from >= 0;  // how many is known when it is settled
-    if (!reads_sums && !o.searches[i]->searched) return o.searches[i];
-  }
-  return nullptr;
+  const auto next =
+      std::find_if(o.searches.begin(), o.searches.end(), [](const SearchedModule* s) { return s != nullptr && !s->searched; });
+  return next == o.searches.end() ? nullptr : *next;
 }
 
 Partitioner::Groups Partitioner::groups_of(const std::vector<NodeId>& chain, bool settled) {
   Groups groups(chain.size());
   for (size_t i = 0; i < chain.size(); ++i) {
     Offer& alone = groups[i].emplace_back(Offer{node_group(chain[i]), true, {}, {}});
-    alone.score = score(alone.cost);
+    alone.score = score(among_modules(alone).cost);
     for (Segment& segment : finder_.starting_at(chain, i, &result_.refusals)) {
       groups[i].push_back(offer(std::move(segment)));
       if (settled) settle(groups[i].back());
@@ -382,17 +384,25 @@ std::vector<const Partitioner::Offer*> Partitioner::fixed_cover(const Groups& gr
   return chosen;
 }
 
+/// A group as it is in a plan of modules.
+Group Partitioner::among_modules(const Group& group) const {
+  Group g = group;
+  if (g.module || options_.measured != nullptr) return g;
+  const double us = among_modules_us(graph_.nodes[static_cast<size_t>(g.nodes[0])], device_);
+  g.cost.step_us += us, g.cost.time_us += us;
+  g.part_costs = {g.cost};
+  return g;
+}
+
 Alternative Partitioner::alternative(const std::vector<const Offer*>& groups, const Group& chosen) const {
   Alternative a;
   std::vector<std::string> names;
-  int operators = 0;
+  const bool operators = std::none_of(groups.begin(), groups.end(), [](const Offer* g) { return g->module; });
   for (const Offer* g : groups) {
-    a.cost += g->cost;
+    a.cost += operators ? g->cost : among_modules(*g).cost;
     names.push_back(g->module ? g->text() : std::string(op_kind(graph_.nodes[static_cast<size_t>(g->nodes[0])].op)));
-    operators += g->module ? 0 : 1;
   }
-  a.text = operators == static_cast<int>(groups.size()) ? fmt::format("{} operator{}", operators, operators == 1 ? "" : "s")
-                                                        : join(names, " | ");
+  a.text = operators ? fmt::format("{} operator{}", groups.size(), groups.size() == 1 ? "" : "s") : join(names, " | ");
   a.why = reason(a.cost, chosen.cost, options_.fuse.objective);
   return a;
 }
@@ -404,7 +414,7 @@ void Partitioner::cover(const std::vector<NodeId>& chain) {
   for (const Offer* g : is_fixed_ ? fixed_cover(groups) : settled_cover(groups)) {
     const size_t end = at + g->nodes.size();
     Choice choice;
-    choice.group = static_cast<const Group&>(*g);
+    choice.group = among_modules(*g);
     std::vector<const Offer*> alone;
     for (size_t i = at; i < end; ++i) alone.push_back(&groups[i].front());
     choice.unfused = alternative(alone, *g);

@@ -110,7 +110,10 @@ class Cuts {
     if (may_stream()) sweep_streams();
     if (may_multiply()) sweep_products();
     std::vector<CostedTile> best;
-    for (const size_t k : best_first(most)) best.push_back({found_[k].tile, cost_of(found_[k].tile)});
+    for (const size_t k : best_first(most)) {
+      const Cost cost = cost_of(found_[k].tile);
+      best.push_back({module_.tile, cost});
+    }
     return best;
   }
 
@@ -148,6 +151,7 @@ class Cuts {
     order.erase(end, order.end());
     return order;
   }
+  /// Cuts the module into the tile.
   Cost cost_of(const TileConfig& t) {
     costs_.recut(module_, t);
     TileRating rating;

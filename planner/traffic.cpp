@@ -173,6 +173,7 @@ double stored_bytes(const ModuleShape& s, const Geometry& g, double pixels) {
 
 /// Blocks that one multiprocessor of the device holds.
 int blocks_per_sm(const TileConfig& tile, int threads, int shared_bytes, const DeviceModel& d) {
+  if (tile.lone) return 1;
   const double by_shared = d.shared_per_sm_kib * 1024 / (shared_bytes + 1024);
   const double registers = std::min(register_limit(tile), 128);
   const double by_registers = d.registers_per_sm / (registers * threads), by_threads = d.threads_per_sm / threads;

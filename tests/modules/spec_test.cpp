@@ -33,6 +33,21 @@ TEST(Spec, TileTextsReadBack) {
   }
 }
 
+TEST(Spec, ALoneBlockTakesMoreThanHalfTheSharedMemoryAndIsTheSameCode) {
+  const ModuleSpec spec = parse_spec(kInverted);
+  const TileConfig tile = parse_tile("t2x7_c16_n64_x1_w1.1.2_s1_e1.1_r0_b1"),
+                   lone = parse_tile("t2x7_c16_n64_x1_w1.1.2_s1_e1.1_r0_b1_lone");
+  EXPECT_EQ(to_string(lone), to_string(tile) + "_lone");
+  for (const char* name : {"75", "80", "90a"}) {
+    const jit::Target target = jit::Target::parse(name);
+    const Emitted a = emit(spec, tile, target), b = emit(spec, lone, target);
+    EXPECT_EQ(a.program.source, b.program.source);
+    EXPECT_LT(2 * a.launch.shared_bytes, shared_limit(target));
+    EXPECT_GT(2 * b.launch.shared_bytes, shared_limit(target));
+    EXPECT_LE(b.launch.shared_bytes, shared_limit(target));
+  }
+}
+
 TEST(Spec, MalformedTextsAreNamed) {
   for (const char* text :
        {"", "nhwc", "nhwc 14x14", "rows 14x14 pw/1-1/f32/relu", "nhwc 0x14 pw/1-1/f32/relu", "nhwc 14x14 pw/1/f32/relu",

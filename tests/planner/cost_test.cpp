@@ -305,6 +305,30 @@ TEST(TileSearch, StreamsTheDepthOfWideInputs) {
   EXPECT_FALSE(streams("nhwc 56x56 pw/24-144/f16/relu dw3x3s1x1p1.1.1.1/144-144/f16/relu", 64));
 }
 
+TEST(TileSearch, LeavesBlocksOfGridsThatDoNotFillTheCardAlone) {
+  DeviceModel device = device_model("h200");
+  device.kernels = nullptr;
+  DeviceModel older = device_model("a100");
+  TileSearch search(device, {}), without_early_launch(older, {});
+  int alone = 0;
+  for (const char* text :
+       {"nhwc 56x56 pw/24-144/f16/relu dw3x3s1x1p1.1.1.1/144-144/f16/relu pw/144-24/f16/identity", "nhwc 7x7 pw/320-1280/f16/relu",
+        "nhwc 14x14 pw/64-384/f16/relu dw3x3s1x1p1.1.1.1/384-384/f16/relu pw/384-64/f16/identity", "nhwc 14x14 pw/32-64/f16/relu"}) {
+    const ModuleSpec spec = parse_spec(text);
+    for (const int images : {1, 8, 64}) {
+      for (const CostedTile& t : search.tiles(spec, images)) {
+        const LaunchPlan launch = emit(spec, t.tile, device.target).launch;
+        const int64_t blocks = launch.grid(images);
+        const bool expected = launch.cluster > 1 ? 2 * blocks <= 132 : blocks <= 132 && blocks >= 44;
+        EXPECT_EQ(t.tile.lone, expected) << text << " " << to_string(t.tile) << ", " << blocks << " blocks";
+        alone += t.tile.lone ? 1 : 0;
+      }
+      for (const CostedTile& t : without_early_launch.tiles(spec, images)) EXPECT_FALSE(t.tile.lone);
+    }
+  }
+  EXPECT_GT(alone, 4);
+}
+
 TEST(TileSearch, IsNearTheBestOfAllTiles) {
   const DeviceModel device = device_model("h200");
   TileSearch search(device, {});
