@@ -44,6 +44,7 @@ json choice_json(const PlanView& view, const Choice& c) {
   json parts = json::array();
   for (size_t i = 0; i < c.group.tiles.size(); ++i) {
     parts.push_back({{"spec", to_string(c.group.segment.parts[i].spec)},
+                     {"images", c.group.segment.images.at(view.partition->batch)},
                      {"tile", to_string(c.group.tiles[i])},
                      {"kernel", emit(c.group.segment.parts[i].spec, c.group.tiles[i], view.device->target).launch.kernel},
                      {"cost", cost_json(c.group.part_costs[i])},

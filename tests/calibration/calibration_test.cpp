@@ -36,12 +36,17 @@ TEST(Table, RowsReadBackAndAnInterruptedLineIsLeftOut) {
 }
 
 TEST(Table, ListsOfModulesTakeADtype) {
-  const std::string list = std::string("# comment\nblock | ") + kBlock + "\n" + kBlock + "\n";
-  const std::vector<ModuleSpec> specs = read_specs(temporary("list.txt", list), DType::bf16);
-  ASSERT_EQ(specs.size(), 2u);
-  EXPECT_EQ(specs[0], specs[1]);
-  EXPECT_EQ(specs[0].stages[0].dtype, DType::bf16);
-  EXPECT_THROW(read_specs(temporary("bad.txt", "block | nonsense\n"), DType::f16), Error);
+  const std::string list = std::string("# comment\nblock | ") + kBlock + "\n" + kBlock + "\nblock | " + kBlock + " | 1,197\n";
+  const std::vector<ListedModule> modules = read_modules(temporary("list.txt", list), DType::bf16);
+  ASSERT_EQ(modules.size(), 3u);
+  EXPECT_EQ(modules[0].spec, modules[1].spec);
+  EXPECT_EQ(modules[0].spec, modules[2].spec);
+  EXPECT_EQ(modules[0].spec.stages[0].dtype, DType::bf16);
+  EXPECT_TRUE(modules[0].images.empty() && modules[1].images.empty());
+  EXPECT_EQ(modules[2].images, (std::vector<int>{1, 197}));
+  EXPECT_THROW(read_modules(temporary("bad.txt", "block | nonsense\n"), DType::f16), Error);
+  for (const char* images : {"x", "1,,2", "0", "1 | 2"})
+    EXPECT_THROW(read_modules(temporary("bad.txt", std::string("block | ") + kBlock + " | " + images + "\n"), DType::f16), Error);
 }
 
 TEST(Trees, LearnAStepAndAProductAndRepeat) {
@@ -134,6 +139,28 @@ TEST(Tasks, AreLegalUniqueSpreadAndNotRepeated) {
   const std::vector<Task> rest = tasks_of(subjects.list(), options, device, known);
   ASSERT_EQ(rest.size(), tasks.size());
   for (const Task& t : rest) EXPECT_EQ(t.batches, std::vector<int>{64});
+}
+
+TEST(Tasks, WhatWasGoodIsTimedAgain) {
+  const ModuleSpec a = parse_spec(kBlock), b = parse_spec("nhwc 7x7 pw/320-1280/f16/clip(0,6)");
+  const TileConfig fast = parse_tile("t4x7_c48_n64_x8_w2.1.2_s1_e1.3_r1_b1"), slow = parse_tile("t2x14_c48_n64_x8_w2.1.2_s1_e1.3_r1_b1"),
+                   other = parse_tile("t1x16_c64_n64_x1_w1.1.2_s2_e1.1_r1_b1");
+  TileConfig lone = fast;
+  lone.lone = true;
+  const std::vector<Row> table = {{1, 3.0, a, fast, 0, 0, 0},
+                                  {1, 2.8, a, lone, 0, 0, 0},
+                                  {1, 3.2, a, slow, 0, 0, 0},
+                                  {8, 5.0, a, slow, 0, 0, 0},
+                                  {1, 2.0, b, other, 0, 0, 0}};
+  const std::vector<Task> tasks = tasks_again(table, 0.1, {});
+  ASSERT_EQ(tasks.size(), 3u);
+  std::map<std::string, std::vector<int>> batches;
+  for (const Task& t : tasks) batches[key_of(t.spec, t.tile, 0)] = t.batches;
+  EXPECT_EQ(batches.at(key_of(a, fast, 0)), std::vector<int>{1}) << "both forms are one task";
+  EXPECT_EQ(batches.at(key_of(a, slow, 0)), std::vector<int>{8}) << "at batch 1 it was 14 % slower";
+  EXPECT_EQ(batches.at(key_of(b, other, 0)), std::vector<int>{1});
+  EXPECT_EQ(tasks_again(table, 0.1, {{1, 2.0, b, other, 0, 0, 0}}).size(), 2u);
+  EXPECT_EQ(tasks_again(table, 0.2, {}).size(), 3u);
 }
 
 TEST(Subjects, MergeTheirImages) {

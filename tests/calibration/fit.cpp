@@ -99,7 +99,8 @@ std::vector<Sample> samples_of(const std::vector<Row>& rows, std::vector<std::st
   std::vector<Sample> samples;
   std::vector<double> best;
   for (Row r : rows) {
-    r.us += kAmongOthersUs;  // what the model predicts
+    if (r.tile.lone) continue;  // no model knows what keeps blocks apart
+    r.us += kAmongOthersUs;     // what the model predicts
     const std::string key = fmt::format("{} {}", r.batch, fcm::to_string(r.spec));
     const auto [entry, fresh] = index.emplace(key, groups.size());
     if (fresh) groups.push_back(key), best.push_back(r.us);

@@ -2,15 +2,19 @@
 // it measures. Work that the table holds already is not repeated, so that a survey can be cut into several runs.
 //
 //   fcm-tile-survey --out FILE [--modules LIST]... [--model FILE.onnx]... [--batch 1,8,64] [--best 4] [--spread 8] [--seconds 200]
+//   fcm-tile-survey --out FILE --again TABLE [--within 0.1] [--seconds 200]
 //
 // --modules takes lists of modules (apps/fcm-bench/modules), --model every legal segment of a network. --best: tiles that the planner's
-// search likes most, a batch; --spread: others, good and bad, that tell the model's terms apart. Each tile is timed at every batch.
+// search likes most, a batch; --spread: others, good and bad, that tell the model's terms apart. Each tile is timed at every batch. --again
+// times what was good in a table of other kernels. A tile whose blocks are no more than the multiprocessors, which could hold two, is timed
+// in its lone form too.
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <optional>
 
 #include <CLI/CLI.hpp>
 
@@ -28,6 +32,8 @@ using Clock = std::chrono::steady_clock;
 struct Options {
   std::vector<std::string> modules, models;
   SurveyOptions survey;
+  std::string again;
+  double within = 0.1;
   std::string out;
   double seconds = 200;
 };
@@ -40,12 +46,15 @@ int run(const Options& options) {
   const DeviceModel device = device_model_for(info);
   Subjects subjects;
   for (const std::string& file : options.modules) {
-    for (const ModuleSpec& spec : read_specs(file, DType::f16)) subjects.add(spec, options.survey.batches);
+    for (const ListedModule& m : read_modules(file, DType::f16)) subjects.add(m.spec, m.images.empty() ? options.survey.batches : m.images);
   }
   for (const std::string& file : options.models) subjects.add_segments(file, device, DType::f16, options.survey.batches);
-  const std::vector<Task> tasks = tasks_of(subjects.list(), options.survey, device, read_rows(options.out));
-  fmt::print("{}, sm_{}: {} modules, {} kernels to time, {:.1f} s of preparation\n", info.name, info.target.text(), subjects.list().size(),
-             tasks.size(), seconds());
+  std::vector<Task> tasks = tasks_of(subjects.list(), options.survey, device, read_rows(options.out));
+  if (!options.again.empty()) {
+    std::vector<Task> again = tasks_again(read_rows(options.again), options.within, read_rows(options.out));
+    std::move(again.begin(), again.end(), std::back_inserter(tasks));
+  }
+  fmt::print("{}, sm_{}: {} kernels to time, {:.1f} s of preparation\n", info.name, info.target.text(), tasks.size(), seconds());
   std::fflush(stdout);
   if (tasks.empty()) return 0;
   std::vector<TuneJob> jobs;
@@ -62,20 +71,30 @@ int run(const Options& options) {
       std::fflush(stdout);
       return;
     }
-    const ColdKernel kernel(compiled.binary, emit(task.spec, task.tile, info.target).launch);
-    const jit::KernelFigures figures = compiled.binary.kernels.at(kernel.copy(0).plan().kernel);
-    for (const int batch : task.batches) {
+    const auto time_tile = [&](const TileConfig& tile, const ColdKernel& kernel, int batch) {
+      const jit::KernelFigures figures = compiled.binary.kernels.at(kernel.copy(0).plan().kernel);
       const double us = try_module(kernel, operands.args(task.spec, batch), stream);
       if (!std::isfinite(us)) {
         ++failed;
-        fmt::print("cannot be launched: {} | {}\n", fcm::to_string(task.spec), fcm::to_string(task.tile));
+        fmt::print("cannot be launched: {} | {}\n", fcm::to_string(task.spec), fcm::to_string(tile));
         std::fflush(stdout);
-        break;
+        return;
       }
-      out << to_string(Row{batch, us, task.spec, task.tile, figures.registers, figures.spill_store_bytes,
+      out << to_string(Row{batch, us, task.spec, tile, figures.registers, figures.spill_store_bytes,
                            static_cast<int>(kernel.copy(0).resident_blocks())})
           << std::endl;  // an interrupted survey keeps what it has
       ++rows;
+    };
+    TileConfig lone = task.tile;
+    lone.lone = true;
+    const ColdKernel kernel(compiled.binary, emit(task.spec, task.tile, info.target).launch);
+    std::optional<ColdKernel> alone;
+    const bool shares = kernel.copy(0).resident_blocks() >= 2 * info.sm_count;
+    for (const int batch : task.batches) {
+      time_tile(task.tile, kernel, batch);
+      if (!shares || kernel.copy(0).grid(batch) > info.sm_count) continue;
+      if (!alone) alone.emplace(compiled.binary, emit(task.spec, lone, info.target).launch);
+      time_tile(lone, *alone, batch);
     }
   };
   compile_jobs(jobs, info.target, jit::DiskCache::none(), time, options.seconds - seconds());
@@ -93,6 +112,8 @@ int main(int argc, char** argv) {
   app.add_option("--modules", options.modules, "Lists of modules");
   app.add_option("--model", options.models, "Networks, of which every legal segment is taken");
   app.add_option("--batch", options.survey.batches, "Batch sizes")->delimiter(',')->check(CLI::Range(1, 4096))->capture_default_str();
+  app.add_option("--again", options.again, "A table, whose good tiles are timed again")->check(CLI::ExistingFile);
+  app.add_option("--within", options.within, "How much slower than its module's fastest a tile may have been")->capture_default_str();
   app.add_option("--out", options.out, "The table; results are appended")->required();
   app.add_option("--best", options.survey.best, "Tiles of the planner's choice, a batch")->capture_default_str();
   app.add_option("--spread", options.survey.spread, "Other tiles")->capture_default_str();

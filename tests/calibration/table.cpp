@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <sstream>
@@ -25,6 +26,19 @@ Number number(const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) throw Error(ErrorCode::bad_input, fmt::format("'{}' is no number", text));
   return value;
+}
+
+std::string trimmed(const std::string& text) {
+  const size_t first = text.find_first_not_of(' ');
+  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(' ') - first + 1);
+}
+
+/// "1,8,64"
+std::vector<int> parse_images(const std::string& text) {
+  std::vector<int> images;
+  for (const std::string& n : split(text, ',')) images.push_back(number<int>(n));
+  if (std::any_of(images.begin(), images.end(), [](int n) { return n < 1; })) throw Error(ErrorCode::bad_input, "no images");
+  return images;
 }
 
 Row parse_row(const std::string& line) {
@@ -61,23 +75,25 @@ std::vector<Row> read_rows(const std::string& path) {
   return rows;
 }
 
-std::vector<ModuleSpec> read_specs(const std::string& path, DType dtype) {
+std::vector<ListedModule> read_modules(const std::string& path, DType dtype) {
   std::ifstream file(path);
   if (!file) throw Error(ErrorCode::bad_input, fmt::format("list of modules '{}' cannot be read", path));
-  std::vector<ModuleSpec> specs;
+  std::vector<ListedModule> modules;
   std::string line;
   for (int at = 1; std::getline(file, line); ++at) {
     if (line.empty() || line[0] == '#') continue;
-    const size_t bar = line.find(" | ");
+    const std::vector<std::string> fields = split(line, '|');
     try {
-      ModuleSpec spec = parse_spec(bar == std::string::npos ? std::string_view(line) : std::string_view(line).substr(bar + 3));
-      for (StageSpec& stage : spec.stages) stage.dtype = dtype;
-      specs.push_back(std::move(spec));
+      if (fields.size() > 3) throw Error(ErrorCode::bad_input, "more than a name, a module and numbers of images");
+      ListedModule module{parse_spec(trimmed(fields[fields.size() == 1 ? 0 : 1])), {}};
+      for (StageSpec& stage : module.spec.stages) stage.dtype = dtype;
+      if (fields.size() == 3) module.images = parse_images(trimmed(fields[2]));
+      modules.push_back(std::move(module));
     } catch (const Error& e) {
       throw Error(ErrorCode::bad_input, fmt::format("{}:{}: {}", path, at, e.what()));
     }
   }
-  return specs;
+  return modules;
 }
 
 }  // namespace fcm::calibration

@@ -27,8 +27,13 @@ std::vector<Row> read_rows(const std::string& path);
 /// What a row is a measurement of.
 std::string key_of(const ModuleSpec& spec, const TileConfig& tile, int batch);
 
-/// Specs of a list of modules: lines "name | spec" (apps/fcm-bench/modules), or specs alone, '#' starts a comment. Every edge gets `dtype`.
-/// Throws Error(bad_input) naming file and line.
-std::vector<ModuleSpec> read_specs(const std::string& path, DType dtype);
+/// A module of a list, and the numbers of images that the list asks for (none: the reader's).
+struct ListedModule {
+  ModuleSpec spec;
+  std::vector<int> images;
+};
+/// A list of modules: lines "name | spec" (apps/fcm-bench/modules), "name | spec | 1,8,64" with numbers of images, or specs alone; '#'
+/// starts a comment. Every edge gets `dtype`. Throws Error(bad_input) naming file and line.
+std::vector<ListedModule> read_modules(const std::string& path, DType dtype);
 
 }  // namespace fcm::calibration

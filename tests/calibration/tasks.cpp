@@ -1,6 +1,8 @@
 // Choice of tiles for a survey.
 #include "tests/calibration/tasks.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <random>
@@ -18,7 +20,8 @@ namespace {
 /// predicted within five times the best.
 std::vector<TileConfig> tiles_of(const Subject& subject, const SurveyOptions& options, const DeviceModel& device) {
   std::vector<TileConfig> tiles;
-  const auto add = [&](const TileConfig& t) {
+  const auto add = [&](TileConfig t) {
+    t.lone = false;  // a survey times both forms
     if (std::find(tiles.begin(), tiles.end(), t) == tiles.end()) tiles.push_back(t);
   };
   TileSearch search(device, {}, SIZE_MAX);
@@ -91,6 +94,37 @@ std::vector<Task> tasks_of(const std::vector<Subject>& subjects, const SurveyOpt
       if (!task.batches.empty()) tasks.push_back(std::move(task));
     }
   }
+  return tasks;
+}
+
+std::vector<Task> tasks_again(const std::vector<Row>& table, double within, const std::vector<Row>& known) {
+  std::map<std::string, double> best;  // by module and images
+  const auto subject = [](const Row& r) { return fmt::format("{} | {}", r.batch, fcm::to_string(r.spec)); };
+  for (const Row& r : table) {
+    const auto [entry, fresh] = best.emplace(subject(r), r.us);
+    entry->second = std::min(entry->second, r.us);
+  }
+  std::set<std::string> done;
+  for (const Row& r : known) done.insert(key_of(r.spec, r.tile, r.batch));
+  struct Kernel {
+    Task task;
+    double excess;  // the least over its numbers of images
+  };
+  std::map<std::string, Kernel> kernels;
+  for (const Row& r : table) {
+    const double excess = r.us / best.at(subject(r)) - 1;
+    TileConfig tile = r.tile;
+    tile.lone = false;
+    if (excess > within || !done.insert(key_of(r.spec, tile, r.batch)).second) continue;
+    Kernel& k = kernels.emplace(key_of(r.spec, tile, 0), Kernel{{r.spec, tile, {}}, excess}).first->second;
+    k.task.batches.push_back(r.batch);
+    k.excess = std::min(k.excess, excess);
+  }
+  std::vector<Kernel> order;
+  for (auto& [key, kernel] : kernels) order.push_back(std::move(kernel));
+  std::stable_sort(order.begin(), order.end(), [](const Kernel& a, const Kernel& b) { return a.excess < b.excess; });
+  std::vector<Task> tasks;
+  for (Kernel& k : order) tasks.push_back(std::move(k.task));
   return tasks;
 }
 

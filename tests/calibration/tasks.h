@@ -49,4 +49,8 @@ struct Task {
 std::vector<Task> tasks_of(const std::vector<Subject>& subjects, const SurveyOptions& options, const DeviceModel& device,
                            const std::vector<Row>& known);
 
+/// What a table holds that was within a factor 1 + `within` of its module's fastest at that number of images, to be timed again with other
+/// kernels; every module's best first. Without what `known` holds.
+std::vector<Task> tasks_again(const std::vector<Row>& table, double within, const std::vector<Row>& known);
+
 }  // namespace fcm::calibration

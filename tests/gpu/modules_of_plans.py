@@ -1,14 +1,14 @@
-"""The modules of plans (files of fcm-plan --json) as a list for fcm-tile-survey: one line "name | spec" each."""
+"""The modules of plans (files of fcm-plan --json) as a list for fcm-tile-survey: a line "name | spec | numbers of images" each."""
 
 import json
 import sys
 
-specs = {}
+images = {}
 for path in sys.argv[1:]:
     with open(path, encoding="utf-8") as file:
         plan = json.load(file)
     for step in plan["steps"]:
         for part in step["parts"]:
-            specs.setdefault(part["spec"], f"m{len(specs)}")
-for spec, name in specs.items():
-    print(name, "|", spec)
+            images.setdefault(part["spec"], set()).add(part["images"])
+for number, (spec, counts) in enumerate(images.items()):
+    print(f"m{number} | {spec} | {','.join(str(n) for n in sorted(counts))}")
