@@ -476,7 +476,7 @@ Emitted emit(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& 
   TileConfig code = tile;  // which is the same whether a block is alone
   code.lone = false;
   Emitted e = emit_shared(spec, code, target, jitter);
-  if (tile.lone) e.launch.shared_bytes = std::max(e.launch.shared_bytes, lone_bytes(target));
+  if (tile.lone) e.launch.lone_bytes = std::max(e.launch.shared_bytes, lone_bytes(target));
   return e;
 }
 

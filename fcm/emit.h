@@ -54,6 +54,7 @@ struct LaunchPlan {
   std::string kernel;    ///< symbol
   int threads = 32;      ///< a block
   int shared_bytes = 0;  ///< dynamic; above 48 KiB needs cudaFuncAttributeMaxDynamicSharedMemorySize
+  int lone_bytes = 0;    ///< the same for a block that is to be alone on its multiprocessor (TileConfig::lone); else 0
   int cluster = 1;       ///< blocks of a cluster along x; above 8 needs cudaFuncAttributeNonPortableClusterSizeAllowed
   bool pdl = false;      ///< may be launched with programmatic stream serialisation
   int blocks_per_work = 1;

@@ -11,7 +11,8 @@ namespace fcm {
 
 ModuleKernel::ModuleKernel(const jit::Binary& binary, const LaunchPlan& plan)
     : module_(binary), plan_(plan), kernel_(module_.kernel(plan.kernel)) {
-  cuda_check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.shared_bytes), "module kernel: shared memory");
+  cuda_check(cudaFuncSetAttribute(kernel_, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes(false)),
+             "module kernel: shared memory");
   // A multiprocessor divides its memory between L1 and shared memory anew only when it is idle: kernels that ask for different divisions
   // could not overlap.
   cuda_check(cudaFuncSetAttribute(kernel_, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
@@ -22,16 +23,16 @@ ModuleKernel::ModuleKernel(const jit::Binary& binary, const LaunchPlan& plan)
   int device = 0, processors = 0, blocks = 0;
   cuda_check(cudaGetDevice(&device), "current device");
   cuda_check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "multiprocessor count");
-  cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel_, plan.threads, static_cast<size_t>(plan.shared_bytes)),
+  cuda_check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel_, plan.threads, static_cast<size_t>(shared_bytes(false))),
              "module kernel: occupancy");
   resident_blocks_ = int64_t{processors} * blocks;
 }
 
-void ModuleKernel::launch(const ModuleArgs& args, void* stream, bool programmatic) const {
+void ModuleKernel::launch(const ModuleArgs& args, void* stream, bool programmatic, bool shares_device) const {
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(grid(args.batch)));
   config.blockDim = dim3(static_cast<unsigned>(plan_.threads));
-  config.dynamicSmemBytes = static_cast<size_t>(plan_.shared_bytes);
+  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes(shares_device));
   config.stream = static_cast<cudaStream_t>(stream);
   std::array<cudaLaunchAttribute, 2> attributes{};
   unsigned count = 0;

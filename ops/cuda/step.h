@@ -135,10 +135,11 @@ struct StepArgs {
   const void* weights = nullptr;        ///< base of the uploaded WeightStore
   LibraryHandles* handles = nullptr;
   cudaStream_t stream = nullptr;
-  int choice = 0;            ///< which of `candidates`
-  bool programmatic = true;  ///< kernels of ours may be launched before what is ahead of them has ended
-  bool overlaps = false;     ///< a step is ahead in the stream: a kernel of ours may begin as it ends, and waits for its end
-  bool before_own = false;   ///< what is behind is a kernel of ours, which may start early (not so a library's: some do not wait)
+  int choice = 0;              ///< which of `candidates`
+  bool programmatic = true;    ///< kernels of ours may be launched before what is ahead of them has ended
+  bool overlaps = false;       ///< a step is ahead in the stream: a kernel of ours may begin as it ends, and waits for its end
+  bool before_own = false;     ///< what is behind is a kernel of ours, which may start early (not so a library's: some do not wait)
+  bool shares_device = false;  ///< other contexts of the engine run beside this one
 };
 
 class Step {
@@ -180,6 +181,7 @@ class Border {
     float mean[4] = {0, 0, 0, 0};   ///< image inputs only: y = (x - mean[c]) / std[c]
     float std[4] = {1, 1, 1, 1};
     int next_waits = 0;  ///< what is behind in the stream is a kernel of ours, which may start early
+    bool shares_device = false;
   };
   /// Argument values of a launch; outlives the use of the cudaKernelNodeParams that point into it.
   struct Launch {

@@ -86,7 +86,7 @@ void CudaContext::guarded(Body&& body) {
 }
 
 CudaContext::CudaContext(std::shared_ptr<const CudaEngine> engine, int64_t max_batch)
-    : engine_(std::move(engine)), max_batch_(max_batch), sizes_(engine_->sizes(max_batch)) {
+    : engine_(std::move(engine)), guest_(*engine_), max_batch_(max_batch), sizes_(engine_->sizes(max_batch)) {
   check_memory_limit("a context", sizes_.device_bytes(), engine_->memory_limit());
   const DeviceGuard guard(engine_->device().ordinal);
   memory_ = DeviceBuffer(sizes_.device_bytes(), engine_->memory_source());
@@ -179,6 +179,7 @@ ops::cuda::StepArgs CudaContext::step_args(int64_t batch, const Call& call, int 
   args.stream = stream_->get();
   args.choice = choice;
   args.programmatic = engine_->programmatic_launch();
+  args.shares_device = shares_device_;
   return args;
 }
 
@@ -217,11 +218,13 @@ Border::Args CudaContext::own_border(int64_t batch, const Call& call, bool relea
   args.target = call.outputs[0];
   args.weights = engine_->weights();
   args.next_waits = releases ? 1 : 0;
+  args.shares_device = shares_device_;
   return args;
 }
 
 CudaContext::Prepared CudaContext::capture(int64_t batch, const std::vector<Call>& calls) {
   Prepared prepared;
+  shares_device_ = guest_.in_company();
   Capture capture(stream_->get());
   for (size_t i = 0; i < calls.size(); ++i) {
     const CudaStep& s = engine_->steps(batch)[i];

@@ -104,6 +104,8 @@ class CudaContext final : public Context {
   static constexpr int kMarks = 4;
 
   std::shared_ptr<const CudaEngine> engine_;
+  CudaEngine::Guest guest_;
+  bool shares_device_ = false;  // other contexts existed when the last graph was captured
   int64_t max_batch_;
   ContextSizes sizes_;
   DeviceBuffer memory_;

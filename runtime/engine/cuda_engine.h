@@ -1,6 +1,7 @@
 // The CUDA engine: a plan whose steps are built, compiled and packed for one device. Compiled only where the toolkit is.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -48,6 +49,20 @@ class CudaEngine final : public Engine {
   /// Measures the algorithms at these batch sizes, or takes the figures from the cache; before any other thread has the engine.
   void tune(const std::vector<int64_t>& batches);
 
+  /// Counts a context among those that exist.
+  class Guest {
+   public:
+    explicit Guest(const CudaEngine& engine) : engine_(engine) { ++engine_.contexts_; }
+    ~Guest() { --engine_.contexts_; }
+    Guest(const Guest&) = delete;
+    Guest& operator=(const Guest&) = delete;
+    /// Whether others exist.
+    bool in_company() const { return engine_.contexts_ > 1; }
+
+   private:
+    const CudaEngine& engine_;
+  };
+
   // For contexts and tuning.
   const Graph& graph() const { return *graph_; }
   const DeviceInfo& device() const { return device_; }
@@ -82,6 +97,7 @@ class CudaEngine final : public Engine {
   std::vector<std::vector<CudaStep>> steps_;  // by variant
   size_t weight_bytes_ = 0;
   DeviceBuffer weights_;
+  mutable std::atomic<int> contexts_ = 0;
   mutable std::mutex mutex_;  // guards what follows
   mutable std::map<int64_t, ContextSizes> sizes_;
   mutable std::unique_ptr<ops::cuda::LibraryHandles> handles_;

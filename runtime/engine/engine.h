@@ -135,6 +135,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   virtual MemoryUse memory(int64_t max_batch) const = 0;
   /// What a run of `batch` items executes, in order.
   virtual std::vector<StepInfo> step_infos(int64_t batch) const = 0;
+  /// Contexts may run at the same time. While there is one, kernels of small grids claim their multiprocessors for themselves, which is
+  /// fastest for one run at a time; what a context prepares (at its first run of a batch) while there are others leaves them room.
   virtual std::unique_ptr<Context> create_context(int64_t max_batch) const = 0;
 };
 

@@ -65,13 +65,13 @@ ModuleArgs ModuleStep::arguments(const ops::cuda::StepArgs& args) const {
 
 void ModuleStep::enqueue(const ops::cuda::StepArgs& args, bool programmatic) const {
   const ModuleArgs a = arguments(args);
-  if (a.batch > 0) kernel().launch(a, args.stream, programmatic);
+  if (a.batch > 0) kernel().launch(a, args.stream, programmatic, args.shares_device);
 }
 
 std::string ModuleStep::describe() const {
   const LaunchPlan& l = modules_.launch(kernel_);
-  return fmt::format("{}, {} threads, {} bytes shared{}", l.kernel, l.threads, l.shared_bytes,
-                     l.cluster > 1 ? fmt::format(", clusters of {}", l.cluster) : std::string());
+  return fmt::format("{}, {} threads, {} bytes shared{}{}", l.kernel, l.threads, l.shared_bytes,
+                     l.cluster > 1 ? fmt::format(", clusters of {}", l.cluster) : std::string(), l.lone_bytes > 0 ? ", lone blocks" : "");
 }
 
 ModuleArgs ModuleBorder::arguments(const Args& args) const {
@@ -93,7 +93,7 @@ ModuleArgs ModuleBorder::arguments(const Args& args) const {
 
 void ModuleBorder::enqueue(cudaStream_t stream, const Args& args, bool programmatic) const {
   const ModuleArgs a = arguments(args);
-  if (a.batch > 0) module_->kernel().launch(a, stream, programmatic);
+  if (a.batch > 0) module_->kernel().launch(a, stream, programmatic, args.shares_device);
 }
 
 cudaKernelNodeParams ModuleBorder::node_params(const Args& args, Launch& launch) const {
@@ -106,7 +106,7 @@ cudaKernelNodeParams ModuleBorder::node_params(const Args& args, Launch& launch)
   params.func = kernel.handle();
   params.gridDim = dim3(static_cast<unsigned>(kernel.grid(a.batch)));
   params.blockDim = dim3(static_cast<unsigned>(kernel.plan().threads));
-  params.sharedMemBytes = static_cast<unsigned>(kernel.plan().shared_bytes);
+  params.sharedMemBytes = static_cast<unsigned>(kernel.shared_bytes(args.shares_device));
   params.kernelParams = launch.pointers;
   return params;
 }

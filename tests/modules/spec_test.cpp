@@ -43,8 +43,10 @@ TEST(Spec, ALoneBlockTakesMoreThanHalfTheSharedMemoryAndIsTheSameCode) {
     const Emitted a = emit(spec, tile, target), b = emit(spec, lone, target);
     EXPECT_EQ(a.program.source, b.program.source);
     EXPECT_LT(2 * a.launch.shared_bytes, shared_limit(target));
-    EXPECT_GT(2 * b.launch.shared_bytes, shared_limit(target));
-    EXPECT_LE(b.launch.shared_bytes, shared_limit(target));
+    EXPECT_EQ(a.launch.lone_bytes, 0);
+    EXPECT_EQ(a.launch.shared_bytes, b.launch.shared_bytes);
+    EXPECT_GT(2 * b.launch.lone_bytes, shared_limit(target));
+    EXPECT_LE(b.launch.lone_bytes, shared_limit(target));
   }
 }
 
