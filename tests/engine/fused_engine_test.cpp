@@ -1,5 +1,5 @@
 // The fused engine on a GPU: against the CPU engine, against itself without programmatic launch, over batches and ranges.
-// FCM_REPLAYS sets the number of replays that must agree to the bit (10000 by default); FCM_PDL_JITTER=1 adds random spins around the
+// FCM_TEST_REPLAYS sets the number of replays that must agree to the bit (10000 by default); FCM_PDL_JITTER=1 adds random spins around the
 // kernels' waits.
 #include <gtest/gtest.h>
 
@@ -137,6 +137,17 @@ TEST_F(FusedEngine, ReplaysEqualRunsWithoutProgrammaticLaunch) {
       EXPECT_EQ(wrong, 0) << "of " << replays / 2 << " replays, " << results << " numbers each";
     }
   }
+}
+
+// What is prepared beside other contexts leaves them room on the multiprocessors, and computes the same.
+TEST_F(FusedEngine, ContextsInCompanyComputeTheSame) {
+  const auto engine = create(mobilenet_v2({0.5, 64, 16}), on_gpu(Precision::f16));
+  const auto x = random_floats(elements(engine->inputs()[0], 1), 8);
+  const auto first = engine->create_context(1);
+  const auto alone = run_host(*first, *engine, 1, x);
+  const auto second = engine->create_context(1);
+  EXPECT_TRUE(same_bits(run_host(*second, *engine, 1, x), alone));
+  EXPECT_TRUE(same_bits(run_host(*first, *engine, 1, x), alone));
 }
 
 TEST_F(FusedEngine, ASecondContextAndALargerBatchShareTheEngine) {

@@ -201,6 +201,8 @@ typedef struct fcm_output {
   fcm_space space;
 } fcm_output;
 
+/* Contexts of an engine may run at the same time. Where they do, create them all before the first run: what a context prepares while it is
+ * the only one is made for one run at a time. */
 FCM_API fcm_status* fcm_context_create(const fcm_engine* engine, int64_t max_batch, fcm_context** out);
 FCM_API void fcm_context_release(fcm_context* context);
 /* Makes everything ready for this batch (1 <= batch <= max_batch): a later run of it allocates nothing. */
