@@ -157,11 +157,29 @@ DeviceModel device_model(std::string_view key) {
   throw Error(ErrorCode::command_line, fmt::format("no model of the GPU \"{}\"; known: {}", key, known));
 }
 
+DeviceInfo described_device(const DeviceModel& model) {
+  const auto bytes = [](double units, int unit) { return static_cast<size_t>(units * unit); };
+  DeviceInfo d;
+  d.name = model.name;
+  d.target = model.target;
+  d.sm_count = static_cast<int>(model.sm_count);
+  d.clock_khz = static_cast<int>(model.clock_mhz * 1000);
+  d.shared_per_block = bytes(model.shared_per_block_kib, 1024);
+  d.shared_per_sm = bytes(model.shared_per_sm_kib, 1024);
+  d.registers_per_sm = static_cast<int>(model.registers_per_sm);
+  d.threads_per_sm = static_cast<int>(model.threads_per_sm);
+  d.l2_bytes = bytes(model.l2_mib, 1 << 20);
+  d.tensor_cores = model.tensor_f16 > 2 * model.core_f32;
+  d.bf16 = d.tensor_cores && model.target.major >= 8;
+  return d;
+}
+
 DeviceModel device_model_for(const DeviceInfo& device, std::string* note) {
   const auto& models = shipped();
   const std::string name = plain(device.name);
   for (const DeviceModel& m : models) {
-    if (name.find(plain(m.key)) != std::string::npos && static_cast<int>(m.sm_count) == device.sm_count) return m;
+    const bool named = name.find(plain(m.key)) != std::string::npos || plain(m.name).find(name) != std::string::npos;  // or less: "Orin"
+    if (named && !name.empty() && static_cast<int>(m.sm_count) == device.sm_count) return m;
   }
   DeviceModel m = *std::min_element(models.begin(), models.end(),
                                     [&](const DeviceModel& a, const DeviceModel& b) { return distance(a, device) < distance(b, device); });

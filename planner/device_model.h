@@ -68,6 +68,8 @@ DeviceModel device_model(std::string_view key);
 /// For a card that is there: its shipped model when name and size agree; else the shipped model of the nearest kind, scaled to the card's
 /// multiprocessors, clock and L2. `note` (may be null) receives what was done when it was not an exact match.
 DeviceModel device_model_for(const DeviceInfo& device, std::string* note = nullptr);
+/// The card that a model describes, which need not be here: what kernels and plans for it depend on.
+DeviceInfo described_device(const DeviceModel& model);
 /// A model from JSON text. Throws Error(bad_input) naming `source` and the field.
 DeviceModel parse_device_model(std::string_view json, const std::string& source);
 /// The JSON text of a model, as the shipped files are written.

@@ -16,6 +16,7 @@
 #include "apps/fcm-plan/views.h"
 #include "planner/fused.h"
 #include "planner/plan_file.h"
+#include "runtime/engine/ahead.h"
 #include "runtime/engine/cuda_rules.h"
 #include "runtime/engine/engine.h"
 #include "runtime/onnx/import.h"
@@ -29,8 +30,8 @@ struct Arguments {
   std::string model, gpu, precision = "auto", objective = "time", explain, html, dot, save, load;
   std::vector<std::string> shapes, set;
   int64_t batch = 1;
-  bool json = false, tiles = false, text = false, tf32 = false, measure = false, tune = false, trace = false, device_model = false,
-       digest = false;
+  bool json = false, tiles = false, text = false, tf32 = false, measure = false, tune = false, trace = false, compile = false,
+       device_model = false, digest = false;
 };
 
 void declare(CLI::App& app, Arguments& a) {
@@ -54,6 +55,9 @@ void declare(CLI::App& app, Arguments& a) {
   app.add_flag("--measure", a.measure, "Also build the plan and time its steps on the GPU that is here, beside the network without fusion");
   app.add_flag("--tune", a.tune,
                "Measure the best few candidates of each segment on the GPU that is here (cached) and plan with the results");
+  app.add_flag(
+      "--compile", a.compile,
+      "Also compile the plan's kernels into the kernel cache (FCM_CACHE_DIR), where the first run on that GPU finds them; needs no GPU");
   app.add_flag("--device-model", a.device_model,
                "Print what the planner knows of the GPU of --gpu, or measures of the one that is here, as a file of planner/devices");
   app.add_flag("--digest", a.digest,
@@ -73,6 +77,7 @@ void declare(CLI::App& app, Arguments& a) {
       "  fcm-plan --gpu h200 mobilenetv2.onnx\n"
       "  fcm-plan --gpu rtx-a4000 --batch 8 --html plan.html mobilenetv2.onnx\n"
       "  fcm-plan --gpu h200 --explain features/3/conv/1 mobilenetv2.onnx\n"
+      "  fcm-plan --gpu h200 --precision fp16 --batch 8 --compile mobilenetv2.onnx\n"
       "  fcm-plan --tune --measure --batch 8 --save plan.json mobilenetv2.onnx\n"
       "Times are predictions of the cost model, except in the columns that say measured.");
 }
@@ -173,6 +178,17 @@ struct Buffers {
     for (const Port& p : engine.outputs()) outputs.push_back({room(p), MemorySpace::host});
   }
 };
+
+/// Kernels for a GPU that need not be here, into the cache.
+void compile_kernels_of(const Graph& graph, const Plan& plan, const DeviceInfo& device) {
+  const jit::DiskCache cache = jit::DiskCache::standard();
+  if (cache.folder().empty()) throw Failure(kCommandLine, "--compile: there is no folder for the kernel cache; set FCM_CACHE_DIR");
+  const auto start = std::chrono::steady_clock::now();
+  const size_t kernels = compile_ahead(graph, plan, device, cache);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  fmt::print(stderr, "fcm-plan: {} kernels for sm_{} are in {}, {:.1f} s\n", kernels, device.target.text(), cache.folder().string(),
+             seconds);
+}
 
 /// What --tune, --measure and --trace need beyond a plan: the GPU that is here.
 class Device {
@@ -300,6 +316,7 @@ int run(const Arguments& a) {
     view.measured = &measured;
   }
   if (a.trace) gpu->trace(*gpu->engine(options, {}, true, false, plan_file_text(*graph, plan)));
+  if (a.compile) compile_kernels_of(*graph, plan, a.gpu.empty() ? device_info(0) : described_device(device));
   if (!a.save.empty()) write_file(a.save, plan_file_text(*graph, plan));
   if (!a.html.empty()) write_file(a.html, html_text(view));
   if (!a.dot.empty()) write_file(a.dot, dot_text(view));

@@ -132,11 +132,8 @@ void CudaEngine::build(const EngineOptions& options) {
   for (const PlanVariant& variant : plan_.variants) steps_.push_back(build_steps(*graph_, variant, build, modules_.get()));
   weight_bytes_ = store.bytes();
   check_memory_limit("the engine's weights", weight_bytes_, memory_limit_);
-  const double share =
-      static_cast<double>(modules_->size()) / static_cast<double>(std::max<size_t>(1, modules_->size() + kernels.programs().size()));
   const jit::DiskCache cache = options.kernel_cache ? jit::DiskCache::standard() : jit::DiskCache::none();
-  modules_->compile(cache, 0, [&](double fraction) { report("compile", fraction * share); });
-  kernels.compile(device_.target, cache, 0, [&](double fraction) { report("compile", share + fraction * (1 - share)); });
+  compile_kernels(*modules_, kernels, device_.target, cache, [&](double fraction) { report("compile", fraction); });
   kernels.load();
   modules_->load();
   report("upload", 0.0);

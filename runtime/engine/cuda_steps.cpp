@@ -100,4 +100,15 @@ std::vector<CudaStep> build_steps(const Graph& graph, const PlanVariant& variant
   return steps;
 }
 
+void compile_kernels(ModuleSet& modules, ops::cuda::KernelSet& kernels, const jit::Target& target, const jit::DiskCache& cache,
+                     const ops::cuda::KernelSet::Progress& progress) {
+  const auto programs = static_cast<double>(kernels.programs().size()), all = static_cast<double>(modules.size()) + programs;
+  const double share = all > 0 ? 1 - programs / all : 1;
+  const auto report = [&](double done) {
+    if (progress) progress(done);
+  };
+  modules.compile(cache, 0, [&](double fraction) { report(fraction * share); });
+  kernels.compile(target, cache, 0, [&](double fraction) { report(share + fraction * (1 - share)); });
+}
+
 }  // namespace fcm

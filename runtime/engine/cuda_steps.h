@@ -30,4 +30,8 @@ struct CudaStep {
 std::vector<CudaStep> build_steps(const Graph& graph, const PlanVariant& variant, ops::cuda::StepBuild& build,
                                   ModuleSet* modules = nullptr);
 
+/// Compiles all that steps were built with; needs NVRTC, no device.
+void compile_kernels(ModuleSet& modules, ops::cuda::KernelSet& kernels, const jit::Target& target, const jit::DiskCache& cache,
+                     const ops::cuda::KernelSet::Progress& progress = {});
+
 }  // namespace fcm

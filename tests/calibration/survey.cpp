@@ -3,6 +3,8 @@
 //
 //   fcm-tile-survey --out FILE [--modules LIST]... [--model FILE.onnx]... [--batch 1,8,64] [--best 4] [--spread 8] [--seconds 200]
 //   fcm-tile-survey --out FILE --again TABLE [--within 0.1] [--seconds 200]
+//   fcm-tile-survey --compile-for h200 ...    then, with the same choice of tiles and that FCM_CACHE_DIR on the card: fcm-tile-survey
+//   --cached ...
 //
 // --modules takes lists of modules (apps/fcm-bench/modules), --model every legal segment of a network. --best: tiles that the planner's
 // search likes most, a batch; --spread: others, good and bad, that tell the model's terms apart. Each tile is timed at every batch. --again
@@ -32,17 +34,33 @@ using Clock = std::chrono::steady_clock;
 struct Options {
   std::vector<std::string> modules, models;
   SurveyOptions survey;
-  std::string again;
+  std::string again, compile_for;
+  bool cached = false;
   double within = 0.1;
   std::string out;
   double seconds = 200;
 };
 
+/// Fills the kernel cache.
+int compile_only(const std::vector<TuneJob>& jobs, const jit::Target& target, double seconds) {
+  size_t done = 0, failed = 0;
+  const auto count = [&](const CompiledJob& job) {
+    ++done;
+    if (job.error.empty()) return;
+    ++failed;
+    fmt::print("FAIL {} | {}: {}\n", fcm::to_string(jobs[job.job].spec), fcm::to_string(jobs[job.job].tile), job.error.substr(0, 400));
+  };
+  compile_jobs(jobs, target, jit::DiskCache::standard(), count, seconds);
+  fmt::print("{} of {} kernels are in {}, {} failures\n", done - failed, jobs.size(), jit::DiskCache::standard().folder().string(), failed);
+  return failed == 0 ? 0 : 1;
+}
+
 int run(const Options& options) {
-  if (!has_device()) return 0;
+  const bool ahead = !options.compile_for.empty();
+  if (!ahead && !has_device()) return 0;
   const auto start = Clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
-  const DeviceInfo info = device_info(0);
+  const DeviceInfo info = ahead ? described_device(device_model(options.compile_for)) : device_info(0);
   const DeviceModel device = device_model_for(info);
   Subjects subjects;
   for (const std::string& file : options.modules) {
@@ -59,6 +77,7 @@ int run(const Options& options) {
   if (tasks.empty()) return 0;
   std::vector<TuneJob> jobs;
   for (const Task& t : tasks) jobs.push_back({t.spec, t.tile, *std::max_element(t.batches.begin(), t.batches.end())});
+  if (ahead) return compile_only(jobs, info.target, options.seconds - seconds());
   const ModuleOperands operands(jobs, info.target);
   const Stream stream;
   std::ofstream out(options.out, std::ios::app);
@@ -97,7 +116,7 @@ int run(const Options& options) {
       time_tile(lone, *alone, batch);
     }
   };
-  compile_jobs(jobs, info.target, jit::DiskCache::none(), time, options.seconds - seconds());
+  compile_jobs(jobs, info.target, options.cached ? jit::DiskCache::standard() : jit::DiskCache::none(), time, options.seconds - seconds());
   out.close();
   fmt::print("{} rows, {} failures, {:.1f} s\n", rows, failed, seconds());
   return out && failed == 0 ? 0 : 1;
@@ -114,7 +133,9 @@ int main(int argc, char** argv) {
   app.add_option("--batch", options.survey.batches, "Batch sizes")->delimiter(',')->check(CLI::Range(1, 4096))->capture_default_str();
   app.add_option("--again", options.again, "A table, whose good tiles are timed again")->check(CLI::ExistingFile);
   app.add_option("--within", options.within, "How much slower than its module's fastest a tile may have been")->capture_default_str();
-  app.add_option("--out", options.out, "The table; results are appended")->required();
+  app.add_option("--compile-for", options.compile_for, "Time nothing: compile into the kernel cache for this card, which need not be here");
+  app.add_flag("--cached", options.cached, "Look for kernels in the kernel cache");
+  app.add_option("--out", options.out, "The table; results are appended, and what it holds is not timed again")->required();
   app.add_option("--best", options.survey.best, "Tiles of the planner's choice, a batch")->capture_default_str();
   app.add_option("--spread", options.survey.spread, "Other tiles")->capture_default_str();
   app.add_option("--seconds", options.seconds, "No kernel is begun after this time")->capture_default_str();

@@ -1,7 +1,10 @@
 // Fused plans made ready for a GPU that is not there: every module emits and packs, and the kernels of a network compile.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "planner/fused.h"
+#include "runtime/engine/ahead.h"
 #include "runtime/engine/cuda_steps.h"
 #include "runtime/engine/device_rates.h"
 #include "tests/planner/networks.h"
@@ -75,6 +78,27 @@ TEST(FusedBuild, KernelsCompileWithoutADevice) {
   for (size_t i = 0; i < built.modules.size(); ++i) {
     for (const auto& [name, figures] : built.modules.binary(i).kernels) EXPECT_EQ(figures.spill_store_bytes, 0) << name;
   }
+}
+
+// What was compiled for a described card is what an engine on that card asks the cache for.
+TEST(FusedBuild, KernelsCompiledAheadAreFound) {
+  std::string reason;
+  if (!jit::compiler_available(&reason)) GTEST_SKIP() << reason;
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "fcm_ahead";
+  std::filesystem::remove_all(folder);
+  const jit::DiskCache cache(folder);
+  const auto entries = [&] { return std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()); };
+  const Graph graph = test::token_net({0.5, 64, 16});
+  Built here(graph, Precision::f16, 1);
+  const size_t kernels = compile_ahead(graph, here.plan, described_device(device_model("h200")), cache);
+  EXPECT_EQ(kernels, here.modules.size() + here.kernels.programs().size());
+  EXPECT_GT(here.modules.size(), 0u);
+  EXPECT_GT(here.kernels.programs().size(), 0u);
+  const auto before = entries();
+  EXPECT_GT(before, 0);
+  compile_kernels(here.modules, here.kernels, here.device.target, cache);
+  EXPECT_EQ(entries(), before) << "nothing was missing";
+  std::filesystem::remove_all(folder);
 }
 
 // A fault of one node's precision would show here: layouts of operands that no operator takes.

@@ -385,6 +385,18 @@ TEST(DeviceModel, ALiveCardTakesItsModelAndASliceAScaledOne) {
   EXPECT_LT(slice.dram_gbps, device_model("h200").dram_gbps / 4);
 }
 
+TEST(DeviceModel, ADescribedCardTakesTheModelThatDescribesIt) {
+  for (const std::string& key : known_devices()) {
+    const DeviceModel model = device_model(key);
+    std::string note;
+    EXPECT_EQ(device_model_for(described_device(model), &note).fingerprint(), model.fingerprint()) << key;
+    EXPECT_EQ(note, "") << key;
+  }
+  DeviceInfo orin = described_device(device_model("orin-agx"));
+  orin.name = "Orin";  // all that its driver says
+  EXPECT_EQ(device_model_for(orin).key, "orin-agx");
+}
+
 TEST(DeviceModel, BadFilesAreRefusedWithTheField) {
   EXPECT_THROW(parse_device_model("[]", "x.json"), std::exception);
   EXPECT_THROW(parse_device_model(R"({"key":"a","name":"A","target":"90a","clock":[1,"measured"]})", "x.json"), std::exception);
