@@ -387,7 +387,7 @@ std::vector<const Partitioner::Offer*> Partitioner::fixed_cover(const Groups& gr
 /// A group as it is in a plan of modules.
 Group Partitioner::among_modules(const Group& group) const {
   Group g = group;
-  if (g.module || options_.measured != nullptr) return g;
+  if (g.module) return g;
   const double us = among_modules_us(graph_.nodes[static_cast<size_t>(g.nodes[0])], device_);
   g.cost.step_us += us, g.cost.time_us += us;
   g.part_costs = {g.cost};

@@ -267,7 +267,8 @@ TEST(Tuning, ThePlanIsTheBestOfWhatWasMeasured) {
     EXPECT_EQ(segments_of(p), t->how.fuse.fixed.at(1)) << "what was found is what is planned";
     double us = 0;
     for (const Choice& c : p.choices) {
-      if (!c.group.module) us += t->times.nodes.at(c.group.nodes[0]);
+      if (!c.group.module)
+        us += t->times.nodes.at(c.group.nodes[0]) + among_modules_us(t->graph.nodes[static_cast<size_t>(c.group.nodes[0])], t->device);
       for (size_t i = 0; i < c.group.tiles.size(); ++i) us += t->measure.in_place_us({c.group.segment.parts[i].spec, c.group.tiles[i], 1});
       EXPECT_FALSE(c.group.module && c.group.segment.parts[0].spec.stages.size() == 3 &&
                    c.group.segment.parts[0].spec.stages[0].in_channels >= 48)
