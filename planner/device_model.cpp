@@ -64,7 +64,7 @@ const std::vector<DeviceModel>& shipped() {
     for (const auto& [path, text] : embedded::device_models()) {
       if (!path.ends_with(".json")) continue;
       DeviceModel& model = list.emplace_back(parse_device_model(text, path));
-      const auto kernels = embedded::device_models().find(model.key + ".kernels");
+      const auto kernels = embedded::device_models().find((model.kernels_of.empty() ? model.key : model.kernels_of) + ".kernels");
       if (kernels != embedded::device_models().end()) model.kernels = std::make_shared<const KnownKernels>(kernels->second, kernels->first);
     }
     std::sort(list.begin(), list.end(), [](const DeviceModel& a, const DeviceModel& b) { return a.key < b.key; });
@@ -115,6 +115,8 @@ DeviceModel parse_device_model(std::string_view json, const std::string& source)
   model.key = root["key"].get<std::string>();
   model.name = root["name"].get<std::string>();
   model.target = jit::Target::parse(root["target"].get<std::string>());
+  if (root.contains("kernels_of") && !root["kernels_of"].is_string()) throw fail("\"kernels_of\" is not a text");
+  model.kernels_of = root.value("kernels_of", std::string());
   for (const auto& [name, entry] : root.items()) {
     if (entry.is_string()) continue;
     const auto* field = std::find_if(std::begin(kFields), std::end(kFields), [&, &key = name](const Field& f) { return key == f.name; });
@@ -138,6 +140,7 @@ DeviceModel parse_device_model(std::string_view json, const std::string& source)
 std::string to_json(const DeviceModel& model) {
   std::string text = fmt::format("{{\n  \"key\": {},\n  \"name\": {},\n  \"target\": {}", nlohmann::json(model.key).dump(),
                                  nlohmann::json(model.name).dump(), nlohmann::json(model.target.text()).dump());
+  if (!model.kernels_of.empty()) text += fmt::format(",\n  \"kernels_of\": {}", nlohmann::json(model.kernels_of).dump());
   for (const Field& f : kFields) text += fmt::format(",\n  \"{}\": [{}, \"{}\"]", f.name, model.*(f.member), model.origin.at(f.name));
   return text + "\n}\n";
 }
@@ -187,7 +190,7 @@ DeviceModel device_model_for(const DeviceInfo& device, std::string* note) {
     *note = fmt::format("{} has no model of its own: that of {} is scaled to {} multiprocessors", device.name, m.name, device.sm_count);
   const double scale = device.sm_count / m.sm_count;
   m.key = "scaled-" + m.key;
-  m.kernels = nullptr;
+  m.kernels = nullptr, m.kernels_of.clear();
   m.name = device.name;
   m.target = device.target;
   m.dram_gbps = two_digits(m.dram_gbps * scale);

@@ -50,7 +50,8 @@ struct DeviceModel {
 
   std::map<std::string, std::string> origin;  ///< by field: "measured", "specification", "estimate"
 
-  std::shared_ptr<const KnownKernels> kernels;  ///< measured on this card (planner/known_kernels.h), or null
+  std::string kernels_of;                       ///< key of the card that `kernels` were measured on, where it is another
+  std::shared_ptr<const KnownKernels> kernels;  ///< measured on this card or on one like it (planner/known_kernels.h), or null
 
   /// GB/s with `blocks` blocks in flight.
   double dram_at(double blocks) const;

@@ -36,6 +36,17 @@ TEST(KnownKernels, ShippedOnesRunOnTheirCardAndStandInForTheSearch) {
   EXPECT_GT(cards, 0u);
 }
 
+TEST(KnownKernels, ACardTakesThoseOfAnotherLikeIt) {
+  const DeviceModel h100 = device_model("h100"), h200 = device_model("h200");
+  ASSERT_TRUE(h100.kernels != nullptr && h200.kernels != nullptr);
+  EXPECT_EQ(h100.kernels->digest(), h200.kernels->digest());
+  EXPECT_EQ(h100.target.text(), h200.target.text());
+  EXPECT_EQ(h100.sm_count, h200.sm_count);
+  DeviceInfo part = described_device(h100);  // a card of which some multiprocessors are another's
+  part.sm_count = 66;
+  EXPECT_EQ(device_model_for(part).kernels, nullptr);
+}
+
 TEST(KnownKernels, OtherTilesFollowTheKnownOne) {
   const DeviceModel device = device_model("h200");
   const ModuleSpec spec = parse_spec("nhwc 14x14 pw/64-384/f16/clip(0,6) dw3x3s1x1p1.1.1.1/384-384/f16/clip(0,6)");
