@@ -399,7 +399,7 @@ std::string refusal(const TiledModule& m, const jit::Target& target) {
 
 bool TiledModule::recut(const TileConfig& other, const jit::Target& target) {
   TileConfig as_now = other;
-  as_now.resident = tile.resident, as_now.lone = tile.lone;
+  as_now.resident = tile.resident;
   const bool same_block = divides && as_now == tile;  // at most weights that stay or rotate are new
   if (!same_block && partition_refusal(shape, other, target).text != nullptr) return false;
   const bool same_planes =

@@ -216,7 +216,7 @@ void set_attention_work(Cost& c, const Node& node, const Attention& op, int64_t 
     return static_cast<double>(rounded);
   };
   const double heads = static_cast<double>(op.items.at(batch)) * static_cast<double>(op.windows * op.heads);
-  const bool tensor = dtype != DType::f32 && d.tensor_f16 > d.core_f32 * 2;
+  const bool tensor = dtype != DType::f32 && d.has_tensor_cores();
   const double channels = up(op.qk_size, 8) + up(op.v_size, 8);
   const bool relu = op.fn == AttentionFn::relu;
   const double pairs = heads * up(op.queries, 16) * up(op.keys, 16);
@@ -403,15 +403,12 @@ TileCosts::TileCosts(const ModuleSpec& spec, int64_t images, const DeviceModel& 
 
 bool TileCosts::recut(TiledModule& m, const TileConfig& tile) const {
   if (!m.recut(tile, device_.target)) return false;
-  m.tile.lone = runs_alone(m);
   const BlockSize block{m.geometry.threads, m.geometry.shared_bytes};
   return has_shared(block, device_) && has_threads(block, device_);
 }
 
-/// Whether blocks are better alone on their multiprocessors (TileConfig::lone). Measured on an H200, 973 kernels that could be two on one:
-/// grids of a third of the multiprocessors or more 9 to 14 % faster, smaller ones equal; clusters 10 % faster on up to half of them, and
-/// slower on more, where they wait for room. Predictions leave it out: as much as it gains, the best of many predictions takes more than
-/// predicted.
+// Measured on an H200, 971 kernels that could be two on one multiprocessor: grids of a third of the multiprocessors or more 9 to 14 %
+// faster, smaller ones equal; clusters 10 % faster on up to half of them, and slower on more, where they wait for room.
 bool TileCosts::runs_alone(const TiledModule& m) const {
   const bool cluster = m.shape.project && m.shape.split > 1;
   const double blocks = static_cast<double>(geometry::work_items(m.shape, m.geometry, images_)) * m.geometry.n_blocks * m.shape.split;
@@ -467,7 +464,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
   }
   const double macs = node_macs(graph, node, batch);
   const bool depthwise = is_depthwise(graph, node), few = is_first_convolution(graph, node);
-  const bool tensor = !depthwise && !few && dtype != DType::f32 && d.tensor_f16 > d.core_f32 * 2;
+  const bool tensor = !depthwise && !few && dtype != DType::f32 && d.has_tensor_cores();
   (tensor ? c.tensor_macs : c.core_macs) = macs;
   if (const auto* gemm = std::get_if<Gemm>(&node.op)) {
     const Shape& x = *graph.value(node.input(0)).shape;

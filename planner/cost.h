@@ -74,8 +74,10 @@ class TileCosts {
   /// `spec` and `device` must outlive this.
   TileCosts(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency);
 
-  /// Cuts `module` into `tile`, in its lone form where that pays, if the modelled device can run it; false otherwise.
+  /// Cuts `module` into `tile` where the modelled device can run it; false otherwise.
   bool recut(TiledModule& module, const TileConfig& tile) const;
+  /// Whether blocks are better alone on their multiprocessors (TileConfig::lone). Costs leave it out: as much as it gains, the best of many
+  /// predictions takes more than predicted.
   bool runs_alone(const TiledModule& module) const;
   double step_us() const { return step_us_; }
   /// A block's latency by a model; with the step, the time is never below. `rating` receives what it comes from.

@@ -61,11 +61,17 @@ std::string plain(std::string_view text) {
 const std::vector<DeviceModel>& shipped() {
   static const std::vector<DeviceModel> models = [] {
     std::vector<DeviceModel> list;
+    std::map<std::string, std::shared_ptr<const KnownKernels>> kernels;  // by file: cards may share one
     for (const auto& [path, text] : embedded::device_models()) {
-      if (!path.ends_with(".json")) continue;
-      DeviceModel& model = list.emplace_back(parse_device_model(text, path));
-      const auto kernels = embedded::device_models().find((model.kernels_of.empty() ? model.key : model.kernels_of) + ".kernels");
-      if (kernels != embedded::device_models().end()) model.kernels = std::make_shared<const KnownKernels>(kernels->second, kernels->first);
+      if (path.ends_with(".json")) {
+        list.push_back(parse_device_model(text, path));
+      } else {
+        kernels[path] = std::make_shared<const KnownKernels>(text, path);
+      }
+    }
+    for (DeviceModel& model : list) {
+      const auto known = kernels.find((model.kernels_of.empty() ? model.key : model.kernels_of) + ".kernels");
+      if (known != kernels.end()) model.kernels = known->second;
     }
     std::sort(list.begin(), list.end(), [](const DeviceModel& a, const DeviceModel& b) { return a.key < b.key; });
     return list;
@@ -172,7 +178,7 @@ DeviceInfo described_device(const DeviceModel& model) {
   d.registers_per_sm = static_cast<int>(model.registers_per_sm);
   d.threads_per_sm = static_cast<int>(model.threads_per_sm);
   d.l2_bytes = bytes(model.l2_mib, 1 << 20);
-  d.tensor_cores = model.tensor_f16 > 2 * model.core_f32;
+  d.tensor_cores = model.has_tensor_cores();
   d.bf16 = d.tensor_cores && model.target.major >= 8;
   return d;
 }

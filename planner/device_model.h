@@ -53,6 +53,7 @@ struct DeviceModel {
   std::string kernels_of;                       ///< key of the card that `kernels` were measured on, where it is another
   std::shared_ptr<const KnownKernels> kernels;  ///< measured on this card or on one like it (planner/known_kernels.h), or null
 
+  bool has_tensor_cores() const { return tensor_f16 > 2 * core_f32; }
   /// GB/s with `blocks` blocks in flight.
   double dram_at(double blocks) const;
   double l2_at(double blocks) const;

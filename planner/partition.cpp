@@ -121,7 +121,7 @@ class Partitioner {
     return options_.fuse.objective == Objective::gma ? Score{c.elements, c.time_us} : Score{c.time_us, c.elements};
   }
   Group node_group(NodeId n) const;
-  Group among_modules(const Group& group) const;
+  Cost among_modules(const Group& group) const;
   std::optional<std::string> wanted_tile(const Group& group) const;
   std::optional<TileConfig> tile_for(const Group& group, size_t part, const std::string& wanted);
   bool complete(Group& group);
@@ -314,7 +314,7 @@ Partitioner::Groups Partitioner::groups_of(const std::vector<NodeId>& chain, boo
   Groups groups(chain.size());
   for (size_t i = 0; i < chain.size(); ++i) {
     Offer& alone = groups[i].emplace_back(Offer{node_group(chain[i]), true, {}, {}});
-    alone.score = score(among_modules(alone).cost);
+    alone.score = score(among_modules(alone));
     for (Segment& segment : finder_.starting_at(chain, i, &result_.refusals)) {
       groups[i].push_back(offer(std::move(segment)));
       if (settled) settle(groups[i].back());
@@ -384,14 +384,13 @@ std::vector<const Partitioner::Offer*> Partitioner::fixed_cover(const Groups& gr
   return chosen;
 }
 
-/// A group as it is in a plan of modules.
-Group Partitioner::among_modules(const Group& group) const {
-  Group g = group;
-  if (g.module) return g;
-  const double us = among_modules_us(graph_.nodes[static_cast<size_t>(g.nodes[0])], device_);
-  g.cost.step_us += us, g.cost.time_us += us;
-  g.part_costs = {g.cost};
-  return g;
+/// What a group costs in a plan of modules.
+Cost Partitioner::among_modules(const Group& group) const {
+  Cost c = group.cost;
+  if (group.module) return c;
+  const double us = among_modules_us(graph_.nodes[static_cast<size_t>(group.nodes[0])], device_);
+  c.step_us += us, c.time_us += us;
+  return c;
 }
 
 Alternative Partitioner::alternative(const std::vector<const Offer*>& groups, const Group& chosen) const {
@@ -399,7 +398,7 @@ Alternative Partitioner::alternative(const std::vector<const Offer*>& groups, co
   std::vector<std::string> names;
   const bool operators = std::none_of(groups.begin(), groups.end(), [](const Offer* g) { return g->module; });
   for (const Offer* g : groups) {
-    a.cost += operators ? g->cost : among_modules(*g).cost;
+    a.cost += operators ? g->cost : among_modules(*g);
     names.push_back(g->module ? g->text() : std::string(op_kind(graph_.nodes[static_cast<size_t>(g->nodes[0])].op)));
   }
   a.text = operators ? fmt::format("{} operator{}", groups.size(), groups.size() == 1 ? "" : "s") : join(names, " | ");
@@ -414,7 +413,8 @@ void Partitioner::cover(const std::vector<NodeId>& chain) {
   for (const Offer* g : is_fixed_ ? fixed_cover(groups) : settled_cover(groups)) {
     const size_t end = at + g->nodes.size();
     Choice choice;
-    choice.group = among_modules(*g);
+    choice.group = static_cast<const Group&>(*g);
+    if (!g->module) choice.group.cost = among_modules(*g), choice.group.part_costs = {choice.group.cost};
     std::vector<const Offer*> alone;
     for (size_t i = at; i < end; ++i) alone.push_back(&groups[i].front());
     choice.unfused = alternative(alone, *g);

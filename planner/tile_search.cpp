@@ -111,8 +111,8 @@ class Cuts {
     if (may_multiply()) sweep_products();
     std::vector<CostedTile> best;
     for (const size_t k : best_first(most)) {
-      const Cost cost = cost_of(found_[k].tile);
-      best.push_back({module_.tile, cost});
+      CostedTile& chosen = best.emplace_back(CostedTile{found_[k].tile, cost_of(found_[k].tile)});
+      chosen.tile.lone = costs_.runs_alone(module_);  // which is cut into it now
     }
     return best;
   }

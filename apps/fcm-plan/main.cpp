@@ -121,12 +121,11 @@ DeviceModel find_device(const Arguments& a) {
 
 PlanOptions plan_options(const Arguments& a, const DeviceModel& device) {
   PlanOptions options;
-  const bool tensor_cores = device.tensor_f16 > 2 * device.core_f32;
-  options.precision = a.precision == "fp16"   ? Precision::f16
-                      : a.precision == "bf16" ? Precision::bf16
-                      : a.precision == "fp32" ? Precision::f32
-                      : tensor_cores          ? Precision::f16
-                                              : Precision::f32;
+  options.precision = a.precision == "fp16"       ? Precision::f16
+                      : a.precision == "bf16"     ? Precision::bf16
+                      : a.precision == "fp32"     ? Precision::f32
+                      : device.has_tensor_cores() ? Precision::f16
+                                                  : Precision::f32;
   options.tf32 = a.tf32 && options.precision == Precision::f32;
   return options;
 }

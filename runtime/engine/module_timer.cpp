@@ -185,7 +185,7 @@ double try_module(const ColdKernel& kernel, const ModuleArgs& args, const Stream
     if (e.code() == ErrorCode::device_lost) throw;
     const LaunchPlan& plan = kernel.copy(0).plan();
     log(LogLevel::warning, "{} ({} threads, {} bytes shared, clusters of {}) cannot be launched: {}", plan.kernel, plan.threads,
-        std::max(plan.shared_bytes, plan.lone_bytes), plan.cluster, e.what());
+        kernel.copy(0).shared_bytes(false), plan.cluster, e.what());
     return std::numeric_limits<double>::infinity();
   }
 }

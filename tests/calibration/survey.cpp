@@ -41,14 +41,19 @@ struct Options {
   double seconds = 200;
 };
 
+void say_failed(const TuneJob& job, const std::string& error) {
+  fmt::print("FAIL {} | {}: {}\n", fcm::to_string(job.spec), fcm::to_string(job.tile), error.substr(0, 400));
+  std::fflush(stdout);
+}
+
 /// Fills the kernel cache.
 int compile_only(const std::vector<TuneJob>& jobs, const jit::Target& target, double seconds) {
   size_t done = 0, failed = 0;
-  const auto count = [&](const CompiledJob& job) {
+  const auto count = [&](const CompiledJob& compiled) {
     ++done;
-    if (job.error.empty()) return;
+    if (compiled.error.empty()) return;
     ++failed;
-    fmt::print("FAIL {} | {}: {}\n", fcm::to_string(jobs[job.job].spec), fcm::to_string(jobs[job.job].tile), job.error.substr(0, 400));
+    say_failed(jobs[compiled.job], compiled.error);
   };
   compile_jobs(jobs, target, jit::DiskCache::standard(), count, seconds);
   fmt::print("{} of {} kernels are in {}, {} failures\n", done - failed, jobs.size(), jit::DiskCache::standard().folder().string(), failed);
@@ -67,9 +72,10 @@ int run(const Options& options) {
     for (const ListedModule& m : read_modules(file, DType::f16)) subjects.add(m.spec, m.images.empty() ? options.survey.batches : m.images);
   }
   for (const std::string& file : options.models) subjects.add_segments(file, device, DType::f16, options.survey.batches);
-  std::vector<Task> tasks = tasks_of(subjects.list(), options.survey, device, read_rows(options.out));
+  const std::vector<Row> timed = read_rows(options.out);
+  std::vector<Task> tasks = tasks_of(subjects.list(), options.survey, device, timed);
   if (!options.again.empty()) {
-    std::vector<Task> again = tasks_again(read_rows(options.again), options.within, read_rows(options.out));
+    std::vector<Task> again = tasks_again(read_rows(options.again), options.within, timed);
     std::move(again.begin(), again.end(), std::back_inserter(tasks));
   }
   fmt::print("{}, sm_{}: {} kernels to time, {:.1f} s of preparation\n", info.name, info.target.text(), tasks.size(), seconds());
@@ -86,8 +92,7 @@ int run(const Options& options) {
     const Task& task = tasks[compiled.job];
     if (!compiled.error.empty()) {
       ++failed;
-      fmt::print("FAIL {} | {}: {}\n", fcm::to_string(task.spec), fcm::to_string(task.tile), compiled.error.substr(0, 400));
-      std::fflush(stdout);
+      say_failed(jobs[compiled.job], compiled.error);
       return;
     }
     const auto time_tile = [&](const TileConfig& tile, const ColdKernel& kernel, int batch) {

@@ -19,7 +19,7 @@ for ((round = 1; round <= rounds; ++round)); do
     done
   done
   python3 "$(dirname "$0")/modules_of_plans.py" "$plans"/*.json >"$plans/modules.txt"
-  "$tools/fcm-tile-survey" --modules "$plans/modules.txt" --batch 1,8,64 --best 3 --spread 0 --seconds "$seconds" --out "$table"
+  "$tools/fcm-tile-survey" --modules "$plans/modules.txt" --best 3 --spread 0 --seconds "$seconds" --out "$table"
   "$tools/fcm-tile-fit" "$table" "$plans/warm.tsv" --trees fcm/tile_trees.inc
   cmake --build "$build" --target fcm-tile-fit
   "$tools/fcm-tile-fit" "$table" --kernels "planner/devices/$key.kernels"
