@@ -357,9 +357,9 @@ int needed_registers(const Shape& s, const geometry::Geometry& g, const TileConf
   const int units = s.streamed ? geometry::streamed_units(s, g) : 1;
   const int sums = s.project ? g.warp_m * g.warp_n * 8 : 0, expansion = s.expand ? units * t.expand_m * t.expand_n * 8 : 0;
   const int length = geometry::run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * s.dw_window.sh + g.dw_rows;
-  const int window = s.dw ? (g.el == 2 ? s.dw_window.kw * ((s.dw_window.kh + 1) / 2) + rows : 2 * g.dw_rows) : 0;
+  const int window = s.dw ? (g.el == 2 ? s.dw_window.kw * ((s.dw_window.kh + 1) / 2) + rows : 2 * rows) : 0;
   const int groups = s.project ? 4 * g.warp_m : s.dw ? 8 * length : 0;
-  const int rest = g.el == 2 ? 64 : 80, beside_sums = s.streamed && s.warpgroup ? 40 : rest;
+  const int rest = g.el == 2 ? 64 : 72, beside_sums = s.streamed && s.warpgroup ? 40 : rest;
   return std::max(sums + window + groups + rest, sums + expansion + beside_sums);
 }
 

@@ -170,7 +170,7 @@ FCM_CONSTEXPR int slice_piece(int el, int row, int piece) {
 
 /// Pixel groups below each other that a warp handles at a time in the depthwise stage.
 FCM_CONSTEXPR int run_length(const Shape& s, const Geometry& g) {
-  const int most = s.project ? g.warp_m : min_of(g.warp_m, g.el == 2 ? 4 : 2);
+  const int most = s.project ? g.warp_m : min_of(g.warp_m, 4);
   return g.runs ? most : s.project ? g.warp_m : min_of(g.warp_m, 2);
 }
 /// The pixel group that is the `j`-th of the warps `warp` along pixels; at least m_tiles where there is none. Groups are numbered row by

@@ -17,9 +17,9 @@ using geometry::Geometry;
 using geometry::Math;
 using geometry::Shape;
 
-/// Cycles that a 16 x 8 matrix step of depth ks occupies one of the four quarters of a multiprocessor.
-double matrix_cycles(Math math, const TileModel& m) {
-  return math == Math::f32 ? m.matrix_f32 : m.matrix_f16;
+/// Cycles that `rows` x `columns` tiles of 16 x 16 sums and ks of their depth occupy one of the four quarters of a multiprocessor.
+double dense_step(Math math, int rows, int columns, const TileModel& m) {
+  return math == Math::f32 ? f32_cycles(rows, columns, m) : 2.0 * rows * columns * m.matrix_f16;
 }
 
 /// How much arithmetic an activation is, a rough scale: special functions count most.
@@ -110,32 +110,35 @@ double streamed_cycles(const Shape& s, const Geometry& g, double held, double tu
   const double copies = std::max(bytes / bandwidth, (m.slice_latency + bytes / m.bytes_alone) / (s.stages - 1));
   const double tiles = static_cast<double>(geometry::streamed_units(s, g)) * s.expand_m * s.expand_n,
                depth = static_cast<double>(g.slice) / g.ks;
-  const double a_tile =
-      s.warpgroup ? m.warpgroup_step : 2 * matrix_cycles(s.math, m) + 3.0 * (s.expand_m + s.expand_n) / (s.expand_m * s.expand_n);
+  const double a_step = dense_step(s.math, s.expand_m, s.expand_n, m) + 3.0 * (s.expand_m + s.expand_n);
+  const double a_tile = s.warpgroup ? m.warpgroup_step : a_step / (s.expand_m * s.expand_n);
   const double store = (m.unit_work + m.activation * activation_weight(s.expand_act)) * tiles * turns * m.streamed_store + m.barrier;
   return g.slices * (std::max(copies, depth * tiles * a_tile * turns) + m.slice_barrier) + store + (s.overlaid ? m.slice_begin : 0.0);
 }
 
-/// Wavefronts of shared memory of one block in all its chunks: 128 bytes each, so that a load of sixteen bytes a lane takes four.
+/// Wavefronts of shared memory of one block in all its chunks: 128 bytes each, so that a load of sixteen bytes a lane takes four, equal
+/// addresses or not. FP32 operands are loaded by every lane that multiplies them.
 double wavefronts(const Shape& s, const Geometry& g) {
+  const bool f32 = s.math == Math::f32;
+  const double wide = g.el / 2.0, rows = f32 ? 16 : 4, columns = f32 ? 32 : 4;  // a 16 x ks and a ks x 16 operand
   double count = 0;
   if (s.expand) {
     const double stores = 4.0 * (g.x_rows / 16.0) * (g.e_chunk / 16.0);
     const double units = (g.x_rows / 16.0 / s.expand_m) * (g.e_chunk / 16.0 / s.expand_n);
-    const double loads = s.warpgroup ? 0.0 : units * (static_cast<double>(g.k1) / g.ks) * 4 * (s.expand_m + s.expand_n);
-    count += stores + loads;
+    const double loads = s.warpgroup ? 0.0 : units * (static_cast<double>(g.k1) / g.ks) * (s.expand_m * rows + s.expand_n * columns);
+    count += stores * wide + loads;
   }
-  const double steps = s.chunk / 16.0;
+  const double steps = s.chunk / 16.0, depth = static_cast<double>(s.chunk) / g.ks;
   if (s.dw) {
     const int length = geometry::run_length(s, g);
     const double runs = static_cast<double>(s.warps_m) * geometry::ceil_div(g.warp_m, g.runs ? length : 1);
-    const double rows = (g.runs ? length - 1 : 0) * 2.0 * s.dw_window.sh + g.dw_rows;
+    const double window_rows = (g.runs ? length - 1 : 0) * 2.0 * s.dw_window.sh + g.dw_rows;
     const double words = s.dw_window.kw * geometry::ceil_div(s.dw_window.kh, 2);
-    count += s.warps_n * steps * runs * 2 * (s.dw_window.kw * rows + 4 * up(words / 4) + 2);
+    count += wide * s.warps_n * steps * runs * 2 * (s.dw_window.kw * window_rows + 4 * up(words / 4) + 2);
   } else if (s.project) {
-    count += s.warps_n * steps * g.m_tiles * 4;  // rows of E are the operand
+    count += s.warps_n * depth * g.m_tiles * rows;  // rows of E are the operand
   }
-  if (s.project) count += steps * (s.n_tile / 16.0) * 4 * s.warps_m;
+  if (s.project) count += depth * (s.n_tile / 16.0) * columns * s.warps_m;
   return count * g.block_chunks;
 }
 
@@ -177,6 +180,10 @@ TileRating rate_product(const TiledModule& module, int batch, const TileDevice& 
 
 }  // namespace
 
+double f32_cycles(int rows, int columns, const TileModel& m) {
+  return std::max(64 * m.f32_multiply * rows * columns, m.f32_load * (4 * rows + 8 * columns));
+}
+
 TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& m) {
   if (is_head(spec)) return rate_head(spec, tile, batch, device, m);
   return rate(tiled(spec, tile), batch, device, m);
@@ -190,7 +197,6 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   const double works = geometry::work_items(s, g, batch);
   r.blocks = static_cast<int>(works) * s.split * g.n_blocks;
   r.concurrent = concurrency(module.tile, g, device.target);
-  const double step = matrix_cycles(s.math, m);
   const double chunks = g.block_chunks;
   const double input_bytes =
       s.streamed ? chunks * g.slices * slice_bytes(s, g) : static_cast<double>(g.core_px) * (s.expand ? g.k1 : g.e_chunk * chunks) * g.el;
@@ -218,16 +224,17 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
     r.expand = chunks * (up(units / (g.warps / 4.0)) * a_unit + m.barrier);
   } else if (s.expand) {
     const double units = (g.x_rows / 16.0 / s.expand_m) * (g.e_chunk / 16.0 / s.expand_n), tiles = s.expand_m * s.expand_n;
-    const double depth = static_cast<double>(g.k1) / g.ks, a_step = tiles * 2 * step + 3.0 * (s.expand_m + s.expand_n);
+    const double depth = static_cast<double>(g.k1) / g.ks,
+                 a_step = dense_step(s.math, s.expand_m, s.expand_n, m) + 3.0 * (s.expand_m + s.expand_n);
     const double a_unit = depth * std::max(m.matrix_latency, a_step * turns) + unit_work * tiles * turns + m.unit_latency;
     r.expand = chunks * (up(units / g.warps) * a_unit + m.barrier);
   }
   const double groups = up(s.chunk / (s.project ? static_cast<double>(g.ks) : 16.0) / s.warps_k);
   const double eights = s.project ? g.ks / 8.0 : 2.0, pairs = geometry::ceil_div(s.dw_window.kh, 2);
-  const double window = g.el == 2 ? s.dw_window.kw * (pairs * (m.window_pair + step / 2) + m.window_column)
+  const double window = g.el == 2 ? s.dw_window.kw * (pairs * (m.window_pair + m.matrix_f16 / 2) + m.window_column)
                                   : s.dw_window.kw * s.dw_window.kh * m.window_f32 + 10;
   const double operand = s.dw ? g.warp_m * eights * (window + m.operand) + eights * m.operand_group : g.warp_m * m.operand_flat;
-  const double dense = s.project ? g.warp_n * (m.dense + g.warp_m * 2 * step) : m.store * g.warp_m;
+  const double dense = s.project ? g.warp_n * m.dense + dense_step(s.math, g.warp_m, g.warp_n, m) : m.store * g.warp_m;
   r.depthwise = chunks * (groups * ((operand + dense) * turns + m.group_latency) + (s.stages > 1 && s.expand ? 1 : 2) * m.barrier);
   if (s.streamed) r.depthwise *= m.streamed_rest;
   if (s.project) {
@@ -246,7 +253,8 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   const bool early = s.expand && !s.conv && !s.overlaid && (s.streamed || !(s.residual != geometry::Residual::none && s.residual_is_input));
   const double hidden = early ? (1 - 1 / waves) * std::min(r.fetch, r.depthwise + r.finish) : 0.0;
   const double latency = r.prologue / waves + r.fetch - hidden + r.expand + r.depthwise + r.finish;
-  r.shared = held * m.wavefront * wavefronts(s, g) * (g.el / 2.0) + r.fetch;
+  const double wavefront = s.math == Math::f32 ? m.f32_load / 16 : m.wavefront;
+  r.shared = held * wavefront * wavefronts(s, g) + r.fetch;
   // Starting blocks takes time; clusters that cannot all be resident at once wait for whole groups of multiprocessors.
   const double starting = (held - 1) * (s.project && s.split > 1 ? m.more_clusters : m.more_blocks);
   r.total = waves * std::max({latency, traffic, r.shared}) + starting;

@@ -29,8 +29,9 @@ struct TileModel {
       86.4;  ///< of two blocks, what each doubling adds, and more than seven clusters of over eight blocks (a GPC each)
   double cluster_doubling = 41.4;
   double crowded_clusters = 904;
-  double matrix_f16 = 8.99;  ///< a 16 x 8 matrix step of depth 16 (FP32: 8) on one of the four quarters
-  double matrix_f32 = 77;
+  double matrix_f16 = 8.99;      ///< a 16 x 8 matrix step of depth 16 (TF32: 8) on one of the four quarters
+  double f32_multiply = 1.61;    ///< an FP32 multiply-add of a warp on one of the four quarters
+  double f32_load = 13.8;        ///< 16 bytes of FP32 operands for each lane of a warp from shared memory, which the quarters share
   double warpgroup_step = 12.2;  ///< a 64 x 16 step of a warpgroup's matrix product
   double slice_latency = 1425;   ///< of a slice of a streamed expansion from the L2 while all multiprocessors read, and bytes a cycle
   double slice_bytes = 43;
@@ -54,7 +55,7 @@ struct TileModel {
   double group_latency = 0.743;  ///< of a group of the depthwise stage beside its work
   double window_pair = 9.11;     ///< loads for two taps of a window's column, and a column
   double window_column = 0.0986;
-  double window_f32 = 6;   ///< a tap of an FP32 window
+  double window_f32 = 23;  ///< a tap of an FP32 window
   double operand = 0.247;  ///< of eight channels of a pixel group beside the window, of eight channels of a group, and without a window
   double operand_group = 31.2;
   double operand_flat = 48.2;
@@ -100,6 +101,9 @@ struct TileRating {
   double total = 0;      ///< waves x the slowest of one block's latency and what a full multiprocessor can fetch and read
 };
 
+/// Cycles of a quarter for `rows` x `columns` tiles of 16 x 16 FP32 sums and eight of their depth: multiply-adds, or loads where a lane
+/// holds few rows for the columns' weights that it loads.
+double f32_cycles(int rows, int columns, const TileModel& model = {});
 TileRating rate(const ModuleSpec& spec, const TileConfig& tile, int batch, const TileDevice& device, const TileModel& model = {});
 TileRating rate(const TiledModule& module, int batch, const TileDevice& device, const TileModel& model = {});
 /// What the trees make of a rating that left them out: a factor, 1 for modules that they have not seen the like of. Factors above `most`

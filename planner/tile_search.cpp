@@ -240,9 +240,9 @@ class Cuts {
     if (starts_.size() > kStarts) starts_.resize(kStarts);
   }
 
-  /// Streamed tiles were measured of wide 16-bit inputs, without a projection.
+  /// Streamed tiles were measured of wide inputs, without a projection.
   bool may_stream() const {
-    const bool wide = whole_.geometry.el == 2 && base_.in_c * whole_.geometry.el >= kWidePixel;
+    const bool wide = base_.in_c * whole_.geometry.el >= kWidePixel && base_.math != geometry::Math::tf32;
     return wide && base_.expand && !base_.conv && !base_.project && base_.norm == geometry::Norm::none;
   }
 
@@ -317,9 +317,8 @@ class Cuts {
     const int units = ceil_div(t.images * plane_of(t).core_px, 64);
     if (units > kMostStreamed / 64) return;
     t.warpgroup = has_warpgroups(device_.target) && whole_.geometry.el == 2;
-    t.expand_m = t.warpgroup ? 1 : 2;
     for (int warps = units > 2 ? 16 : 8; warps >= 4; warps /= 2) {
-      if (lay_out_stream(t, warps) && choose_stream_unit(t)) return;
+      if (lay_out_stream(t, warps) && (whole_.geometry.el == 2 ? choose_stream_unit(t) : choose_f32_stream_unit(t))) return;
     }
   }
 
@@ -336,12 +335,28 @@ class Cuts {
 
   /// The widest unit that makes a legal tile.
   bool choose_stream_unit(TileConfig& t) {
+    t.expand_m = t.warpgroup ? 1 : 2;
     for (const int n : {8, 6, 4, 3, 2, 1}) {
       if (columns_of(t) % n != 0 || (!t.warpgroup && n > 4)) continue;
       t.expand_n = n;
       if (keep_stream(t)) return true;
     }
     return false;
+  }
+
+  /// In FP32: the unit that loads least.
+  bool choose_f32_stream_unit(TileConfig& t) {
+    std::vector<std::pair<double, TileConfig>> order;
+    const int rows = ceil_div(t.images * plane_of(t).core_px, 16), warps = t.warps_m * t.warps_k;
+    for (t.expand_m = 1; t.expand_m <= 4; ++t.expand_m) {
+      for (t.expand_n = 1; t.expand_n <= 4; ++t.expand_n) {
+        if (columns_of(t) % t.expand_n != 0) continue;
+        const int units = ceil_div(ceil_div(rows, t.expand_m) * (columns_of(t) / t.expand_n), warps);
+        order.emplace_back(units * f32_cycles(t.expand_m, t.expand_n), t);
+      }
+    }
+    std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    return std::any_of(order.begin(), order.end(), [&](const auto& unit) { return keep_stream(unit.second); });
   }
 
   /// The longest pipelines that fit, with a chunk buffer of its own and without.
@@ -462,6 +477,7 @@ class Cuts {
     t.expand_m = t.expand_n = 1;
     if (!base_.expand) return;
     const int cols = columns_of(t), rows = ceil_div(plane_of(t).core_px, 16), warps = t.warps_m * t.warps_k * t.warps_n;
+    if (base_.math == geometry::Math::f32) return choose_f32_expansion(t, rows, cols, warps);
     for (const int n : {4, 3, 2}) {
       if (cols % n == 0 && rows * (cols / n) >= warps) {
         t.expand_n = n;
@@ -469,6 +485,18 @@ class Cuts {
       }
     }
     if (ceil_div(rows, 2) * (cols / t.expand_n) >= 2 * warps) t.expand_m = 2;
+  }
+
+  /// In FP32 the unit decides how often a lane loads what it multiplies.
+  void choose_f32_expansion(TileConfig& t, int rows, int cols, int warps) const {
+    double least = kNever;
+    for (int m = 1; m <= 4; ++m) {
+      for (int n = 1; n <= 4; ++n) {
+        if (cols % n != 0) continue;
+        const double cycles = ceil_div(ceil_div(rows, m) * (cols / n), warps) * f32_cycles(m, n);
+        if (cycles < least) least = cycles, t.expand_m = m, t.expand_n = n;
+      }
+    }
   }
 
   /// The same by warpgroups: 64 rows, as many columns as divide the chunk.

@@ -179,34 +179,40 @@ FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, c
   }
 }
 
-/// The same on CUDA cores in FP32: a lane computes two channels of one column in both rows; rows are read once for all taps.
+/// The same on CUDA cores in FP32: a lane computes two channels of one column in both rows. A column's rows are read once for all taps,
+/// those of groups below each other once for all of them.
 template <class Cfg, int kTiles>
 FCM_DEVICE void depthwise_fma(float (&acc)[kTiles][4], const unsigned char* e, const unsigned char* weights, const int (&tile)[kTiles],
                               int group, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr Window w = S.dw_window;
+  constexpr int kTogether = G.runs ? kTiles : 1, apart = 2 * w.sh, rows = (kTogether - 1) * apart + G.dw_rows;
   const int out = group * 8 + 2 * (lane & 3);
-  const unsigned char* taps = weights + G.dw_at + out * 4;
-#pragma unroll
-  for (int t = 0; t < kTiles; ++t) {
-    const int slot = (tile[t] / G.m_tiles_w) * 2 * w.sh * G.e_slots + (tile[t] % G.m_tiles_w) * 8 + (lane >> 2);
-    constexpr int kColumns = kTiles * w.kh * w.kw <= 32 ? w.kw : 1;  // unrolled further, loads run ahead until registers are out
+  const unsigned char* packed = weights + G.dw_at + out * 4;
+  constexpr int kColumns = kTiles * w.kh * w.kw <= 32 ? w.kw : 1;  // unrolled further, loads run ahead until registers are out
 #pragma unroll kColumns
-    for (int kx = 0; kx < w.kw; ++kx) {
-      float2 v[G.dw_rows];
+  for (int kx = 0; kx < w.kw; ++kx) {
+    float2 taps[w.kh];
 #pragma unroll
-      for (int r = 0; r < G.dw_rows; ++r) {
-        const float* p = reinterpret_cast<const float*>(e + (slot + r * G.e_slots + column_offset<Cfg>(kx * w.dw)) * G.e_pitch);
+    for (int ky = 0; ky < w.kh; ++ky) taps[ky] = *reinterpret_cast<const float2*>(packed + (kx * w.kh + ky) * S.chunk * 4);
+#pragma unroll
+    for (int first = 0; first < kTiles; first += kTogether) {
+      const unsigned char* from = e + group_offset<Cfg>(tile[first]) + ((lane >> 2) + column_offset<Cfg>(kx * w.dw)) * G.e_pitch;
+      float2 v[rows];
+#pragma unroll
+      for (int r = 0; r < rows; ++r) {
+        const float* p = reinterpret_cast<const float*>(from + r * G.e_slots * G.e_pitch);
         v[r] = S.multiplier == 1 ? *reinterpret_cast<const float2*>(p + out) : float2{p[out / S.multiplier], p[(out + 1) / S.multiplier]};
       }
 #pragma unroll
-      for (int ky = 0; ky < w.kh; ++ky) {
-        const float2 tap = *reinterpret_cast<const float2*>(taps + (kx * w.kh + ky) * S.chunk * 4);
-        acc[t][0] += v[ky * w.dh].x * tap.x;
-        acc[t][1] += v[ky * w.dh].y * tap.y;
-        acc[t][2] += v[ky * w.dh + w.sh].x * tap.x;
-        acc[t][3] += v[ky * w.dh + w.sh].y * tap.y;
+      for (int i = 0; i < kTogether * w.kh; ++i) {
+        const int t = i / w.kh, ky = i % w.kh;
+        const float2 up = v[t * apart + ky * w.dh], low = v[t * apart + ky * w.dh + w.sh];
+        acc[first + t][0] += up.x * taps[ky].x;
+        acc[first + t][1] += up.y * taps[ky].y;
+        acc[first + t][2] += low.x * taps[ky].x;
+        acc[first + t][3] += low.y * taps[ky].y;
       }
     }
   }

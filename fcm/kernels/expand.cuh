@@ -219,12 +219,19 @@ struct StreamedExpansion {
       const unsigned char* columns = weights + columns_of(i) * geometry::kUnitBytes;
 #pragma unroll kUnroll
       for (int k = 0; k < kSteps; ++k) {
-        AFragment<S.math> a[kRows];
-#pragma unroll
-        for (int m = 0; m < kRows; ++m) a[m] = load_slice_rows<S.math>(rows + m * 16 * geometry::kSliceBytes, k * G.ks, lane);
         const unsigned char* at = columns + k * (G.e_chunk / 16) * geometry::kUnitBytes;
-        multiply<S.math>(
-            acc[i], a, [&](int n) { return at + n * geometry::kUnitBytes; }, lane);
+        const auto unit = [&](int n) { return at + n * geometry::kUnitBytes; };
+        if constexpr (S.math == Math::f32) {
+          const auto four = [&](int m, int half, int channel) {
+            return load_slice_four(rows + m * 16 * geometry::kSliceBytes, half, k * G.ks + channel, lane);
+          };
+          multiply_rows(acc[i], four, unit, lane);
+        } else {
+          AFragment<S.math> a[kRows];
+#pragma unroll
+          for (int m = 0; m < kRows; ++m) a[m] = load_slice_rows<S.math>(rows + m * 16 * geometry::kSliceBytes, k * G.ks, lane);
+          multiply<S.math>(acc[i], a, unit, lane);
+        }
       }
     }
   }
@@ -348,14 +355,22 @@ FCM_DEVICE void expand_unit(Accumulator (&acc)[Of<Cfg>::S.expand_m][Of<Cfg>::S.e
   } else {
     set_bias<kRows, kCols>(acc, weights + G.expand_bias_at + n0 * 64, lane);
   }
-#pragma unroll 4
+  constexpr int kUnroll = S.math != Math::f32 ? 4 : kRows * kCols <= 2 ? 2 : 1;  // an FP32 step is long enough
+#pragma unroll kUnroll
   for (int k = 0; k < kDepth; ++k) {
-    AFragment<S.math> a[kRows];
-#pragma unroll
-    for (int m = 0; m < kRows; ++m) a[m] = load_rows<S.math>(x + (m0 + m) * 16 * G.x_pitch, G.x_pitch, k * G.ks, lane);
     const unsigned char* units = weights + (n0 * kDepth + k) * geometry::kUnitBytes;
-    multiply<S.math>(
-        acc, a, [&](int n) { return units + n * kDepth * geometry::kUnitBytes; }, lane);
+    const auto unit = [&](int n) { return units + n * kDepth * geometry::kUnitBytes; };
+    if constexpr (S.math == Math::f32) {
+      const auto four = [&](int m, int half, int channel) {
+        return load_four(x + (m0 + m) * 16 * G.x_pitch, G.x_pitch, half, k * G.ks + channel, lane);
+      };
+      multiply_rows(acc, four, unit, lane);
+    } else {
+      AFragment<S.math> a[kRows];
+#pragma unroll
+      for (int m = 0; m < kRows; ++m) a[m] = load_rows<S.math>(x + (m0 + m) * 16 * G.x_pitch, G.x_pitch, k * G.ks, lane);
+      multiply<S.math>(acc, a, unit, lane);
+    }
   }
   if constexpr (S.norm != Norm::none) {
     normalise_unit<Cfg>(acc, stats, reinterpret_cast<const float*>(weights + G.expand_bias_at),

@@ -161,6 +161,21 @@ struct Accumulator {
   float lo[4], hi[4];
 };
 
+FCM_DEVICE float element(const float4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
+/// One depth of an FP32 tile: a lane's two rows by its four columns.
+FCM_DEVICE void add_product(Accumulator& acc, float top, float bottom, const float4& b) {
+  acc.lo[0] += top * b.x;
+  acc.lo[1] += top * b.y;
+  acc.lo[2] += bottom * b.x;
+  acc.lo[3] += bottom * b.y;
+  acc.hi[0] += top * b.z;
+  acc.hi[1] += top * b.w;
+  acc.hi[2] += bottom * b.z;
+  acc.hi[3] += bottom * b.w;
+}
+
 /// acc[m][n] += a[m] x unit(n), where unit(n) returns the shared-memory bytes of the packed unit of the n-th 16 columns.
 template <Math M, int kRows, int kCols, class UnitAt>
 FCM_DEVICE void multiply(Accumulator (&acc)[kRows][kCols], const AFragment<M> (&a)[kRows], UnitAt unit, int lane) {
@@ -204,16 +219,28 @@ FCM_DEVICE void multiply(Accumulator (&acc)[kRows][kCols], const AFragment<M> (&
       for (int n = 0; n < kCols; ++n) {
         const float4 b = *reinterpret_cast<const float4*>(unit(n) + k * 64 + q * 16);
 #pragma unroll
-        for (int m = 0; m < kRows; ++m) {
-          acc[m][n].lo[0] += top[m] * b.x;
-          acc[m][n].lo[1] += top[m] * b.y;
-          acc[m][n].lo[2] += bottom[m] * b.x;
-          acc[m][n].lo[3] += bottom[m] * b.y;
-          acc[m][n].hi[0] += top[m] * b.z;
-          acc[m][n].hi[1] += top[m] * b.w;
-          acc[m][n].hi[2] += bottom[m] * b.z;
-          acc[m][n].hi[3] += bottom[m] * b.w;
-        }
+        for (int m = 0; m < kRows; ++m) add_product(acc[m][n], top[m], bottom[m], b);
+      }
+    }
+  }
+}
+
+/// The same in FP32 of rows that lie in shared memory: `four(m, half, channel)` gives four channels, of eight, of row lane / 4 + 8 half of
+/// the m-th 16 rows. The lanes of a row read them together, so that nothing passes between lanes.
+template <int kRows, int kCols, class FourAt, class UnitAt>
+FCM_DEVICE void multiply_rows(Accumulator (&acc)[kRows][kCols], FourAt four, UnitAt unit, int lane) {
+#pragma unroll
+  for (int k = 0; k < 8; k += 4) {
+    float4 a[kRows][2];
+#pragma unroll
+    for (int i = 0; i < 2 * kRows; ++i) a[i / 2][i % 2] = four(i / 2, i % 2, k);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll
+      for (int n = 0; n < kCols; ++n) {
+        const float4 b = *reinterpret_cast<const float4*>(unit(n) + (k + i) * 64 + (lane & 3) * 16);
+#pragma unroll
+        for (int m = 0; m < kRows; ++m) add_product(acc[m][n], element(a[m][0], i), element(a[m][1], i), b);
       }
     }
   }
@@ -256,6 +283,17 @@ FCM_DEVICE AFragment<M> load_slice_rows(const unsigned char* rows, int channel, 
     a.r[3] = bottom.y;
   }
   return a;
+}
+
+/// Four FP32 channels from `channel` on of row lane / 4 + 8 half of 16 rows.
+FCM_DEVICE float4 load_four(const unsigned char* rows, int pitch, int half, int channel, int lane) {
+  return *reinterpret_cast<const float4*>(rows + (half * 8 + (lane >> 2)) * pitch + channel * 4);
+}
+/// The same of a slice.
+FCM_DEVICE float4 load_slice_four(const unsigned char* rows, int half, int channel, int lane) {
+  const int row = lane >> 2;
+  return *reinterpret_cast<const float4*>(rows + (half * 8 + row) * geometry::kSliceBytes +
+                                          geometry::slice_piece(4, row, channel / 4) * 16);
 }
 
 // ---- matrix instructions of a warpgroup (sm_90a): four warps, 64 rows, both operands from shared memory

@@ -58,6 +58,24 @@ FCM_DEVICE void apply_gate(AFragment<M>& a, const unsigned char* e, const int (&
   }
 }
 
+/// FP32 without a depthwise stage: rows of the chunk buffer are multiplied where they lie.
+template <class Cfg, class UnitAt>
+FCM_DEVICE void project_rows(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp_n], const unsigned char* e,
+                             const int (&groups)[Of<Cfg>::G.warp_m], const int (&gates)[Of<Cfg>::G.warp_m][2], int k, UnitAt unit,
+                             int lane) {
+  constexpr Geometry G = Of<Cfg>::G;
+  const auto four = [&](int m, int half, int channel) {
+    const float4 v = load_four(e + groups[m] * 16 * G.e_pitch, G.e_pitch, half, k * G.ks + channel, lane);
+    if constexpr (Of<Cfg>::S.gate) {
+      const float4 gate = *reinterpret_cast<const float4*>(e + gates[m][half] + (k * G.ks + channel) * 4);
+      return float4{v.x * gate.x, v.y * gate.y, v.z * gate.z, v.w * gate.w};
+    } else {
+      return v;
+    }
+  };
+  multiply_rows(acc, four, unit, lane);
+}
+
 /// The part of the block's output that a warp accumulates.
 struct WarpPlace {
   int m, k, n;
@@ -79,7 +97,7 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
   const unsigned char* units = weights + G.record_a + at.n * G.warp_n * geometry::kUnitBytes;
   int groups[G.warp_m];
   pixel_groups<Cfg>(groups, at.m, 0);
-  int gates[S.gate ? G.warp_m : 1][2];
+  int gates[G.warp_m][2] = {};
   if constexpr (S.gate) {
 #pragma unroll
     for (int i = 0; i < 2 * G.warp_m; ++i) gates[i / 2][i % 2] = gate_row<Cfg>(tile, groups[i / 2], i % 2, lane);
@@ -90,6 +108,11 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
   for (int step = 0; step < kSteps; ++step) {
     const int k = at.k + step * S.warps_k;
     if ((groups_k % S.warps_k != 0 && k >= groups_k) || (S.dw_c % S.chunk != 0 && chunk * S.chunk + k * G.ks >= S.dw_c)) break;
+    const auto unit = [&](int n) { return units + (k * columns + n) * geometry::kUnitBytes; };
+    if constexpr (S.math == Math::f32 && !S.dw) {
+      project_rows<Cfg>(acc, e, groups, gates, k, unit, lane);
+      continue;
+    }
     AFragment<S.math> a[G.warp_m];
     projection_operands<Cfg, G.warp_m>(a, e, weights, groups, k, lane);
     if constexpr (S.gate) {
@@ -102,8 +125,7 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
       for (int j = 0; j < G.warp_m; ++j) wgmma_all<S.math, G.warp_n>(acc[j], a[j].r, core + k * 2 * S.n_tile);
       warpgroup_commit();
     } else {
-      multiply<S.math>(
-          acc, a, [&](int n) { return units + (k * columns + n) * geometry::kUnitBytes; }, lane);
+      multiply<S.math>(acc, a, unit, lane);
     }
   }
   if constexpr (G.project_by_groups) {

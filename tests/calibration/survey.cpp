@@ -1,7 +1,8 @@
 // fcm-tile-survey: times many tiles of many modules on the current device and appends the results to a table, compiling on all cores while
 // it measures. Work that the table holds already is not repeated, so that a survey can be cut into several runs.
 //
-//   fcm-tile-survey --out FILE [--modules LIST]... [--model FILE.onnx]... [--batch 1,8,64] [--best 4] [--spread 8] [--seconds 200]
+//   fcm-tile-survey --out FILE [--modules LIST]... [--model FILE.onnx]... [--batch 1,8,64] [--precision fp16] [--best 4] [--spread 8]
+//                   [--seconds 200]
 //   fcm-tile-survey --out FILE --again TABLE [--within 0.1] [--seconds 200]
 //   fcm-tile-survey --compile-for h200 ...    then, with the same choice of tiles and that FCM_CACHE_DIR on the card: fcm-tile-survey
 //   --cached ...
@@ -16,6 +17,7 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <map>
 #include <optional>
 
 #include <CLI/CLI.hpp>
@@ -37,6 +39,7 @@ struct Options {
   std::string again, compile_for;
   bool cached = false;
   double within = 0.1;
+  DType dtype = DType::f16;
   std::string out;
   double seconds = 200;
 };
@@ -69,9 +72,10 @@ int run(const Options& options) {
   const DeviceModel device = device_model_for(info);
   Subjects subjects;
   for (const std::string& file : options.modules) {
-    for (const ListedModule& m : read_modules(file, DType::f16)) subjects.add(m.spec, m.images.empty() ? options.survey.batches : m.images);
+    for (const ListedModule& m : read_modules(file, options.dtype))
+      subjects.add(m.spec, m.images.empty() ? options.survey.batches : m.images);
   }
-  for (const std::string& file : options.models) subjects.add_segments(file, device, DType::f16, options.survey.batches);
+  for (const std::string& file : options.models) subjects.add_segments(file, device, options.dtype, options.survey.batches);
   const std::vector<Row> timed = read_rows(options.out);
   std::vector<Task> tasks = tasks_of(subjects.list(), options.survey, device, timed);
   if (!options.again.empty()) {
@@ -136,6 +140,9 @@ int main(int argc, char** argv) {
   app.add_option("--modules", options.modules, "Lists of modules");
   app.add_option("--model", options.models, "Networks, of which every legal segment is taken");
   app.add_option("--batch", options.survey.batches, "Batch sizes")->delimiter(',')->check(CLI::Range(1, 4096))->capture_default_str();
+  const std::map<std::string, fcm::DType> precisions = {{"fp16", fcm::DType::f16}, {"bf16", fcm::DType::bf16}, {"fp32", fcm::DType::f32}};
+  app.add_option("--precision", options.dtype, "Of the modules: fp16 (by default), bf16 or fp32")
+      ->transform(CLI::CheckedTransformer(precisions));
   app.add_option("--again", options.again, "A table, whose good tiles are timed again")->check(CLI::ExistingFile);
   app.add_option("--within", options.within, "How much slower than its module's fastest a tile may have been")->capture_default_str();
   app.add_option("--compile-for", options.compile_for, "Time nothing: compile into the kernel cache for this card, which need not be here");

@@ -187,7 +187,7 @@ TileConfig draw_tile(Random& random, const ModuleSpec& spec, const jit::Target& 
   t.warps_k = head ? 1 : pick(random, {1, 1, 2, 3});
   t.warps_n = head ? 1 : pick(random, {1, 1, 2});
   t.stages = between(random, 1, 4);
-  t.expand_m = between(random, 1, 2);
+  t.expand_m = between(random, 1, dtype_of(spec) == DType::f32 ? 4 : 2);
   t.expand_n = between(random, 1, 3);
   t.resident = between(random, 0, 1) == 1;
   t.min_blocks = pick(random, {1, 1, 1, 2});
