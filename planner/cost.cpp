@@ -25,6 +25,9 @@ constexpr double kTightPenalty = 1.05;
 // A library's matrix product, fitted to 90 shapes of transformers on an H200 (8 % off on the mean): shares of the tensor cores' rate and of
 // the bandwidths, what storing costs beside loading, latency beside a convolution's, and cycles of one input channel of a block's sums.
 constexpr double kGemmShare = 0.59, kGemmL2 = 0.65, kGemmDram = 0.63, kGemmStore = 1.93, kGemmLatency = 0.48, kGemmDepth = 1.9;
+// A library's other convolutions wait as long as its products, and for each channel under the window in turn: 14 of mobilevit_s, xception
+// and efficientvit_b1 at batch 1.
+constexpr double kConvDepth = 4.7;
 constexpr double kReferenceMacs = 1024;  // a cycle and multiprocessor: what fcm::rate assumes of mma.sync
 
 struct BlockSize {
@@ -50,7 +53,7 @@ bool has_threads(const BlockSize& block, const DeviceModel& d) {
 struct Ramp {
   double begin, end;
 };
-constexpr Ramp kRead{0.67, 1.38}, kWritten{0.13, 2.1};
+constexpr Ramp kRead{0.67, 1.38}, kWritten{0.13, 2.1}, kAcrossRuns{1.0, 1.6};
 
 /// Share of data that has left the L2 after `touched` bytes since it was last used.
 double missed(double touched, const DeviceModel& d, const Ramp& ramp = kRead) {
@@ -83,12 +86,19 @@ struct AtDram {
       : map(input * missed(from_outside ? std::max(r.run_bytes, input + output) : input + output, d) +
             output * missed(input + output, d, kWritten)),
         residual_share(missed(std::max(r.since_residual, input + output), d)),
-        weights_share(missed(r.weights_of_model + input + output, d)) {}
+        weights_share(missed(std::max(r.run_bytes, input + output), d, kAcrossRuns)) {}
 };
 
 void set_dram(Cost& c, double input, double output, double weight_bytes, const DeviceModel& d, const Residency& r) {
   const AtDram at(input, output, false, d, r);
   c.dram_bytes = at.map + c.traffic.residual * at.residual_share + weight_bytes * at.weights_share;
+}
+
+/// Distinct bytes of a head's weights.
+double head_weights_once(const ModuleSpec& spec) {
+  double count = 0;
+  for (const StageSpec& s : spec.stages) count += s.op == StageOp::pw ? static_cast<double>(s.in_channels) * s.out_channels : 0.0;
+  return count * static_cast<double>(dtype_size(dtype_of(spec)));
 }
 
 /// Distinct bytes of a module's input.
@@ -151,7 +161,7 @@ Cost head_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, c
   c.compute_us = c.core_macs / (d.core_f32 * std::min(c.blocks, d.sm_count) * d.clock_mhz);
   c.latency_us = latency_of(r, dense_rate(spec, d), d);
   c.step_us = module_step_us(d);
-  set_dram(c, input_once(spec, images), output_once(spec, images), c.traffic.weights, d, residency);
+  set_dram(c, input_once(spec, images), output_once(spec, images), head_weights_once(spec), d, residency);
   finish(c, d);
   return c;
 }
@@ -164,15 +174,20 @@ double value_bytes(const Graph& graph, ValueId v, int64_t batch, DType dtype) {
   return static_cast<double>(element_count(dims)) * static_cast<double>(element);
 }
 
+/// Input values of one output of a convolution; 0 for another node.
+double conv_depth(const Graph& graph, const Node& node) {
+  const auto* conv = std::get_if<Conv>(&node.op);
+  if (conv == nullptr) return 0;
+  double depth = static_cast<double>((*graph.value(node.input(0)).shape)[1].factor) / static_cast<double>(conv->group);
+  for (const int64_t k : conv->window.kernel) depth *= static_cast<double>(k);
+  return depth;
+}
+
 /// Multiply-adds of a node, 0 for one that only moves or maps.
 double node_macs(const Graph& graph, const Node& node, int64_t batch) {
   const auto count = [&](ValueId v) { return static_cast<double>(element_count(at_batch(*graph.value(v).shape, batch))); };
   const auto extent = [&](ValueId v, size_t axis) { return static_cast<double>((*graph.value(v).shape)[axis].factor); };
-  if (const auto* conv = std::get_if<Conv>(&node.op)) {
-    double window = 1;
-    for (const int64_t k : conv->window.kernel) window *= static_cast<double>(k);
-    return count(node.outputs[0]) * window * extent(node.input(0), 1) / static_cast<double>(conv->group);
-  }
+  if (std::holds_alternative<Conv>(node.op)) return count(node.outputs[0]) * conv_depth(graph, node);
   if (const auto* gemm = std::get_if<Gemm>(&node.op))
     return count(node.outputs[0]) * extent(node.input(0), gemm->trans_a ? 0 : graph.value(node.input(0)).shape->size() - 1);
   if (std::holds_alternative<MatMul>(node.op)) {
@@ -296,7 +311,7 @@ Cost& operator+=(Cost& a, const Cost& b) {
   a.traffic.residual += b.traffic.residual, a.traffic.sums += b.traffic.sums, a.traffic.gate += b.traffic.gate;
   a.elements += b.elements, a.dram_bytes += b.dram_bytes, a.tensor_macs += b.tensor_macs, a.core_macs += b.core_macs;
   a.blocks = std::max(a.blocks, b.blocks), a.waves = std::max(a.waves, b.waves);
-  a.step_us += b.step_us, a.dram_us += b.dram_us, a.l2_us += b.l2_us, a.compute_us += b.compute_us;
+  a.step_us += b.step_us, a.among_us += b.among_us, a.dram_us += b.dram_us, a.l2_us += b.l2_us, a.compute_us += b.compute_us;
   a.latency_us += b.latency_us, a.time_us += b.time_us;
   return a;
 }
@@ -398,7 +413,8 @@ TileCosts::TileCosts(const ModuleSpec& spec, int64_t images, const DeviceModel& 
       step_us_(module_step_us(device)),
       dense_rate_(dense_rate(spec, device)) {
   const AtDram at(input_once(spec, images), output_once(spec, images), is_from_outside(spec), device, residency);
-  map_dram_ = at.map, residual_missed_ = at.residual_share, weights_missed_ = at.weights_share;
+  map_dram_ = at.map, weights_missed_ = at.weights_share;
+  residual_missed_ = spec.residual_is_input ? 0 : at.residual_share;  // just read
 }
 
 bool TileCosts::recut(TiledModule& m, const TileConfig& tile) const {
@@ -484,7 +500,9 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
   const double arithmetic_share = depthwise ? kDepthwiseShare : d.library_share;
   const double rate = (tensor ? d.tensor_f16 : d.core_f32) * d.sm_count * d.clock_mhz * arithmetic_share;
   c.compute_us = macs / rate;
-  c.latency_us = macs == 0 ? d.library_small_us : depthwise ? d.library_depthwise_us : d.library_conv_us;
+  c.latency_us = macs == 0   ? d.library_small_us
+                 : depthwise ? d.library_depthwise_us
+                             : kGemmLatency * d.library_conv_us + kConvDepth * conv_depth(graph, node) / d.clock_mhz;
   c.step_us += d.step_us(false);
   if (std::holds_alternative<GlobalPool>(node.op)) set_pooling(c, graph, node, batch, d);
   set_dram(c, c.traffic.input, c.traffic.output, c.traffic.weights, d, residency);

@@ -29,6 +29,7 @@ struct Cost {
   double compute_us = 0;  ///< arithmetic at the rates of the device, waves included
   double latency_us = 0;  ///< a block's own dependent chain, waves included
   double time_us = 0;     ///< step + the largest of the others
+  double among_us = 0;    ///< of the step: what it costs among modules alone, and a measurement of this step by itself does not show
   bool known = false;  ///< of a module: its time comes from the device's known kernels; the latency is what is left of it beside the step
 
   double l2_bytes() const { return traffic.total(); }
@@ -39,9 +40,8 @@ std::string to_string(const Cost& cost);
 
 /// What decides whether a step's operands are still in the L2: bytes touched since they were written.
 struct Residency {
-  double weights_of_model = 0;  ///< packed weights of the whole model, read again at every inference
-  double since_residual = 0;    ///< bytes touched since the residual operand was written
-  double run_bytes = 0;         ///< that an inference touches: what came in before the last one began has seen them all
+  double since_residual = 0;  ///< bytes touched since the residual operand was written
+  double run_bytes = 0;       ///< that an inference touches, weights included: what came in before the last one began has seen them all
 };
 
 /// Whether a tile can run on the modelled device (shared memory and threads of the model, legality of the module).

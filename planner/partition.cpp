@@ -158,9 +158,9 @@ Residency Partitioner::residency_of() const {
   }();
   for (const ValueId v : used) {
     if (graph_.is_constant(v))
-      r.weights_of_model += static_cast<double>(graph_.value(v).constant->count() * static_cast<int64_t>(dtype_size(options_.dtype)));
+      r.run_bytes += static_cast<double>(graph_.value(v).constant->count() * static_cast<int64_t>(dtype_size(options_.dtype)));
   }
-  r.run_bytes = r.weights_of_model + position_.back();
+  r.run_bytes += position_.back();
   return r;
 }
 
@@ -389,7 +389,7 @@ Cost Partitioner::among_modules(const Group& group) const {
   Cost c = group.cost;
   if (group.module) return c;
   const double us = among_modules_us(graph_.nodes[static_cast<size_t>(group.nodes[0])], device_);
-  c.step_us += us, c.time_us += us;
+  c.step_us += us, c.time_us += us, c.among_us += us;
   return c;
 }
 

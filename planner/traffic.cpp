@@ -22,7 +22,20 @@ constexpr int kSector = 32, kPiece = 16, kLine = 128;
 constexpr double kMergedAll = 0.27, kMergedParts = 8, kUnmerged = 0.96;
 constexpr double kHalfLines = 0.1;    // more of them where lines begin in the middle of a copy's
 constexpr double kMergedRows = 0.97;  // of the weights of heads, whose rows are shifted
-constexpr double kAloneGather = 1.16, kSharedGather = 0.07, kLeastGather = 0.67;
+constexpr double kFewReaders = 8;     // lie apart from each other: their reads meet less often
+// Requests of the copy engine do not meet, and where a block expands from its weights an eighth comes again.
+constexpr double kAskedExpanding = 1.12;
+// Patches of a first convolution, of what their warps ask for: where a multiprocessor sees few tiles, rows are still in its first-level
+// cache.
+constexpr int kFewTiles = 8;
+constexpr double kGatherWindow = 0.62, kGatherWindows = 1.2, kGatherWideWindows = 1.4, kGatherRun = 0.9, kGatherWideRun = 0.7,
+                 kGatherRuns = 1.05, kGatherWideRuns = 1.25;
+// Streamed pointwise layers: of equal reads by blocks of other columns, exponents of their number (weights that stay or rotate), of the
+// tiles that a block walks over, and of the share of the multiprocessors that are busy; equal weights, as kMergedAll, kMergedParts and
+// kFewReaders (those that rotate meet whatever the parts); what is left of both where weights rotate and a multiprocessor has several
+// blocks.
+constexpr double kProductColumns = -0.81, kRotatingColumns = -0.27, kProductDrift = 0.4, kProductSpread = 0.3;
+constexpr double kProductWeights = 0.25, kRotatingWeights = 0.12, kProductParts = 18.6, kProductReaders = 15.7, kCrowded = 0.8;
 constexpr double kMergedApart = 0.55;  // the least for blocks that have drifted apart over several tiles
 // Streamed expansions: the blocks that read a tile drift apart from slice to slice, and share the weights' slices less than one copy. Where
 // the slices begin anew for every tile nothing is shared, and a fifth comes again.
@@ -34,13 +47,31 @@ double merged(double parts, double readers, const DeviceModel& d) {
   return std::max(1 - (1 - kMergedAll) * std::exp((1 - parts) / kMergedParts), 1 / readers);
 }
 
+/// The same of a streamed pointwise layer's input and weights, whose `walks` are of n_blocks blocks each.
+struct ProductShares {
+  double input = 1, weights = 1;
+  ProductShares(const ModuleShape& s, const Geometry& g, int works, int walks, const DeviceModel& d) {
+    if (d.target.major != 9) return;
+    const double columns = g.n_blocks, blocks = walks * columns, active = std::min(1.0, blocks / d.sm_count);
+    const double crowded = !s.resident && blocks > d.sm_count ? kCrowded : 1.0;
+    if (columns > 1) {
+      const double alike = std::max(std::pow(columns, s.resident ? kProductColumns : kRotatingColumns), 0.05);
+      const double drifted = std::min(1.0, alike * std::pow(static_cast<double>(works) / walks, kProductDrift));
+      input = 1 - (1 - drifted) * std::pow(active, kProductSpread) * crowded;
+    }
+    const double met = s.resident ? (1 - kProductWeights) * std::exp((1 - columns) / kProductParts) : 1 - kRotatingWeights;
+    if (walks > 1) weights = 1 - met * (1 - std::exp(-walks / kProductReaders)) * crowded;
+  }
+};
+
 /// The same for a linear copy from `global` to `shared`, of which only the offsets within a line matter: a copy that is shifted by 16 bytes
 /// asks for every sector twice, and lines become one request only where both sides are aligned alike.
 double copied_share(int global, int shared, double parts, double readers, const DeviceModel& d) {
   const int shift = (shared - global) % kLine;
   if (shift % kSector != 0) return 2;
   if (shift != 0) return kUnmerged;
-  return std::min(kUnmerged, merged(parts, readers, d) + (global % kLine != 0 && d.target.major == 9 ? kHalfLines : 0.0));
+  const double met = (1 - merged(parts, readers, d)) * (1 - std::exp(-readers / kFewReaders));
+  return std::min(kUnmerged, 1 - met + (global % kLine != 0 && d.target.major == 9 ? kHalfLines : 0.0));
 }
 
 /// Positions inside the plane that all tiles of an axis read. `from_step`: the next position moves on by an odd number of 16 bytes in
@@ -112,15 +143,15 @@ double copied_bytes(const Halves& pixels, int bytes, int pitch) {
 }
 
 /// Share of what the warps of a block ask for that they do not find in the first-level cache, since others loaded it: rows of the picture
-/// above each other.
-double found_apart(const Geometry& g) {
-  const int loading = std::min(g.warps, ceil_div(g.core_px, 32));
-  if (g.flat) return loading > 4 ? kLeastGather : 1;
-  return std::max(kLeastGather, kAloneGather - kSharedGather * loading);
+/// above each other. `few`: a multiprocessor sees few tiles.
+double found_apart(const Geometry& g, bool few) {
+  if (!g.flat) return few ? kGatherWindow : g.warps > 4 ? kGatherWideWindows : kGatherWindows;
+  if (few) return std::min(g.warps, ceil_div(g.core_px, 32)) > 4 || g.warps > 4 ? kGatherWideRun : kGatherRun;
+  return g.warps > 2 ? kGatherWideRuns : kGatherRuns;
 }
 
 /// Bytes of a first convolution's patches over the tiles of an image: a warp asks for those of 32 pixels, row of the kernel by row.
-double gathered_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry& g) {
+double gathered_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry& g, bool few) {
   const geometry::Window& w = s.conv_window;
   const bool planes = spec.input == InputTransform::nchw_f32;
   const double element = planes ? 4.0 : spec.input == InputTransform::nhwc_u8 ? spec.stages[0].in_channels : g.in_pitch * g.el;
@@ -136,11 +167,11 @@ double gathered_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geomet
     pieces = rows * g.ax.tiles + pixels / 32;
   }
   const double bytes = (pixels * w.sw + pieces * (w.kw - w.sw)) * element + pieces * (kSector - std::min(element, 28.0));
-  return bytes * w.kh * (planes ? spec.stages[0].in_channels : 1) * found_apart(g);
+  return bytes * w.kh * (planes ? spec.stages[0].in_channels : 1) * found_apart(g, few);
 }
 
-double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry& g, CopiedPixels& copied) {
-  if (s.conv) return gathered_bytes(spec, s, g);
+double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry& g, CopiedPixels& copied, bool few) {
+  if (s.conv) return gathered_bytes(spec, s, g, few);
   const int pitch = g.in_pitch * g.el;
   Halves pixels = copied.of(s, g);
   const int pieces = pitch / kPiece;
@@ -237,21 +268,28 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   const bool stays = g.weight_stages == g.block_chunks;
   const double map = stored_bytes(s, g, n * s.out_h * s.out_w);
   Traffic t;
-  t.input = n_b * (g.product ? 1 : s.streamed ? g.chunks : s.expand ? s.split : 1) * n * input_bytes(*m.spec, s, g, copied);
+  t.input = n_b *
+            (g.product    ? 1
+             : s.streamed ? g.chunks
+             : s.expand   ? s.split
+                          : 1) *
+            n * input_bytes(*m.spec, s, g, copied, works <= kFewTiles * d.sm_count);
   if (s.streamed && !g.product && d.target.major == 9)
     t.input *= s.overlaid ? kBegunAnew : 1 - (1 - 1.0 / s.split) / std::pow(g.slices, kDrift);
   if (s.norm != geometry::Norm::none && !s.expand && !g.product)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
   const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
+  const double asked = s.expand ? (s.split == 1 ? kAskedExpanding : 1.0) : works > groups ? kMergedApart : 1.0;
   const auto record = [&](int bytes, int global, int shared, double parts, double readers) {
-    return bytes * std::max(least, g.counts_weights ? merged(parts, readers, d) : copied_share(global, shared, parts, readers, d));
+    return bytes * (g.counts_weights && d.target.major == 9 ? asked : std::max(least, copied_share(global, shared, parts, readers, d)));
   };
   t.weights = times * (record(g.record_a, g.a_at, g.s_weights, s.split, groups * n_b) +
                        record(g.record_b, g.b_at, g.s_weights + g.record_a, blocks_a_work, groups));
-  if (g.product)
-    t.weights = n_b * (s.resident ? groups : works) * g.slices * g.weight_slice *
-                std::max(s.resident || works == groups ? 0.0 : kMergedApart, merged(g.n_blocks, groups, d));
-  else if (s.streamed)
+  if (g.product) {
+    const ProductShares shares(s, g, works, groups, d);
+    t.input *= shares.input;
+    t.weights = n_b * (s.resident ? groups : works) * g.slices * g.weight_slice * shares.weights;
+  } else if (s.streamed)
     t.weights += n_b * works * g.chunks * g.slices * g.weight_slice * (s.overlaid || d.target.major != 9 ? 1 : kStreamedWeights);
   if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4 * merged(g.n_blocks, groups, d);
   if (s.pool != geometry::Pool::only) t.output = map;

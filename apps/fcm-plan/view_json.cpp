@@ -16,6 +16,7 @@ json traffic_json(const Traffic& t) {
 json cost_json(const Cost& c) {
   return {{"time_us", c.time_us},
           {"step_us", c.step_us},
+          {"among_us", c.among_us},
           {"dram_us", c.dram_us},
           {"l2_us", c.l2_us},
           {"compute_us", c.compute_us},

@@ -1,5 +1,6 @@
-"""Predicted against measured step times: reads files of `fcm-plan --measure --json` and prints, by network and over all, the rank
-correlation (Spearman) of steps and of modules alone, the ratio of sums, and the steps that are furthest off.
+"""Predicted against measured times of steps by themselves (without `among_us`, what libraries cost among modules): reads files of
+`fcm-plan --measure --json` and prints, by network and over all, the rank correlation (Spearman) of steps and of modules alone, the ratio of
+sums, and the steps that are furthest off.
 
   fcm-plan MODEL.onnx --batch 1 --measure --json > steps.json
   python tests/gpu/step_times.py steps.json...
@@ -42,7 +43,7 @@ def main():
         with open(path, encoding="utf-8") as file:
             plan = json.load(file)
         name = f"{plan['model']} batch {plan['batch']}"
-        rows = [(s["cost"]["time_us"], s["measured_us"], s) for s in plan["steps"] if s["measured_us"] > 0]
+        rows = [(s["cost"]["time_us"] - s["cost"].get("among_us", 0), s["measured_us"], s) for s in plan["steps"] if s["measured_us"] > 0]
         modules = [(p, m) for p, m, s in rows if s["module"]]
         predicted, measured = sum(r[0] for r in rows), sum(r[1] for r in rows)
         replay, unfused = plan["measured"]["replay_us"], plan["measured"]["unfused_replay_us"]
