@@ -28,6 +28,8 @@ constexpr double kGemmShare = 0.59, kGemmL2 = 0.65, kGemmDram = 0.63, kGemmStore
 // A library's other convolutions wait as long as its products, and for each channel under the window in turn: 14 of mobilevit_s, xception
 // and efficientvit_b1 at batch 1.
 constexpr double kConvDepth = 4.7;
+// On CUDA cores both wait longer, and products reach another share: 60 of mobilenetv1 and xception at batch 1, 8 and 64.
+constexpr double kCoreGemmShare = 0.61, kCoreGemmLatency = 0.6, kCoreDepth = 26;
 constexpr double kReferenceMacs = 1024;  // a cycle and multiprocessor: what fcm::rate assumes of mma.sync
 
 struct BlockSize {
@@ -291,10 +293,10 @@ void set_pooling(Cost& c, const Graph& graph, const Node& node, int64_t batch, c
 /// The traffic is set.
 void set_gemm_time(Cost& c, const Unary& activation, double depth, const DeviceModel& d, const Residency& residency) {
   const bool tensor = c.tensor_macs > 0;
-  const double rate = (tensor ? d.tensor_f16 * kGemmShare : d.core_f32 * d.library_share) * d.sm_count * d.clock_mhz;
+  const double rate = (tensor ? d.tensor_f16 * kGemmShare : d.core_f32 * kCoreGemmShare) * d.sm_count * d.clock_mhz;
   c.blocks = d.sm_count;
   c.compute_us = (c.tensor_macs + c.core_macs) / rate;
-  c.latency_us = kGemmLatency * d.library_conv_us + kGemmDepth * depth / d.clock_mhz;
+  c.latency_us = (tensor ? kGemmLatency : kCoreGemmLatency) * d.library_conv_us + (tensor ? kGemmDepth : kCoreDepth) * depth / d.clock_mhz;
   c.step_us = d.step_us(false);
   const double output = c.traffic.output;
   set_dram(c, c.traffic.input, output, c.traffic.weights, d, residency);
@@ -496,13 +498,14 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
     c.step_us += d.step_us(false) + d.library_small_us;
   }
   c.blocks = d.sm_count;
-  const double share = macs == 0 ? kMapShare : d.library_share;
+  const double share = macs == 0 || depthwise ? kMapShare : d.library_share;
   const double arithmetic_share = depthwise ? kDepthwiseShare : d.library_share;
   const double rate = (tensor ? d.tensor_f16 : d.core_f32) * d.sm_count * d.clock_mhz * arithmetic_share;
   c.compute_us = macs / rate;
-  c.latency_us = macs == 0   ? d.library_small_us
-                 : depthwise ? d.library_depthwise_us
-                             : kGemmLatency * d.library_conv_us + kConvDepth * conv_depth(graph, node) / d.clock_mhz;
+  c.latency_us = macs == 0 ? d.library_small_us
+                 : depthwise
+                     ? d.library_depthwise_us
+                     : kGemmLatency * d.library_conv_us + (tensor ? kConvDepth : kCoreDepth) * conv_depth(graph, node) / d.clock_mhz;
   c.step_us += d.step_us(false);
   if (std::holds_alternative<GlobalPool>(node.op)) set_pooling(c, graph, node, batch, d);
   set_dram(c, c.traffic.input, c.traffic.output, c.traffic.weights, d, residency);

@@ -16,7 +16,7 @@ namespace fcm::ops::cuda {
 namespace {
 
 constexpr size_t kLeastWorkspace = size_t{16} << 20;  // what a candidate may always take
-constexpr size_t kMostWorkspace = size_t{256} << 20;  // what the default algorithm may take
+constexpr size_t kMostWorkspace = size_t{256} << 20;  // what the default algorithm may take, unless none takes less
 constexpr size_t kCandidates = 6;
 
 struct ConvParts {
@@ -57,19 +57,30 @@ class CudnnConvStep : public Step {
   mutable std::map<int64_t, size_t> limits_;                                               // by bucket
 };
 
-// The first form, fused then alone, for which cuDNN has engines within the workspace.
+// The first form, fused then alone, for which cuDNN has engines within the workspace; where there is none, the engine that takes least.
 std::shared_ptr<const Algorithms> CudnnConvStep::find(int64_t batch, LibraryHandles& handles, size_t count, size_t most_workspace) const {
   CudnnConvSpec spec = parts_.spec;
   spec.batch = parts_.images.at(batch);
+  std::shared_ptr<Algorithms> least;
   for (const bool fused : {true, false}) {
     if (fused && !parts_.may_fuse) continue;
     spec.fuse = fused;
     auto found = std::make_shared<Algorithms>();
     found->fused = fused;
-    for (CudnnPlan& plan : cudnn_plans(handles.cudnn(), spec, parts_.tf32, count))
-      if (plan.workspace_bytes() <= most_workspace) found->plans.push_back(std::move(plan));
+    for (size_t wanted = count; found->plans.empty() && wanted <= kCandidates; wanted = wanted < kCandidates ? kCandidates : wanted + 1) {
+      for (CudnnPlan& plan : cudnn_plans(handles.cudnn(), spec, parts_.tf32, wanted)) {
+        if (plan.workspace_bytes() <= most_workspace) {
+          found->plans.push_back(std::move(plan));
+        } else if (least == nullptr || plan.workspace_bytes() < least->plans[0].workspace_bytes()) {
+          least = std::make_shared<Algorithms>();
+          least->fused = fused;
+          least->plans.push_back(std::move(plan));
+        }
+      }
+    }
     if (!found->plans.empty()) return found;
   }
+  if (least != nullptr) return least;
   throw Error(ErrorCode::unsupported, fmt::format("cuDNN {} has no algorithm for {} at batch {}", cudnn().version_text, text_, batch));
 }
 
