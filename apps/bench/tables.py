@@ -1,7 +1,7 @@
 """docs/benchmarks.md from what was recorded: nothing in its tables is typed by hand.
 
   cd docs/benchmarks && python ../../apps/bench/tables.py cells.json --wanted first zoo --modules modules_*.json --traffic traffic_*.json --repeat repeat_1.json repeat_2.json \\
-    --energy energy.json --output ../benchmarks.md
+    --output ../benchmarks.md
 
 CELLS are files of peers.py or sweep.py, --wanted models that are named where no cell has them, --energy such files whose energies stand in place of theirs, --modules of `fcm-bench --modules ... --json FILE`, --traffic of tests/gpu/traffic.sh.
 """
