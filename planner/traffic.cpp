@@ -146,7 +146,7 @@ double copied_bytes(const Halves& pixels, int bytes, int pitch) {
 /// above each other. `few`: a multiprocessor sees few tiles.
 double found_apart(const Geometry& g, bool few) {
   if (!g.flat) return few ? kGatherWindow : g.warps > 4 ? kGatherWideWindows : kGatherWindows;
-  if (few) return std::min(g.warps, ceil_div(g.core_px, 32)) > 4 || g.warps > 4 ? kGatherWideRun : kGatherRun;
+  if (few) return g.warps > 4 ? kGatherWideRun : kGatherRun;
   return g.warps > 2 ? kGatherWideRuns : kGatherRuns;
 }
 
