@@ -44,7 +44,7 @@ double activation_weight(const geometry::Activation& a) {
 /// Cycles of one dense stage of a head: `rows` outputs of a block over `depth` inputs.
 double dense_cycles(const geometry::HeadShape& s, const geometry::HeadGeometry& g, int rows, int depth, double images, double turns,
                     const TileModel& m) {
-  if (g.el == 4) return std::ceil(static_cast<double>(rows) / s.warps) * images * (depth / 256.0 * m.head_depth + m.head_row);
+  if (g.el == 4) return std::ceil(static_cast<double>(rows) / s.warps) * images * (depth / 256.0 * m.head_depth + m.head_row) * turns;
   const int tiles = geometry::ceil_div(rows, 16), shares = geometry::depth_shares(rows, depth, s.warps);
   const double rounds = geometry::ceil_div(tiles * shares, s.warps), steps = std::ceil(depth / 16.0 / shares);
   return m.matrix_latency + rounds * steps * m.head_step * turns + m.barrier +

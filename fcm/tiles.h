@@ -74,8 +74,8 @@ struct TileModel {
   double reloaded = 0.35;       ///< share of the weights fetched again for later tiles when they stay
   double first_weights = 0.3;   ///< share of the first weights' fetch that is not hidden behind the kernel before
   double wavefront = 1.77;      ///< of shared memory: one a cycle at best
-  double head_depth = 30;       ///< 256 channels of an output row of an FP32 head, and an output
-  double head_row = 60;
+  double head_depth = 115;      ///< 256 channels of an output row of an FP32 head, and an output
+  double head_row = 831;
   double head_output = 881;  ///< outputs that a thread of a 16-bit head finishes
   double head_sum = 32;      ///< a partial sum of four channels that a thread adds, and a pixel of a map
   double head_pixel = 61.7;

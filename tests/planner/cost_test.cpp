@@ -252,6 +252,31 @@ TEST(NodeCost, OfLayersOnTokensIsNearWhatWasMeasured) {
   }
 }
 
+// The same on CUDA cores.
+TEST(NodeCost, OfLayersInFp32IsNearWhatWasMeasured) {
+  struct Timed {
+    int64_t rows, outputs, depth;
+    double us;
+  };
+  const DeviceModel device = device_model("h200");
+  for (const Timed& t : {Timed{196, 512, 512, 12.4}, Timed{1568, 512, 512, 32.0}, Timed{12544, 512, 512, 172.3}, Timed{196, 728, 728, 17.7},
+                         Timed{49, 1536, 1024, 20.2}, Timed{784, 256, 256, 7.9}, Timed{3136, 1024, 1024, 175.1}}) {
+    const Graph net = layer_net(t.rows, t.outputs, t.depth, false, UnaryFn::identity);
+    const double us = node_cost(net, net.nodes[0], 1, DType::f32, device, {}).time_us;
+    EXPECT_NEAR(std::log(us / t.us), 0, 0.25) << t.rows << " x " << t.depth << " -> " << t.outputs << ": " << us << " for " << t.us;
+  }
+}
+
+TEST(NodeCost, StridesBeyondTheWindowLeaveInputOut) {
+  test::GraphBuilder b;
+  const ValueId x = b.input("x", {Dim(1, true), 64, 56, 56});
+  const ValueId every = b.conv("every", x, 128, 1, 1), fourth = b.conv("fourth", x, 128, 1, 2);
+  const Graph net = b.finish({every, fourth});
+  const auto input = [&](size_t node) { return node_cost(net, net.nodes[node], 1, DType::f16, device_model("h200"), {}).traffic.input; };
+  EXPECT_EQ(input(0), 2.0 * 64 * 56 * 56);
+  EXPECT_EQ(input(1), input(0) / 4);
+}
+
 // All input channels lie in shared memory beside a chunk's weights: in FP32 that takes chunks of 16.
 TEST(TileSearch, FindsTilesOfWideInputsInFp32) {
   const DeviceModel device = device_model("h200");
@@ -286,6 +311,33 @@ TEST(Cost, OfStreamedTilesIsNearTheirMeasuredTime) {
   }
 }
 
+/// The same of FP32 tiles, among copies of themselves at batch 1 (H200, driver 580.159.04).
+TEST(Cost, OfFp32TilesIsNearTheirMeasuredTime) {
+  struct Row {
+    const char *spec, *tile;
+    int batch;
+    double us;
+  };
+  const DeviceModel device = device_model("h200");
+  for (const Row& r :
+       {Row{"nhwc 56x56 pw/64-128/f32/clip(0,6) dw3x3s1x1p1.1.1.1/128-128/f32/clip(0,6)", "t14x14_c64_n16_x1_w2.4.1_s1_e4.2_r1_b1", 64,
+            166.30},
+        Row{"nhwc 56x56 pw/64-128/f32/clip(0,6) dw3x3s1x1p1.1.1.1/128-128/f32/clip(0,6)", "t14x14_c16_n16_x8_w8.1.1_s3_e2.1_r0_b1_st", 1,
+            5.43},
+        Row{"nhwc 28x28 pw/256-728/f32/identity dw3x3s1x1p1.1.1.1/728-728/f32/identity", "t14x14_c128_n16_x6_w2.4.1_s4_e4.2_r0_b1_so", 64,
+            786.71},
+        Row{"nhwc 14x14 pw/512-512/f32/clip(0,6)", "t1x64_c32_n112_x1_w2.4.1_s3_e1.1_r0_b1", 64, 216.94},
+        Row{"nhwc 112x112 dw3x3s1x1p1.1.1.1/32-32/f32/clip(0,6) pw/32-64/f32/clip(0,6)", "t16x8_c32_n64_x1_w4.1.1_s2_e1.1_r1_b2", 64,
+            170.87},
+        Row{"nhwc 112x112 pw/16-96/f32/clip(0,6) dw3x3s2x2p1.1.1.1/96-96/f32/clip(0,6) pw/96-24/f32/identity",
+            "t4x8_c96_n32_x1_w2.4.1_s1_e2.2_r1_b2", 8, 27.98},
+        Row{"nhwc 14x14 pw/64-384/f32/clip(0,6) dw3x3s1x1p1.1.1.1/384-384/f32/clip(0,6) pw/384-64/f32/identity residual=after from=input",
+            "t7x16_c64_n64_x6_w8.1.1_s1_e2.2_r1_b1", 8, 14.97}}) {
+    const double predicted = predicted_cost(parse_spec(r.spec), parse_tile(r.tile), r.batch, device, {}).time_us;
+    EXPECT_NEAR(predicted / r.us, 1.0, 0.35) << r.spec << " | " << r.tile << " batch " << r.batch << ": " << predicted << " for " << r.us;
+  }
+}
+
 TEST(TileSearch, StreamsTheDepthOfWideInputs) {
   const DeviceModel device = device_model("h200");
   TileSearch search(device, {});
@@ -295,6 +347,7 @@ TEST(TileSearch, StreamsTheDepthOfWideInputs) {
     return best.tile.streamed;
   };
   EXPECT_TRUE(streams("nhwc 14x14 pw/728-728/f16/relu dw3x3s1x1p1.1.1.1/728-728/f16/relu", 64));
+  EXPECT_TRUE(streams("nhwc 14x14 pw/728-728/f32/relu dw3x3s1x1p1.1.1.1/728-728/f32/relu", 64));
   EXPECT_TRUE(streams("nhwc 7x7 pw/1024-1536/bf16/relu dw3x3s1x1p1.1.1.1/1536-1536/bf16/relu", 64));
   EXPECT_FALSE(streams("nhwc 56x56 pw/24-144/f16/relu dw3x3s1x1p1.1.1.1/144-144/f16/relu", 64));
 }
