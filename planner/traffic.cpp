@@ -23,19 +23,20 @@ constexpr double kMergedAll = 0.27, kMergedParts = 8, kUnmerged = 0.96;
 constexpr double kHalfLines = 0.1;    // more of them where lines begin in the middle of a copy's
 constexpr double kMergedRows = 0.97;  // of the weights of heads, whose rows are shifted
 constexpr double kFewReaders = 8;     // lie apart from each other: their reads meet less often
-// Requests of the copy engine do not meet, and where a block expands from its weights an eighth comes again.
-constexpr double kAskedExpanding = 1.12;
+// Requests of the copy engine do not meet but for a few of all multiprocessors'; where a block expands from its weights, or shares a
+// product's with others of a cluster, a tenth comes again.
+constexpr double kAskedExpanding = 1.12, kAskedByClusters = 1.1, kAskedByAll = 0.95;
 // Patches of a first convolution, of what their warps ask for: where a multiprocessor sees few tiles, rows are still in its first-level
 // cache.
 constexpr int kFewTiles = 8;
 constexpr double kGatherWindow = 0.62, kGatherWindows = 1.2, kGatherWideWindows = 1.4, kGatherRun = 0.9, kGatherWideRun = 0.7,
                  kGatherRuns = 1.05, kGatherWideRuns = 1.25;
-// Streamed pointwise layers: of equal reads by blocks of other columns, exponents of their number (weights that stay or rotate), of the
-// tiles that a block walks over, and of the share of the multiprocessors that are busy; equal weights, as kMergedAll, kMergedParts and
-// kFewReaders (those that rotate meet whatever the parts); what is left of both where weights rotate and a multiprocessor has several
-// blocks.
-constexpr double kProductColumns = -0.81, kRotatingColumns = -0.27, kProductDrift = 0.4, kProductSpread = 0.3;
-constexpr double kProductWeights = 0.25, kRotatingWeights = 0.12, kProductParts = 18.6, kProductReaders = 15.7, kCrowded = 0.8;
+// Streamed pointwise layers: of equal reads by blocks of other columns, exponents of their number (weights that stay or rotate; and the
+// least), of the tiles that a block walks over, and of the share of the multiprocessors that are busy; equal weights, as kMergedAll,
+// kMergedParts and kFewReaders (those that rotate meet whatever the parts); what is left of both where weights rotate and a multiprocessor
+// has several blocks.
+constexpr double kProductColumns = -0.837, kRotatingColumns = -0.211, kLeastAlike = 0.31, kProductDrift = 0.39, kProductSpread = 0.252;
+constexpr double kProductWeights = 0.25, kRotatingWeights = 0.15, kProductParts = 15.37, kProductReaders = 11.72, kCrowded = 0.8;
 constexpr double kMergedApart = 0.55;  // the least for blocks that have drifted apart over several tiles
 // Streamed expansions: the blocks that read a tile drift apart from slice to slice, and share the weights' slices less than one copy. Where
 // the slices begin anew for every tile nothing is shared, and a fifth comes again.
@@ -55,7 +56,7 @@ struct ProductShares {
     const double columns = g.n_blocks, blocks = walks * columns, active = std::min(1.0, blocks / d.sm_count);
     const double crowded = !s.resident && blocks > d.sm_count ? kCrowded : 1.0;
     if (columns > 1) {
-      const double alike = std::max(std::pow(columns, s.resident ? kProductColumns : kRotatingColumns), 0.05);
+      const double alike = std::max(std::pow(columns, s.resident ? kProductColumns : kRotatingColumns), kLeastAlike);
       const double drifted = std::min(1.0, alike * std::pow(static_cast<double>(works) / walks, kProductDrift));
       input = 1 - (1 - drifted) * std::pow(active, kProductSpread) * crowded;
     }
@@ -279,7 +280,8 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   if (s.norm != geometry::Norm::none && !s.expand && !g.product)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
   const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
-  const double asked = s.expand ? (s.split == 1 ? kAskedExpanding : 1.0) : works > groups ? kMergedApart : 1.0;
+  const double asked_alone = works > groups ? kMergedApart : n_b > 1 ? 1.0 : kAskedByAll;
+  const double asked = s.split > 1 ? (s.expand ? 1.0 : kAskedByClusters) : s.expand ? kAskedExpanding : asked_alone;
   const auto record = [&](int bytes, int global, int shared, double parts, double readers) {
     return bytes * (g.counts_weights && d.target.major == 9 ? asked : std::max(least, copied_share(global, shared, parts, readers, d)));
   };
