@@ -100,11 +100,11 @@ void set_dram(Cost& c, double input, double output, double weight_bytes, const D
   c.dram_bytes = at.map + c.traffic.residual * at.residual_share + weight_bytes * at.weights_share;
 }
 
-/// Distinct bytes of a head's weights.
-double head_weights_once(const ModuleSpec& spec) {
+/// Weights of a head, each of which is multiplied once an image.
+double head_weights(const ModuleSpec& spec) {
   double count = 0;
   for (const StageSpec& s : spec.stages) count += s.op == StageOp::pw ? static_cast<double>(s.in_channels) * s.out_channels : 0.0;
-  return count * static_cast<double>(dtype_size(dtype_of(spec)));
+  return count;
 }
 
 /// Distinct bytes of a module's input.
@@ -161,13 +161,12 @@ Cost head_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, c
   const TileRating r = rate(spec, tile, static_cast<int>(images), {d.target, static_cast<int>(d.sm_count)}, model);
   c.blocks = r.blocks;
   c.waves = std::ceil(c.blocks / (d.sm_count * r.concurrent));
-  for (const StageSpec& s : spec.stages) {
-    if (s.op == StageOp::pw) c.core_macs += static_cast<double>(images) * s.in_channels * s.out_channels;
-  }
+  const double weights = head_weights(spec);
+  c.core_macs = static_cast<double>(images) * weights;
   c.compute_us = c.core_macs / (d.core_f32 * std::min(c.blocks, d.sm_count) * d.clock_mhz);
   c.latency_us = latency_of(r, dense_rate(spec, d), d);
   c.step_us = module_step_us(d);
-  set_dram(c, input_once(spec, images), output_once(spec, images), head_weights_once(spec), d, residency);
+  set_dram(c, input_once(spec, images), output_once(spec, images), weights * static_cast<double>(dtype_size(dtype_of(spec))), d, residency);
   finish(c, d);
   return c;
 }
@@ -505,7 +504,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
     return c;
   }
   if (const auto* conv = std::get_if<Conv>(&node.op); conv != nullptr && conv->window.kernel.size() == 2 && is_pointwise(*conv) && !few) {
-    set_gemm_time(c, conv->activation, static_cast<double>((*graph.value(node.input(0)).shape)[1].factor), d, residency);
+    set_gemm_time(c, conv->activation, conv_depth(graph, node), d, residency);
     return c;
   }
   if (few) {  // the caller's NCHW floats are converted before it

@@ -351,8 +351,7 @@ class Cuts {
     for (t.expand_m = 1; t.expand_m <= 4; ++t.expand_m) {
       for (t.expand_n = 1; t.expand_n <= 4; ++t.expand_n) {
         if (columns_of(t) % t.expand_n != 0) continue;
-        const int units = ceil_div(ceil_div(rows, t.expand_m) * (columns_of(t) / t.expand_n), warps);
-        order.emplace_back(units * f32_cycles(t.expand_m, t.expand_n), t);
+        order.emplace_back(expansion_cycles(t.expand_m, t.expand_n, rows, columns_of(t), warps), t);
       }
     }
     std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -487,13 +486,18 @@ class Cuts {
     if (ceil_div(rows, 2) * (cols / t.expand_n) >= 2 * warps) t.expand_m = 2;
   }
 
-  /// In FP32 the unit decides how often a lane loads what it multiplies.
+  /// FP32 cycles of a warp for `rows` by `cols` tiles of 16 x 16 in units of m x n: the unit decides how often a lane loads what it
+  /// multiplies.
+  double expansion_cycles(int m, int n, int rows, int cols, int warps) const {
+    return ceil_div(ceil_div(rows, m) * (cols / n), warps) * f32_cycles(m, n, untaught_);
+  }
+
   void choose_f32_expansion(TileConfig& t, int rows, int cols, int warps) const {
     double least = kNever;
     for (int m = 1; m <= 4; ++m) {
       for (int n = 1; n <= 4; ++n) {
         if (cols % n != 0) continue;
-        const double cycles = ceil_div(ceil_div(rows, m) * (cols / n), warps) * f32_cycles(m, n);
+        const double cycles = expansion_cycles(m, n, rows, cols, warps);
         if (cycles < least) least = cycles, t.expand_m = m, t.expand_n = n;
       }
     }

@@ -237,6 +237,15 @@ Traffic head_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t ima
   return t;
 }
 
+/// Share of its bytes that a copy of weights asks the L2 of Hopper for. `drifting`: blocks take several tiles each; `apart`: their columns
+/// are divided among blocks.
+double asked_share(const ModuleShape& s, bool drifting, bool apart) {
+  if (s.split > 1) return s.expand ? 1.0 : kAskedByClusters;
+  if (s.expand) return kAskedExpanding;
+  if (drifting) return kMergedApart;
+  return apart ? 1.0 : kAskedByAll;
+}
+
 }  // namespace
 
 double copied_sectors(int bytes, int pitch, bool odd_from, bool odd_to) {
@@ -269,19 +278,14 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   const bool stays = g.weight_stages == g.block_chunks;
   const double map = stored_bytes(s, g, n * s.out_h * s.out_w);
   Traffic t;
-  t.input = n_b *
-            (g.product    ? 1
-             : s.streamed ? g.chunks
-             : s.expand   ? s.split
-                          : 1) *
-            n * input_bytes(*m.spec, s, g, copied, works <= kFewTiles * d.sm_count);
+  const int depth_reads = g.product ? 1 : s.streamed ? g.chunks : s.expand ? s.split : 1;  // of a tile's whole depth
+  t.input = n_b * depth_reads * n * input_bytes(*m.spec, s, g, copied, works <= kFewTiles * d.sm_count);
   if (s.streamed && !g.product && d.target.major == 9)
     t.input *= s.overlaid ? kBegunAnew : 1 - (1 - 1.0 / s.split) / std::pow(g.slices, kDrift);
   if (s.norm != geometry::Norm::none && !s.expand && !g.product)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
   const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
-  const double asked_alone = works > groups ? kMergedApart : n_b > 1 ? 1.0 : kAskedByAll;
-  const double asked = s.split > 1 ? (s.expand ? 1.0 : kAskedByClusters) : s.expand ? kAskedExpanding : asked_alone;
+  const double asked = asked_share(s, works > groups, g.n_blocks > 1);
   const auto record = [&](int bytes, int global, int shared, double parts, double readers) {
     return bytes * (g.counts_weights && d.target.major == 9 ? asked : std::max(least, copied_share(global, shared, parts, readers, d)));
   };

@@ -67,7 +67,7 @@ std::shared_ptr<const Algorithms> CudnnConvStep::find(int64_t batch, LibraryHand
     spec.fuse = fused;
     auto found = std::make_shared<Algorithms>();
     found->fused = fused;
-    for (size_t wanted = count; found->plans.empty() && wanted <= kCandidates; wanted = wanted < kCandidates ? kCandidates : wanted + 1) {
+    const auto ask = [&](size_t wanted) {
       for (CudnnPlan& plan : cudnn_plans(handles.cudnn(), spec, parts_.tf32, wanted)) {
         if (plan.workspace_bytes() <= most_workspace) {
           found->plans.push_back(std::move(plan));
@@ -77,7 +77,9 @@ std::shared_ptr<const Algorithms> CudnnConvStep::find(int64_t batch, LibraryHand
           least->plans.push_back(std::move(plan));
         }
       }
-    }
+    };
+    ask(count);
+    if (found->plans.empty() && count < kCandidates) ask(kCandidates);
     if (!found->plans.empty()) return found;
   }
   if (least != nullptr) return least;

@@ -285,14 +285,15 @@ TEST(TileSearch, FindsTilesOfWideInputsInFp32) {
   for (const int64_t batch : {1, 8, 64}) EXPECT_FALSE(search.tiles(spec, batch).empty()) << batch;
 }
 
-// The tile search looks at a few hundred tiles of those that candidate_tiles rates one by one.
+/// A tile's measured time.
+struct Row {
+  const char *spec, *tile;
+  int batch;
+  double us;
+};
+
 /// Microseconds of streamed tiles, launches in a graph (H100, driver 580.159.04, FP16).
 TEST(Cost, OfStreamedTilesIsNearTheirMeasuredTime) {
-  struct Row {
-    const char *spec, *tile;
-    int batch;
-    double us;
-  };
   const char* const wide = "nhwc 14x14 pw/728-728/f16/relu dw3x3s1x1p1.1.1.1/728-728/f16/relu";
   const char* const small = "nhwc 7x7 pw/1024-1536/f16/relu dw3x3s1x1p1.1.1.1/1536-1536/f16/relu";
   const char* const large = "nhwc 55x55 pw/128-256/f16/identity dw3x3s1x1p1.1.1.1/256-256/f16/identity";
@@ -313,11 +314,6 @@ TEST(Cost, OfStreamedTilesIsNearTheirMeasuredTime) {
 
 /// The same of FP32 tiles, among copies of themselves at batch 1 (H200, driver 580.159.04).
 TEST(Cost, OfFp32TilesIsNearTheirMeasuredTime) {
-  struct Row {
-    const char *spec, *tile;
-    int batch;
-    double us;
-  };
   const DeviceModel device = device_model("h200");
   for (const Row& r :
        {Row{"nhwc 56x56 pw/64-128/f32/clip(0,6) dw3x3s1x1p1.1.1.1/128-128/f32/clip(0,6)", "t14x14_c64_n16_x1_w2.4.1_s1_e4.2_r1_b1", 64,
@@ -376,6 +372,7 @@ TEST(TileSearch, LeavesBlocksOfGridsThatDoNotFillTheCardAlone) {
   EXPECT_GT(alone, 4);
 }
 
+// The tile search looks at a few hundred tiles of those that candidate_tiles rates one by one.
 TEST(TileSearch, IsNearTheBestOfAllTiles) {
   const DeviceModel device = device_model("h200");
   TileSearch search(device, {});
