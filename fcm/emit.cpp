@@ -330,8 +330,9 @@ Reason partition_refusal(const Shape& s, const TileConfig& t, const jit::Target&
   if (t.warpgroup) {
     if (!has_warpgroups(target)) return {"warpgroup matrix instructions need sm_90a"};
     const bool product = t.streamed && !s.dw && !s.conv;
-    if ((!s.expand && !product) || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16))
-      return {"warpgroups serve a 16-bit expansion, or a pointwise layer whose depth streams"};
+    const bool projects = s.dw && s.project && !s.conv && t.warps_m % 4 == 0;  // what a depthwise stage gives
+    if ((!s.expand && !product && !projects) || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16))
+      return {"warpgroups serve a 16-bit expansion, a projection of four warps over pixels, or a pointwise layer whose depth streams"};
     if (s.expand && s.norm != geometry::Norm::none) return {"warps expand a normalised input"};
     if (warps % 4 != 0 || t.expand_m != 1) return {"a warpgroup is four warps, its unit 64 rows"};
   }

@@ -78,10 +78,10 @@ struct Shape {
   int expand_m = 1, expand_n = 1;  ///< one warp's unit of the expansion, in 16-row and 16-column tiles
   bool resident = false;           ///< all weights of a block stay in shared memory
   int min_blocks = 1;              ///< blocks a multiprocessor should hold (bounds registers)
-  bool warpgroup = false;          ///< the first dense stage by matrix instructions of four warps (wgmma): sm_90a, 16-bit
-  bool streamed = false;           ///< its operands pass through shared memory in slices of their depth, in `stages` buffers
-  bool overlaid = false;           ///< the chunk buffer takes the place of the slices that it was made from
-  bool jitter = false;             ///< random spins around the programmatic wait (tests)
+  bool warpgroup = false;  ///< the first dense stage (of DWPW the last) by matrix instructions of four warps (wgmma): sm_90a, 16-bit
+  bool streamed = false;   ///< its operands pass through shared memory in slices of their depth, in `stages` buffers
+  bool overlaid = false;   ///< the chunk buffer takes the place of the slices that it was made from
+  bool jitter = false;     ///< random spins around the programmatic wait (tests)
 };
 
 /// One axis of the halo'd region that the depthwise stage reads. `core` is the part that is computed or copied; the rest stays zero.
@@ -123,8 +123,9 @@ struct Geometry {
   bool product = false;          ///< a pointwise layer by warpgroups (kernels/product.cuh): a chunk is a slice of the depth
   int in_pitch = 8, out_channels = 1, out_pitch = 8;
   int k1 = 0;                                ///< depth of the expansion, padded
-  int x_pitch = 0, x_rows = 0, x_bytes = 0;  ///< input tile in shared memory
-  int x_vector = 16;                         ///< bytes from eight (FP32: four) channels of a row to the next ones
+  int x_pitch = 0, x_rows = 0, x_bytes = 0;  ///< input tile in shared memory; x_pitch: bytes of a row, or of its part of a band
+  int x_width = 0;                           ///< bytes within which the pieces of a row trade places (see traded_piece); 0: they do not
+  int x_band = 0;                            ///< by warpgroups: bytes from x_width bytes of all rows to the next ones; 0: rows are whole
   int slice = 0, slices = 0;                 ///< streamed: channels of a slice of the depth, and slices of the whole
   int x_slice = 0, weight_slice = 0;         ///< bytes of a slice of the input tile, and of the expansion's weights of a chunk
   int e_chunk = 16, chunks = 1, block_chunks = 1;
@@ -134,7 +135,9 @@ struct Geometry {
   int dw_rows = 1;                     ///< input rows that two output rows of one column need
   bool runs = false;                   ///< a warp's pixel groups stand below each other
   int e_rows = 1, e_half = 1, e_slots = 16, e_pitch = 0, e_bytes = 0;  ///< one chunk buffer
-  int e_buffers = 1;                                                   ///< of `stages` that a copied source or a whole expansion rotates
+  int e_width = 0;                                                     ///< as x_width
+  int e_column = 0, e_line = 0;  ///< bytes from the columns of one residue modulo the stride to those of the next, and from row to row
+  int e_buffers = 1;             ///< of `stages` that a copied source or a whole expansion rotates
   int n_blocks = 1, warp_m = 1, warp_n = 1;
   int gate_rows = 0, gate_at = 0;  ///< gates of the images that a run of pixels touches, behind the rows of a chunk buffer
   int dw_channel_bytes = 0, expand_bytes = 0, expand_bias_at = 0, expand_sums_at = 0, dw_at = 0, dw_bias_at = 0, record_a = 0, record_b = 0;
@@ -161,11 +164,21 @@ FCM_CONSTEXPR int bank_pitch(int channels, int el) {
   return (bytes / unit) % 2 == 0 ? bytes + unit : bytes;
 }
 
-/// Where in a row of a slice its `piece`-th 16 bytes lie: pieces trade places with the rows, so that matrix loads meet no bank twice, yet
-/// 32 bytes that lie together in memory stay together (and are asked for once). For 16-bit elements it is the order that matrix
-/// instructions of a warpgroup know.
+/// Where in a row its `piece`-th 16 bytes lie, when pieces trade places within `width` bytes (32, 64 or 128) and rows are an odd multiple
+/// of that (or any, of 128): eight rows' pieces meet no bank twice, though no byte is spent on a pitch, and 32 bytes that lie together in
+/// memory stay together. So a copy of neighbouring pixels puts a line of the cache into a line of banks: with a pitch it takes 1.7 times
+/// (128-byte pixels) to 7 times (32-byte pixels) as long, and asks for up to 2.7 times the sectors (H200). It is the order that matrix
+/// instructions of a warpgroup know for rows of `width` bytes.
+FCM_CONSTEXPR int traded_piece(int width, int row, int piece) {
+  return width == 0 ? piece : piece ^ (row * width / 128 % (width / 16));
+}
+/// The widest that a row of `bytes` allows; 0 where its odd number of pieces meets no bank twice as it is.
+FCM_CONSTEXPR int trading_width(int bytes) {
+  return bytes % 128 == 0 ? 128 : bytes % 64 == 0 ? 64 : bytes % 32 == 0 ? 32 : 0;
+}
+/// The same in a row of a slice: of 16-bit elements, or of 32-bit ones, whose matrix loads are of 32 bytes.
 FCM_CONSTEXPR int slice_piece(int el, int row, int piece) {
-  return piece ^ (el == 2 ? row % 8 : row % 4 * 2);
+  return el == 2 ? traded_piece(128, row, piece) : piece ^ row % 4 * 2;
 }
 
 /// Pixel groups below each other that a warp handles at a time in the depthwise stage.
@@ -247,7 +260,7 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   const bool from_x = s.residual_is_input && s.expand && !s.conv && !s.streamed;  // a residual that lies in the input tile
   g.direct = s.project && s.split == 1 && s.warps_k == 1 && g.el == 2 && (s.dw || s.expand) && s.pool == Pool::none &&
              (s.residual == Residual::none || (from_x && (s.residual == Residual::before_activation || s.out_act.fn == 0)));
-  g.corner_pitch = g.direct ? min_of(g.warp_n, 2) * 32 + 16 : 16 * g.el;
+  g.corner_pitch = g.direct ? min_of(g.warp_n, 2) * 32 : 16 * g.el;
   const bool publishes = s.project && !g.product && !g.direct;
   g.red_pitch = publishes ? bank_pitch(s.n_tile, 4) : 0;
   g.red_items = s.project && s.split > 1 ? 2 * ceil_div(g.m_tiles * 16 * (s.n_tile / 16), s.split) : 0;
@@ -271,10 +284,11 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   at += round_up(g.sites * 8, 16);
   g.s_weights = at;
   at += g.weight_stages * (g.record_a + g.record_b);
-  g.s_x = s.streamed ? round_up(at, 8 * kSliceBytes) : at;
+  g.s_x = s.streamed || g.x_band > 0 ? round_up(at, 8 * kSliceBytes) : g.x_width > 0 ? round_up(at, kSliceBytes) : at;
   at = g.s_x + g.x_bytes;
   g.s_slices = at;
   at += (g.product && s.resident ? g.slices : s.stages) * g.weight_slice;
+  if (g.e_width > 0) at = round_up(at, kSliceBytes);
   g.s_e = s.overlaid ? g.s_x : at;
   const int e_all = g.e_buffers * g.e_bytes;
   at = max_of(at, g.s_e + (g.red_aliases_e ? max_of(e_all, g.red_bytes) : e_all));
@@ -330,20 +344,34 @@ FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
       g.x_pitch = kSliceBytes;
       g.x_slice = (s.warpgroup ? round_up(g.core_px, 8) : g.x_rows) * kSliceBytes;
       g.x_bytes = s.stages * g.x_slice;
-    } else if (s.warpgroup) {  // eight rows of eight channels stand together: what a matrix descriptor calls a core matrix
-      g.x_pitch = 16;
-      g.x_vector = (g.x_rows + 1) * 16;
-      g.x_bytes = g.k1 / g.vec * g.x_vector;
+    } else if (s.warpgroup) {  // bands of rows as a matrix descriptor knows them
+      g.x_pitch = g.x_width = trading_width(g.k1 * g.el);
+      g.x_band = g.x_rows * g.x_width;
+      g.x_bytes = g.k1 * g.el * g.x_rows;
+    } else if (g.el == 2 && !s.conv) {  // pixels as they lie; of an odd number of pieces the last is multiplied by zeros from the next one
+      g.x_pitch = g.in_pitch * g.el;
+      g.x_width = trading_width(g.x_pitch);
+      g.x_bytes = g.x_rows * g.x_pitch + (g.k1 - g.in_pitch) * g.el;
     } else {
       g.x_pitch = bank_pitch(g.k1, g.el);
       g.x_bytes = g.x_rows * g.x_pitch;
     }
   }
   g.e_buffers = s.streamed ? 1 : s.stages;
-  g.e_pitch = bank_pitch(g.e_chunk, g.el);
-  g.gate_at = g.e_rows * g.e_slots * g.e_pitch;
+  if (g.flat && g.copied && !s.conv && g.el == 2) {
+    g.e_pitch = g.e_chunk * g.el;
+    g.e_width = trading_width(g.e_pitch);
+  } else {
+    g.e_pitch = bank_pitch(g.e_chunk, g.el);
+  }
+  // Where an expansion stores the region of a strided window, neighbours lie half a line of banks apart: eight of them, four of either
+  // residue, meet no bank twice.
+  g.e_column = g.e_half * g.e_pitch;
+  if (s.expand && !g.flat && g.el == 2 && s.dw_window.sw == 2) g.e_column += (64 + 128 - g.e_column % 128) % 128;
+  g.e_line = g.e_slots / g.e_half * g.e_column;
+  g.gate_at = g.e_rows * g.e_line;
   if (s.gate) g.gate_rows = s.pool != Pool::none ? 1 : ceil_div(s.tile_w - 1, s.out_h * s.out_w) + 1;
-  g.e_bytes = g.product ? 0 : g.gate_at + g.gate_rows * g.e_chunk * g.el;
+  g.e_bytes = g.product ? 0 : round_up(g.gate_at + g.gate_rows * g.e_chunk * g.el, g.e_width > 0 ? kSliceBytes : 16);
   g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
   g.project_by_groups = s.warpgroup && s.dw && s.project && s.warps_m % 4 == 0;
   g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;

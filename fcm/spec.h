@@ -79,7 +79,7 @@ struct TileConfig {
   int expand_m = 1, expand_n = 1;
   bool resident = false;
   int min_blocks = 1;
-  bool warpgroup = false;  ///< the first dense stage by wgmma: the expansion, whose unit is 64 expand_m rows, or a streamed pointwise layer
+  bool warpgroup = false;  ///< by wgmma: the expansion, whose unit is 64 expand_m rows; a DWPW's projection; or a streamed pointwise layer
   bool streamed = false;   ///< its operands pass through shared memory in slices of the depth, `stages` of them at a time
 
   bool overlaid = false;  ///< the chunk buffer takes the place of the slices: more of them, none under way beside the depthwise stage

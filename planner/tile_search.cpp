@@ -462,9 +462,19 @@ class Cuts {
     if (!tried_.insert(to_key(t))) return;
     choose_expansion(t);
     consider_residency(t, best);
-    if (!base_.expand || !has_warpgroups(device_.target)) return;
-    choose_warpgroup_expansion(t);
-    consider_residency(t, best);
+    if (!has_warpgroups(device_.target)) return;
+    if (base_.expand) {
+      choose_warpgroup_expansion(t);
+      consider_residency(t, best);
+    } else if (projects_by_warpgroups(t)) {
+      t.warpgroup = true;
+      consider_residency(t, best);
+    }
+  }
+
+  /// Whether warpgroups may project what a depthwise stage makes of a copied chunk.
+  bool projects_by_warpgroups(const TileConfig& t) const {
+    return base_.dw && base_.project && whole_.geometry.el == 2 && t.warps_m % 4 == 0 && t.warps_m * t.warps_k * t.warps_n % 4 == 0;
   }
 
   /// Columns of 16 channels that the expansion makes of a chunk.

@@ -41,6 +41,9 @@ constexpr double kMergedApart = 0.55;  // the least for blocks that have drifted
 // Streamed expansions: the blocks that read a tile drift apart from slice to slice, and share the weights' slices less than one copy. Where
 // the slices begin anew for every tile nothing is shared, and a fifth comes again.
 constexpr double kDrift = 0.4, kStreamedWeights = 0.5, kBegunAnew = 1.2;
+// Input that several blocks read: what does not come again of an expansion's, and of a copied chunk's, where pixels (and the chunk's part
+// of them) are whole lines, halves, quarters, or less.
+constexpr double kAlikeTiles[] = {0.7, 0.5, 0.56, 0.18}, kAlikeChunks[] = {0.46, 0.34, 0.3, 0.22};
 
 /// Share of the bytes that reach the L2 when `readers` blocks read each of `parts` parts at about the same time.
 double merged(double parts, double readers, const DeviceModel& d) {
@@ -122,12 +125,12 @@ Halves copied_pixels(const ModuleShape& s, const Geometry& g, bool odd_from, boo
     return h;
   }
   const geometry::Window& w = s.dw_window;
-  const int slots = s.expand ? g.ax.core : g.e_slots;
+  const int line = s.expand ? g.ax.core : g.e_line / kPiece;  // whose oddness counts
   const Halves y = axis_halves(g.ay, s.tile_h, w.sh, w.top, s.mid_h, odd_from && s.mid_w % 2 != 0,
-                               [&](int row) { return odd_to ? (s.expand ? row : row + g.ay.core_at) * slots : 0; });
+                               [&](int row) { return odd_to ? (s.expand ? row : row + g.ay.core_at) * line : 0; });
   const Halves x = axis_halves(g.ax, s.tile_w, w.sw, w.left, s.mid_w, odd_from, [&](int column) {
     const int ex = column + g.ax.core_at;
-    return !odd_to ? 0 : s.expand ? column : ex % w.sw * g.e_half + ex / w.sw;
+    return !odd_to ? 0 : s.expand ? column : ex % w.sw * (g.e_column / kPiece) + ex / w.sw;
   });
   return crossed(y, x);
 }
@@ -175,8 +178,6 @@ double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry&
   if (s.conv) return gathered_bytes(spec, s, g, few);
   const int pitch = g.in_pitch * g.el;
   Halves pixels = copied.of(s, g);
-  const int pieces = pitch / kPiece;
-  if (s.warpgroup && !s.streamed) return pixels.total() * pieces * kSector;
   if (s.expand && !s.streamed) return copied_bytes(pixels, pitch, pitch);
   if (g.copied && !g.product && g.e_bytes / kPiece % 2 != 0 && s.stages > 1) {  // every second buffer lies shifted
     Halves other = pixels;
@@ -186,6 +187,15 @@ double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry&
   }
   const int chunk = s.streamed ? geometry::kSliceBytes : g.e_chunk * g.el, whole = pitch / chunk, rest = pitch % chunk;
   return whole * copied_bytes(pixels, chunk, pitch) + (rest > 0 ? copied_bytes(pixels, rest, pitch) : 0.0);
+}
+
+/// Share of the input of pixels as they lie that reaches the L2 when `readers` blocks read each pixel: their lines become one request where
+/// they stand alike within 128 bytes on both sides.
+double alike_share(const ModuleShape& s, const Geometry& g, double readers, const DeviceModel& d) {
+  if (d.target.major != 9 || g.el != 2 || s.conv || s.streamed || !(s.expand || g.flat)) return 1;
+  const int pixel = g.in_pitch * g.el, either = s.expand ? pixel : pixel | g.e_chunk * g.el;  // its lowest bit is the smaller one
+  const int part = either % kLine == 0 ? 0 : either % (kLine / 2) == 0 ? 1 : either % kSector == 0 ? 2 : 3;
+  return 1 - (s.expand ? kAlikeTiles : kAlikeChunks)[part] * (1 - std::exp(1 - readers));
 }
 
 /// Bytes of the output pixels as they are stored, or as a residual is read: whole pixels, one block's channels of them, or 16 channels at a
@@ -284,6 +294,7 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
     t.input *= s.overlaid ? kBegunAnew : 1 - (1 - 1.0 / s.split) / std::pow(g.slices, kDrift);
   if (s.norm != geometry::Norm::none && !s.expand && !g.product)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
+  t.input *= alike_share(s, g, n_b * depth_reads, d);
   const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
   const double asked = asked_share(s, works > groups, g.n_blocks > 1);
   const auto record = [&](int bytes, int global, int shared, double parts, double readers) {

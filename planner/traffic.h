@@ -19,12 +19,12 @@
 // A head reads its map (or sums) once a block row and its weights once a block.
 //
 // Three things make sectors of bytes (measured on Hopper with copies of known shape):
-//   - A copy to shared memory asks for a sector once for each 32-byte place that parts of it go to. Rows there have a pitch of an odd
-//     number of 16 bytes, so that every second pixel lies shifted by 16 bytes and its sectors are asked for twice; a tile for warpgroups
-//     takes each pixel apart, so that all are.
+//   - A copy to shared memory asks for a sector once for each 32-byte place that parts of it go to. A chunk buffer with a window has rows
+//     of an odd number of 16 bytes, so that every second pixel lies shifted by 16 bytes and its sectors are asked for twice.
 //   - Pixels of an odd number of 16 bytes straddle sectors; stores of 16 channels a pixel then touch two.
 //   - Equal lines that several multiprocessors ask for at about the same time are one request (Hopper): a kernel whose blocks all read the
-//     same weights takes about a quarter of their bytes from the L2, one whose blocks read S different parts more and more of them.
+//     same weights takes about a quarter of their bytes from the L2, one whose blocks read S different parts more and more of them,
+//     and input tiles that several blocks read come once or twice where their pixels are whole lines.
 #pragma once
 
 #include <array>

@@ -7,10 +7,11 @@
 
 namespace fcm::kernel {
 
-/// Slots from the first column's to that of column `x` of the halo'd region: columns of one residue modulo the stride lie together.
+/// Bytes from the first column's to column `x` of the halo'd region: columns of one residue modulo the stride lie together.
 template <class Cfg>
 FCM_CONSTEXPR int column_offset(int x) {
-  return (x % Of<Cfg>::S.dw_window.sw) * Of<Cfg>::G.e_half + x / Of<Cfg>::S.dw_window.sw;
+  constexpr Geometry G = Of<Cfg>::G;
+  return (x % Of<Cfg>::S.dw_window.sw) * G.e_column + x / Of<Cfg>::S.dw_window.sw * G.e_pitch;
 }
 
 /// A warp's pixel groups from its `first` on. A spare group is computed, not kept: of a run it lies below, else it is the tile's last.
@@ -56,7 +57,7 @@ struct WindowSteps {
   /// Byte of an item's first pixel in a chunk buffer. Where there is none it is that of another, whose values are finite if any are.
   FCM_DEVICE static constexpr int offset(WindowItem at) {
     const int row = geometry::min_of(at.row, rows - 1), column = geometry::min_of(at.column, w.kw - 1);
-    return (row * Of<Cfg>::G.e_slots + column_offset<Cfg>(column * w.dw)) * Of<Cfg>::G.e_pitch;
+    return row * Of<Cfg>::G.e_line + column_offset<Cfg>(column * w.dw);
   }
   /// The same for the item that a lane gives the row addresses of, beside that of the step's first item.
   FCM_DEVICE static int lane_offset(int column, int step, int lane) {
@@ -71,14 +72,14 @@ struct WindowSteps {
 template <class Cfg>
 FCM_DEVICE int group_offset(int group) {
   constexpr Geometry G = Of<Cfg>::G;
-  return ((group / G.m_tiles_w) * 2 * Of<Cfg>::S.dw_window.sh * G.e_slots + (group % G.m_tiles_w) * 8) * G.e_pitch;
+  return (group / G.m_tiles_w) * 2 * Of<Cfg>::S.dw_window.sh * G.e_line + (group % G.m_tiles_w) * 8 * G.e_pitch;
 }
 
 /// The rows of eight pixels that a column of the window reads for kTiles pixel groups below each other: each loaded once, by fours.
 template <class Cfg, int kTiles>
 struct RunRows {
   static constexpr Geometry G = Of<Cfg>::G;
-  static constexpr int apart = 2 * Of<Cfg>::S.dw_window.sh, count = (kTiles - 1) * apart + G.dw_rows, pitch = G.e_slots * G.e_pitch;
+  static constexpr int apart = 2 * Of<Cfg>::S.dw_window.sh, count = (kTiles - 1) * apart + G.dw_rows, pitch = G.e_line;
 
   u32 m[count];
 
@@ -198,11 +199,11 @@ FCM_DEVICE void depthwise_fma(float (&acc)[kTiles][4], const unsigned char* e, c
     for (int ky = 0; ky < w.kh; ++ky) taps[ky] = *reinterpret_cast<const float2*>(packed + (kx * w.kh + ky) * S.chunk * 4);
 #pragma unroll
     for (int first = 0; first < kTiles; first += kTogether) {
-      const unsigned char* from = e + group_offset<Cfg>(tile[first]) + ((lane >> 2) + column_offset<Cfg>(kx * w.dw)) * G.e_pitch;
+      const unsigned char* from = e + group_offset<Cfg>(tile[first]) + (lane >> 2) * G.e_pitch + column_offset<Cfg>(kx * w.dw);
       float2 v[rows];
 #pragma unroll
       for (int r = 0; r < rows; ++r) {
-        const float* p = reinterpret_cast<const float*>(from + r * G.e_slots * G.e_pitch);
+        const float* p = reinterpret_cast<const float*>(from + r * G.e_line);
         v[r] = S.multiplier == 1 ? *reinterpret_cast<const float2*>(p + out) : float2{p[out / S.multiplier], p[(out + 1) / S.multiplier]};
       }
 #pragma unroll

@@ -150,7 +150,8 @@ FCM_DEVICE void expand_by_warpgroups(const Tile& tile, const Place* table, const
   constexpr int kCols = S.expand_n, kDepth = G.k1 / G.ks;
   constexpr int m_units = G.x_rows / 64, n_units = G.e_chunk / (16 * kCols);
   const bool border = touches_border<Cfg>(tile);
-  const u64 a = core_matrices(shared_address(x), G.x_vector), b = core_matrices(shared_address(weights), G.e_chunk * 16);
+  constexpr int width = G.x_width;
+  const u64 a = traded_rows(shared_address(x), width), b = core_matrices(shared_address(weights), G.e_chunk * 16);
   using Walk = Deal<m_units, G.warps / 4>;
   for (Walk unit = Walk::from(warp / 4); unit.row < n_units; unit.advance()) {
     const int m0 = unit.piece, n0 = unit.row * kCols;
@@ -160,7 +161,7 @@ FCM_DEVICE void expand_by_warpgroups(const Tile& tile, const Place* table, const
     warpgroup_begin();
 #pragma unroll
     for (int k = 0; k < kDepth; ++k)  // addresses in units of 16 bytes
-      wgmma<S.math>(acc[0], a + m0 * 64 + k * 2 * (G.x_vector / 16), b + n0 * 16 + k * 2 * G.e_chunk);
+      wgmma<S.math>(acc[0], a + (m0 * 64 * width + k * 32 / width * G.x_band + k * 32 % width) / 16, b + n0 * 16 + k * 2 * G.e_chunk);
     warpgroup_end();
     hold(acc[0]);
     const int m = m0 * 4 + warp % 4;
@@ -320,14 +321,14 @@ struct ExpansionColumns {
       weights[i / kCols][i % kCols] =
           *reinterpret_cast<const uint4*>(record + ((n0 + i % kCols) * kDepth + i / kCols) * geometry::kUnitBytes + lane * 16);
   }
-  /// acc := bias + rows of x times the weights; `row` is the lane's address of a matrix load (see load_rows) from the unit's first rows.
-  FCM_DEVICE void multiply(Accumulator (&acc)[kRows][kCols], u32 row) const {
+  /// acc := bias + rows of x times the weights; `row` is the lane's row of a matrix load from the unit's first rows, `first` its piece.
+  FCM_DEVICE void multiply(Accumulator (&acc)[kRows][kCols], u32 row, u32 first) const {
 #pragma unroll
     for (int k = 0; k < kDepth; ++k) {
 #pragma unroll
       for (int m = 0; m < kRows; ++m) {
         u32 a[4];
-        ldmatrix(a, row + m * 16 * G.x_pitch + k * 32);
+        ldmatrix(a, row + m * 16 * G.x_pitch + depth_offset<G.x_width>(first, k));
 #pragma unroll
         for (int n = 0; n < kCols; ++n) {
           const Accumulator& from = k == 0 ? bias[n] : acc[m][n];
@@ -368,7 +369,14 @@ FCM_DEVICE void expand_unit(Accumulator (&acc)[Of<Cfg>::S.expand_m][Of<Cfg>::S.e
     } else {
       AFragment<S.math> a[kRows];
 #pragma unroll
-      for (int m = 0; m < kRows; ++m) a[m] = load_rows<S.math>(x + (m0 + m) * 16 * G.x_pitch, G.x_pitch, k * G.ks, lane);
+      for (int m = 0; m < kRows; ++m) {
+        const unsigned char* rows = x + (m0 + m) * 16 * G.x_pitch;
+        if constexpr (kIs16<S.math>) {
+          a[m] = load_traded_rows<S.math, G.x_width>(rows, G.x_pitch, k, lane);
+        } else {
+          a[m] = load_rows<S.math>(rows, G.x_pitch, k * G.ks, lane);
+        }
+      }
       multiply<S.math>(acc, a, unit, lane);
     }
   }
@@ -394,18 +402,19 @@ FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigne
     for (int m = 0; m < kRows; ++m) store_expanded<Cfg, kCols>(tile, table, e, acc[m], m0 + m, n0, border, lane);
   };
   if constexpr (ExpansionColumns<Cfg>::kKeep) {
-    const u32 rows = shared_address(x) + (lane & 15) * G.x_pitch + (lane >> 4) * 16;
+    const u32 rows = shared_address(x) + (lane & 15) * G.x_pitch, piece = first_piece<G.x_width>(lane);
     int first = warp;  // unit of these columns
     for (int n0 = 0; n0 < n_units * kCols; n0 += kCols) {
       const ExpansionColumns<Cfg> columns(weights, n0, lane);
       for (int unit = first; unit < m_units; unit += G.warps) {
-        columns.multiply(acc, rows + unit * kRows * 16 * G.x_pitch);
+        columns.multiply(acc, rows + unit * kRows * 16 * G.x_pitch, piece);
         store(unit * kRows, n0);
       }
       first -= m_units % G.warps;
       if (first < 0) first += G.warps;
     }
   } else {
+    lane = anew<32>(lane);
     using Walk = Deal<m_units, G.warps>;
     for (Walk unit = Walk::from(warp); unit.row < n_units; unit.advance()) {
       expand_unit<Cfg>(acc, x, stats, weights, unit.piece * kRows, unit.row * kCols, lane);

@@ -160,6 +160,7 @@ FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk,
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int kTiles = geometry::run_length(S, G);
+  lane = anew<32>(lane);
   for (int k = at.k; k < S.chunk / 16; k += S.warps_k) {
     PoolSums sums;
     for (int j = 0; j < G.warp_m; j += kTiles) {
@@ -310,7 +311,7 @@ FCM_DEVICE Vector<Of<Cfg>::S.math> load_residual(const ModuleArgs& args, const T
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   if constexpr (S.residual_is_input && S.expand && !S.conv && !S.streamed) {
-    return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + input_row<Cfg>(r) * G.x_pitch + channel / G.vec * G.x_vector));
+    return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + input_place<Cfg>(input_row<Cfg>(r), channel / G.vec)));
   } else {
     const void* from = S.residual_is_input ? args.input : args.residual;
     return Vector<S.math>::from(
@@ -371,20 +372,27 @@ FCM_DEVICE void add_input(Accumulator (&acc)[Of<Cfg>::G.warp_n], const unsigned 
   constexpr bool whole = G.n_blocks * S.n_tile <= G.k1;  // else the last block's columns go on where the input has ended
   const u32 diagonal = (lane >> 2) / 2 != (lane & 3) ? 0u : (lane & 4) != 0 ? one << 16 : one;
   const int r = lane & 15, row = geometry::min_of(input_row<Cfg>((at.pair * G.m_tiles_w + at.column) * 16 + r), G.x_rows - 1);
-  const u32 from = shared_address(x) + row * G.x_pitch + (first_channel / 8 + (lane >> 4)) * G.x_vector;
+  const u32 from = shared_address(x);
 #pragma unroll
   for (int n = 0; n < G.warp_n; ++n) {
     if (!whole && first_channel + n * 16 >= G.k1) break;
     u32 a[4];
-    ldmatrix(a, from + n * 2 * G.x_vector);
+    ldmatrix(a, from + input_place<Cfg>(row, first_channel / 8 + n * 2 + (lane >> 4)));
     mma_k8<S.math>(acc[n].lo, a[0], a[1], diagonal);
     mma_k8<S.math>(acc[n].hi, a[2], a[3], diagonal);
   }
 }
 
-/// 16 pixels x 16 channels from an accumulator to a place in the warp's corner: with bias and activation, rounded.
+/// Byte, in the warp's corner, of the `piece`-th 16 bytes of row `r`: they trade places, so that neither way meets a bank twice.
 template <class Cfg>
-FCM_DEVICE void to_corner(unsigned char* corner, const Accumulator& acc, const float* bias, int lane) {
+FCM_DEVICE int corner_place(int r, int piece) {
+  constexpr int pitch = Of<Cfg>::G.corner_pitch;
+  return r * pitch + geometry::traded_piece(pitch, r, piece) * 16;
+}
+
+/// 16 pixels x 16 channels from an accumulator to the `n`-th place in the warp's corner: with bias and activation, rounded.
+template <class Cfg>
+FCM_DEVICE void to_corner(unsigned char* corner, int n, const Accumulator& acc, const float* bias, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr Activation f = S.out_act;
@@ -399,10 +407,10 @@ FCM_DEVICE void to_corner(unsigned char* corner, const Accumulator& acc, const f
   }
   const u32 to = shared_address(corner);
   if constexpr (kArch >= 900) {
-    stmatrix(to + ((lane >> 4) * 8 + (lane & 7)) * G.corner_pitch + ((lane >> 3) & 1) * 16, v);
+    stmatrix(to + corner_place<Cfg>((lane >> 4) * 8 + (lane & 7), n * 2 + ((lane >> 3) & 1)), v);
   } else {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) store_word(to + ((lane >> 2) + i / 2 * 8) * G.corner_pitch + i % 2 * 16 + (lane & 3) * 4, v[i]);
+    for (int i = 0; i < 4; ++i) store_word(to + corner_place<Cfg>((lane >> 2) + i / 2 * 8, n * 2 + i % 2) + (lane & 3) * 4, v[i]);
   }
 }
 
@@ -415,11 +423,13 @@ FCM_DEVICE void store_sums(const ModuleArgs& args, const Tile& tile, Accumulator
   constexpr int kWide = geometry::min_of(G.warp_n, 2), pieces = 2 * kWide;  // accumulators at a time, and 16 bytes of them
   const long long first_pixel = G.flat ? static_cast<long long>(tile.first) : tile.base;
   unsigned char* to = static_cast<unsigned char*>(args.output) + first_pixel * (G.out_pitch * G.el);
-  const int first_column = at.n * G.warp_n * 16, piece = lane % pieces, channel = n_block * S.n_tile + first_column + piece * 8;
+  const int first_column = at.n * G.warp_n * 16;
 #pragma unroll
   for (int j = 0; j < G.warp_m; ++j) {
     const GroupPlace group = group_place<Cfg>(at.m, j);
     if (group.pair * G.m_tiles_w + group.column >= G.m_tiles) break;
+    lane = anew<32>(lane);
+    const int piece = lane % pieces, channel = n_block * S.n_tile + first_column + piece * 8;
     if constexpr (S.residual != Residual::none) add_input<Cfg>(acc[j], x, group, n_block * S.n_tile + first_column, lane);
     int offset[kWide];
 #pragma unroll
@@ -428,12 +438,12 @@ FCM_DEVICE void store_sums(const ModuleArgs& args, const Tile& tile, Accumulator
     for (int n = 0; n < G.warp_n; n += kWide) {
 #pragma unroll
       for (int i = 0; i < kWide && n + i < G.warp_n; ++i)
-        to_corner<Cfg>(corner + i * 32, acc[j][n + i], bias + first_column + (n + i) * 16, lane);
+        to_corner<Cfg>(corner, i, acc[j][n + i], bias + first_column + (n + i) * 16, lane);
       __syncwarp();
 #pragma unroll
       for (int i = 0; i < kWide; ++i) {
         if (offset[i] < 0 || channel + n * 16 >= G.out_pitch || n + piece / 2 >= G.warp_n) continue;
-        uint4 raw = *reinterpret_cast<const uint4*>(corner + (i * 32 + lane) / pieces * G.corner_pitch + piece * 16);
+        uint4 raw = *reinterpret_cast<const uint4*>(corner + corner_place<Cfg>((i * 32 + lane) / pieces, piece));
         if constexpr (G.out_channels != G.out_pitch) {
           Vector<S.math> v = Vector<S.math>::from(raw);
           clear_pad<Cfg>(v, channel + n * 16);

@@ -76,10 +76,10 @@ FCM_DEVICE void make_places(Place* table, int thread) {
     for (int px = thread; px < G.sites; px += G.threads) {
       const int image = px / G.image_px, own = px % G.image_px;
       const int ey = own / G.ax.core + G.ay.core_at, ex = own % G.ax.core + G.ax.core_at;
-      const int slot = (image * G.image_pairs * 2 * w.sh + ey) * G.e_slots + (ex % w.sw) * G.e_half + ex / w.sw;
+      const int offset = (image * G.image_pairs * 2 * w.sh + ey) * G.e_line + (ex % w.sw) * G.e_column + ex / w.sw * G.e_pitch;
       const bool core = px < G.core_px;
       const int y = ey + image * Of<Cfg>::S.mid_h;  // images lie below each other in memory too
-      table[px] = Place{static_cast<u32>(core ? slot * G.e_pitch : 0), core ? static_cast<u32>(y << 16 | ex) : 0u};
+      table[px] = Place{static_cast<u32>(core ? offset : 0), core ? static_cast<u32>(y << 16 | ex) : 0u};
     }
   }
 }
@@ -144,7 +144,7 @@ FCM_DEVICE void copy_region(const ModuleArgs& args, const Tile& tile, const Plac
   const long long corner = G.flat ? static_cast<long long>(tile.first) : (static_cast<long long>(tile.image) * S.mid_h + y0) * S.mid_w + x0;
   const unsigned char* origin = static_cast<const unsigned char*>(args.input) + corner * pixel_bytes + first * G.el;
   const bool border = touches_border<Cfg>(tile);
-  Walk walk = Walk::from(thread);
+  Walk walk = Walk::from(anew<1024>(thread));
   for (int step = 0; step < steps; step += kTogether) {
     Walk at[kTogether];
     Place where[kTogether];
@@ -192,10 +192,10 @@ FCM_DEVICE float input_element(const void* input, int image, int y, int x, int c
   }
 }
 
-/// Writes the patch under one output pixel of the first convolution as a row of `depth` elements, order (ky, kx, c), zeros behind; 16 bytes
-/// of it every `vector_step`.
-template <class Cfg, int depth>
-FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned char* row, int vector_step) {
+/// Writes the patch under one output pixel of the first convolution as a row of `depth` elements, order (ky, kx, c), zeros behind: its
+/// `piece`-th 16 bytes to `to(piece)`.
+template <class Cfg, int depth, class To>
+FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, To to) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Window w = S.conv_window;
   constexpr bool normalise = S.input != InputFormat::nhwc;
@@ -221,23 +221,35 @@ FCM_DEVICE void gather_patch(const ModuleArgs& args, const Site& s, unsigned cha
         out.v[i] = value[v + i];
         if (normalise && inside[v + i]) out.v[i] = out.v[i] * args.scale[c] + args.shift[c];
       }
-      *reinterpret_cast<uint4*>(row + (first + v) / count * vector_step) = out.raw();
+      *reinterpret_cast<uint4*>(to((first + v) / count)) = out.raw();
     }
   }
 }
 
-/// Input tile of the expansion: all channels (or whole patches) of the core region; 16 bytes of a row every x_vector, rows every x_pitch.
+/// Byte, in the input tile of the expansion, of the `piece`-th 16 bytes of pixel `px`.
+template <class Cfg>
+FCM_DEVICE int input_place(int px, int piece) {
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (G.x_band > 0) {
+    constexpr int own = G.x_width / 16;  // pieces of a row that lie together
+    return piece / own * G.x_band + px * G.x_pitch + geometry::traded_piece(G.x_width, px, piece % own) * 16;
+  } else {
+    return px * G.x_pitch + geometry::traded_piece(G.x_width, px, piece) * 16;
+  }
+}
+
+/// Input tile of the expansion: all channels (or whole patches) of the core region.
 template <class Cfg>
 FCM_DEVICE void load_input_tile(const ModuleArgs& args, const Tile& tile, const Place* table, unsigned char* x, int thread) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   if constexpr (S.conv) {
     for (int px = thread; px < G.core_px; px += G.threads)
-      gather_patch<Cfg, G.k1>(args, site_of<Cfg>(tile, table, px), x + px * G.x_pitch, G.x_vector);
+      gather_patch<Cfg, G.k1>(args, site_of<Cfg>(tile, table, px), [&](int piece) { return x + input_place<Cfg>(px, piece); });
   } else {
+    constexpr int bytes = G.x_band > 0 || G.el == 4 ? G.k1 * G.el : G.x_pitch;  // with zeros behind the channels, or as they lie
     const u32 rows = shared_address(x);
-    copy_region<Cfg, G.k1 / G.vec>(args, tile, table, 0, thread,
-                                   [&](int px, int, int piece) { return rows + px * G.x_pitch + piece * G.x_vector; });
+    copy_region<Cfg, bytes / 16>(args, tile, table, 0, thread, [&](int px, int, int piece) { return rows + input_place<Cfg>(px, piece); });
   }
 }
 
@@ -284,12 +296,13 @@ FCM_DEVICE void load_chunk(const ModuleArgs& args, const Tile& tile, const Place
   if constexpr (S.conv) {
     for (int px = thread; px < G.core_px; px += G.threads) {
       const Site s = site_of<Cfg>(tile, table, px);
-      gather_patch<Cfg, G.e_chunk>(args, s, e + s.offset, 16);
+      gather_patch<Cfg, G.e_chunk>(args, s, [&](int piece) { return e + s.offset + piece * 16; });
     }
   } else {
     const u32 rows = shared_address(e);
-    copy_region<Cfg, G.e_chunk / G.vec>(args, tile, table, chunk * G.e_chunk, thread,
-                                        [&](int, int offset, int piece) { return rows + offset + piece * 16; });
+    copy_region<Cfg, G.e_chunk / G.vec>(args, tile, table, chunk * G.e_chunk, thread, [&](int px, int offset, int piece) {
+      return rows + offset + geometry::traded_piece(G.e_width, px, piece) * 16;
+    });
     if constexpr (S.gate) copy_gate<Cfg>(args, tile, chunk, rows + G.gate_at, thread);
   }
 }

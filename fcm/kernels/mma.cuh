@@ -10,6 +10,14 @@
 
 namespace fcm::kernel {
 
+/// The same number, below kBound (a power of two), which the compiler takes for a new one: what follows from it is worked out where it is
+/// used, and not kept in registers from tile to tile.
+template <int kBound>
+FCM_DEVICE int anew(int x) {
+  asm volatile("" : "+r"(x));
+  return x & (kBound - 1);
+}
+
 FCM_DEVICE u32 shared_address(const void* p) {
   u32 a;
   asm("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(a) : "l"(p));
@@ -265,6 +273,30 @@ FCM_DEVICE AFragment<M> load_rows(const unsigned char* rows, int pitch, int chan
   return a;
 }
 
+/// Byte, within a row, of a lane's piece of the `k`-th 16 channels, where pieces trade places within `width` bytes; `first` is that of the
+/// 0-th: see first_piece.
+template <int width>
+FCM_DEVICE u32 depth_offset(u32 first, int k) {
+  if constexpr (width == 0) {
+    return first + k * 32;
+  } else {
+    return (first ^ static_cast<u32>(k * 32 & (width - 1))) + (k * 32 & ~(width - 1));
+  }
+}
+/// Of the lanes that give the rows of a 16 x 16 left operand, of which the first is a multiple of eight.
+template <int width>
+FCM_DEVICE u32 first_piece(int lane) {
+  return static_cast<u32>(geometry::traded_piece(width, lane & 15, lane >> 4) * 16);
+}
+
+/// A left operand of 16 bits from rows whose pieces have traded places within `width` bytes: the `k`-th 16 channels.
+template <Math M, int width>
+FCM_DEVICE AFragment<M> load_traded_rows(const unsigned char* rows, int pitch, int k, int lane) {
+  AFragment<M> a;
+  ldmatrix(a.r, shared_address(rows + (lane & 15) * pitch) + depth_offset<width>(first_piece<width>(lane), k));
+  return a;
+}
+
 /// The same from 16 rows of a slice of the depth (see geometry::slice_piece), of which the first is a multiple of eight.
 template <Math M>
 FCM_DEVICE AFragment<M> load_slice_rows(const unsigned char* rows, int channel, int lane) {
@@ -304,11 +336,14 @@ FCM_DEVICE float4 load_slice_four(const unsigned char* rows, int half, int chann
 FCM_DEVICE u64 core_matrices(u32 address, int lead) {
   return static_cast<u64>((address & 0x3ffffu) >> 4) | static_cast<u64>(lead >> 4) << 16 | static_cast<u64>(128 >> 4) << 32;
 }
-/// The same of rows of 128 bytes whose pieces of 16 stand as `geometry::slice_piece` says; `address` is a multiple of eight rows, and
-/// further depth lies 32 bytes further.
+/// The same of rows of `width` bytes (32, 64 or 128) whose pieces stand as `geometry::traded_piece` says; `address` is a multiple of eight
+/// rows, and further depth lies 32 bytes further.
+FCM_DEVICE u64 traded_rows(u32 address, int width) {
+  const u64 pattern = width == 128 ? 1 : width == 64 ? 2 : 3;
+  return static_cast<u64>((address & 0x3ffffu) >> 4) | static_cast<u64>(1) << 16 | static_cast<u64>(8 * width >> 4) << 32 | pattern << 62;
+}
 FCM_DEVICE u64 slice_rows(u32 address) {
-  return static_cast<u64>((address & 0x3ffffu) >> 4) | static_cast<u64>(1) << 16 | static_cast<u64>(1024 >> 4) << 32 |
-         static_cast<u64>(1) << 62;
+  return traded_rows(address, geometry::kSliceBytes);
 }
 /// Registers are ours to write (before the first instruction of a sequence); the sequence is closed, and has ended (but for the last
 /// kPending).

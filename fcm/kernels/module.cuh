@@ -82,7 +82,8 @@ struct Block {
         const int y = row - image * apart - G.ay.core_at, x = column % G.e_half * w.sw + column / G.e_half - G.ax.core_at;
         const bool core =
             image < S.images && static_cast<u32>(y) < static_cast<u32>(G.ay.core) && static_cast<u32>(x) < static_cast<u32>(G.ax.core);
-        if (!core) *reinterpret_cast<uint4*>(shared + G.s_e + walk.row * G.e_pitch + walk.piece * 16) = uint4{0, 0, 0, 0};
+        const int at = row * G.e_line + column / G.e_half * G.e_column + column % G.e_half * G.e_pitch;
+        if (!core) *reinterpret_cast<uint4*>(shared + G.s_e + at + walk.piece * 16) = uint4{0, 0, 0, 0};
       }
     }
   }
@@ -100,6 +101,7 @@ struct Block {
       for (int stage = 0; kAsked && stage < G.weight_stages; ++stage) barrier_init(arrival_of(stage));
       if constexpr (cluster) barrier_init(barrier());
       barriers_are_set_up();
+      __syncwarp(1);  // a racecheck takes their first arrivals, of the same thread, for another's
     }
     if constexpr (cluster) cluster_arrive_relaxed();  // waited for before the first push
     const int ahead = kRing ? (G.copied ? S.stages - 1 : 1) : G.block_chunks;
@@ -110,6 +112,9 @@ struct Block {
     copy_commit();
     make_places<Cfg>(places(), thread);
     if constexpr (!S.overlaid) clear_buffers();
+    if constexpr (S.expand && !S.streamed && G.x_band == 0 && G.x_bytes > G.x_rows * G.x_pitch) {  // what follows the last pixel is finite
+      if (thread == 0) *reinterpret_cast<uint4*>(shared + G.s_x + G.core_px * G.x_pitch) = uint4{0, 0, 0, 0};
+    }
     __syncthreads();  // the table is there
   }
 
@@ -249,6 +254,7 @@ struct Block {
         copy_commit();
         advance(ahead);
         copy_wait<kAhead>();
+        if constexpr (S.warpgroup) publish_to_warpgroups();
         __syncthreads();  // the chunk is whole
         await_weights(now.step, i);
         consume(acc, tile, chunk_of(i), buffer_of(now.step), weights_of(now.step, i));

@@ -27,9 +27,10 @@ FCM_DEVICE float sum_of_lanes(float x) {
   return x;
 }
 
-/// One of kStatLanes lanes: the statistics of the channels at `row`. All lanes of the warp take part.
-template <class Cfg>
-FCM_DEVICE RowStat row_stat(const unsigned char* row, int lane) {
+/// One of kStatLanes lanes: the statistics of a pixel's channels, of which the `piece`-th 16 bytes are at `row(piece)`. All lanes of the
+/// warp take part.
+template <class Cfg, class Row>
+FCM_DEVICE RowStat row_stat(Row row, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr int vec = Of<Cfg>::G.vec, vectors = geometry::ceil_div(S.in_c, vec);
   RowStat s{0.0f, 0.0f};
@@ -38,7 +39,7 @@ FCM_DEVICE RowStat row_stat(const unsigned char* row, int lane) {
     float sum = 0.0f;
 #pragma unroll 4
     for (int v = lane % kStatLanes; v < vectors; v += kStatLanes) {
-      const Vector<S.math> x = Vector<S.math>::from(*reinterpret_cast<const uint4*>(row + v * 16));
+      const Vector<S.math> x = Vector<S.math>::from(*reinterpret_cast<const uint4*>(row(v)));
 #pragma unroll
       for (int i = 0; i < vec; ++i) {
         const float d = x.v[i] - s.mean;
@@ -52,14 +53,14 @@ FCM_DEVICE RowStat row_stat(const unsigned char* row, int lane) {
   return s;
 }
 
-/// Calls row_stat on each of the tile's pixels, `row(px)` being the address of its channels.
+/// Calls row_stat on each of the tile's pixels, `row(px, piece)` being the address of 16 bytes of its channels.
 template <class Cfg, class Row>
 FCM_DEVICE void all_stats(RowStat* stats, int warp, int lane, Row row) {
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int kPixels = 32 / kStatLanes;
   for (int first = warp * kPixels; first < G.stat_rows; first += G.warps * kPixels) {
     const int px = geometry::min_of(first + lane / kStatLanes, G.stat_rows - 1);  // a spare group repeats the last pixel
-    const RowStat s = row_stat<Cfg>(row(px), lane);
+    const RowStat s = row_stat<Cfg>([&](int piece) { return row(px, piece); }, lane);
     if (lane % kStatLanes == 0 && first + lane / kStatLanes == px) stats[px] = s;
   }
 }
@@ -67,16 +68,16 @@ FCM_DEVICE void all_stats(RowStat* stats, int warp, int lane, Row row) {
 /// Of the input tile in shared memory.
 template <class Cfg>
 FCM_DEVICE void tile_stats(const unsigned char* x, RowStat* stats, int warp, int lane) {
-  all_stats<Cfg>(stats, warp, lane, [&](int px) { return x + px * Of<Cfg>::G.x_pitch; });
+  all_stats<Cfg>(stats, warp, lane, [&](int px, int piece) { return x + input_place<Cfg>(px, piece); });
 }
 
 /// Of a run of pixels in global memory; places beyond the last pixel take that one's.
 template <class Cfg>
 FCM_DEVICE void input_stats(const ModuleArgs& args, const Tile& tile, RowStat* stats, int warp, int lane) {
   constexpr Geometry G = Of<Cfg>::G;
-  all_stats<Cfg>(stats, warp, lane, [&](int px) {
+  all_stats<Cfg>(stats, warp, lane, [&](int px, int piece) {
     const long long p = geometry::min_of(tile.first + px, tile.end - 1);
-    return static_cast<const unsigned char*>(args.input) + p * (G.in_pitch * G.el);
+    return static_cast<const unsigned char*>(args.input) + p * (G.in_pitch * G.el) + piece * 16;
   });
 }
 

@@ -13,7 +13,14 @@ FCM_DEVICE void projection_operands(AFragment<Of<Cfg>::S.math> (&a)[kTiles], con
   constexpr Geometry G = Of<Cfg>::G;
   if constexpr (!S.dw) {
 #pragma unroll
-    for (int t = 0; t < kTiles; ++t) a[t] = load_rows<S.math>(e + tile[t] * 16 * G.e_pitch, G.e_pitch, k * G.ks, lane);
+    for (int t = 0; t < kTiles; ++t) {
+      const unsigned char* rows = e + tile[t] * 16 * G.e_pitch;
+      if constexpr (kIs16<S.math>) {
+        a[t] = load_traded_rows<S.math, G.e_width>(rows, G.e_pitch, k, lane);
+      } else {
+        a[t] = load_rows<S.math>(rows, G.e_pitch, k * G.ks, lane);
+      }
+    }
   } else if constexpr (kIs16<S.math>) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -93,6 +100,7 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int columns = S.n_tile / 16;
+  if constexpr (S.dw) lane = anew<32>(lane);
   const u64 core = core_matrices(shared_address(weights + G.record_a) + at.n * G.warp_n * 256, S.n_tile * 16);
   const unsigned char* units = weights + G.record_a + at.n * G.warp_n * geometry::kUnitBytes;
   int groups[G.warp_m];

@@ -109,13 +109,14 @@ void keep_legal(const ModuleSpec& spec, TileConfig t, int batch, const TileDevic
   }
 }
 
-/// Both ways to expand.
+/// By warps, and by warpgroups where these have a stage to multiply.
 void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice& device, std::vector<RatedTile>& list) {
   const Shape s = shape_of(spec, t);
   choose_expansion(s, t);
   keep_legal(spec, t, batch, device, list);
-  if (!s.expand || !has_warpgroups(device.target)) return;
-  choose_warpgroup_expansion(s, t);
+  if (!has_warpgroups(device.target) || (!s.expand && !(s.dw && s.project))) return;
+  if (s.expand) choose_warpgroup_expansion(s, t);
+  t.warpgroup = true;
   keep_legal(spec, t, batch, device, list);
 }
 

@@ -173,6 +173,49 @@ TEST(Geometry, PitchesAvoidBankConflicts) {
   }
 }
 
+/// Eight pixels behind each other, whatever the channels: a matrix load of their `piece`-th 16 bytes meets no bank twice.
+TEST(Geometry, PiecesThatTradePlacesMeetNoBankTwice) {
+  for (int bytes = 16; bytes <= 2048; bytes += 16) {
+    const int width = geometry::trading_width(bytes);
+    for (int first = 0; first < 16; first += 8) {
+      for (int piece = 0; piece < bytes / 16; ++piece) {
+        std::set<int> banks, own;
+        for (int row = first; row < first + 8; ++row) banks.insert((row * bytes + geometry::traded_piece(width, row, piece) * 16) % 128);
+        EXPECT_EQ(banks.size(), 8u) << bytes << " bytes, piece " << piece;
+      }
+    }
+    for (int row = 0; row < 16; ++row) {  // a permutation within the row
+      std::set<int> places;
+      for (int piece = 0; piece < bytes / 16; ++piece) places.insert(geometry::traded_piece(width, row, piece));
+      EXPECT_EQ(*places.begin(), 0);
+      EXPECT_EQ(*places.rbegin(), bytes / 16 - 1);
+      EXPECT_EQ(places.size(), static_cast<size_t>(bytes / 16));
+    }
+  }
+}
+
+/// Neighbours of a region that a window of stride two reads: eight of them meet no bank twice, nor do eight of one residue.
+TEST(Geometry, ColumnsOfAStridedWindowMeetNoBankTwice) {
+  int seen = 0;
+  for (const testing::Case& c : testing::random_cases(24, 600, jit::Target::parse("90a"))) {
+    if (c.spec.stages[0].op == StageOp::pool) continue;
+    const Shape s = shape_of(c.spec, c.tile);
+    const Geometry g = geometry::derive(s);
+    if (g.flat || g.el != 2 || s.dw_window.sw != 2 || !s.expand) continue;
+    ++seen;
+    EXPECT_GE(g.e_column, g.e_half * g.e_pitch);
+    EXPECT_EQ(g.e_line, 2 * g.e_column);
+    std::set<int> neighbours, alike;
+    for (int x = 0; x < 8; ++x) {
+      neighbours.insert((x % 2 * g.e_column + x / 2 * g.e_pitch) % 128);
+      alike.insert(x * g.e_pitch % 128);
+    }
+    EXPECT_EQ(neighbours.size(), 8u) << to_string(c);
+    EXPECT_EQ(alike.size(), 8u) << to_string(c);
+  }
+  EXPECT_GT(seen, 20);
+}
+
 TEST(Geometry, RowsOfASliceMeetNoBankTwice) {
   for (int piece = 0; piece < 8; ++piece) {
     std::set<int> banks;
@@ -220,7 +263,7 @@ TEST(Geometry, AChunkBringsTheGatesOfAllImagesThatARunTouches) {
       for (int first = 0; first < plane * 16; first += run) most = std::max(most, (first + run - 1) / plane - first / plane + 1);
       EXPECT_GE(g.gate_rows, most) << side << " " << run;
       EXPECT_LE(g.gate_rows, run) << side << " " << run;
-      EXPECT_EQ(g.e_bytes - g.gate_at, g.gate_rows * 16 * 2);
+      EXPECT_EQ(g.e_bytes, geometry::round_up(g.gate_at + g.gate_rows * 16 * 2, g.e_width > 0 ? geometry::kSliceBytes : 16));
     }
   }
 }

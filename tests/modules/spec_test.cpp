@@ -145,6 +145,20 @@ TEST(Legality, StreamedPointwiseLayers) {
   EXPECT_NE(why_not(plain, "t1x128_c64_n320_x1_w8.1.1_s3_e1.1_r1_b1_wg_st").find("sums a warp"), std::string::npos);
 }
 
+TEST(Legality, ProjectionsOfADepthwiseStageByWarpgroups) {
+  const auto why_not = [](const char* spec, const char* tile, const char* target = "90a") {
+    return refusal(parse_spec(spec), parse_tile(tile), jit::Target::parse(target));
+  };
+  const char* const plain = "nhwc 56x56 dw3x3s1x1p1.1.1.1/128-128/f16/relu pw/128-128/f16/relu";
+  const char* const tile = "t8x8_c64_n128_x1_w4.1.1_s2_e1.1_r0_b2_wg";
+  EXPECT_EQ(why_not(plain, tile), "");
+  EXPECT_TRUE(geometry::derive(shape_of(parse_spec(plain), parse_tile(tile))).project_by_groups);
+  EXPECT_NE(why_not(plain, tile, "100").find("sm_90a"), std::string::npos);
+  EXPECT_NE(why_not(plain, "t8x8_c64_n128_x1_w2.1.2_s2_e1.1_r0_b2_wg").find("four warps over pixels"), std::string::npos);
+  EXPECT_NE(why_not("nhwc 56x56 dw3x3s1x1p1.1.1.1/128-128/f16/relu", "t8x8_c64_n16_x1_w4.1.1_s2_e1.1_r0_b1_wg").find("serve"),
+            std::string::npos);
+}
+
 TEST(Tiles, ExistAndRepeat) {
   for (const char* target : {"75", "80", "86", "90a", "120"}) {
     const TileDevice device{jit::Target::parse(target), 48};
