@@ -12,7 +12,7 @@ for model in "$@"; do
   for batch in $batches; do
     name=$(basename "$model" .onnx)-$batch
     [ -s "$folder/$name.csv" ] && [ -s "$folder/$name.json" ] && continue
-    if timeout "${FCM_TRACE_SECONDS:-60}" ncu --profile-from-start off --cache-control none --clock-control none --replay-mode kernel --csv \
+    if timeout "${TRACE_SECONDS:-60}" ncu --profile-from-start off --cache-control none --clock-control none --replay-mode kernel --csv \
       --print-units base --log-file "$folder/$name.part" --metrics lts__t_sectors_srcunit_tex.sum,dram__bytes_read.sum,dram__bytes_write.sum \
       "$plan" "$model" --precision fp16 --batch "$batch" --trace --json >"$folder/$name.json"; then
       mv "$folder/$name.part" "$folder/$name.csv"

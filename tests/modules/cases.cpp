@@ -243,6 +243,24 @@ bool random_wide_tile(Random& random, const ModuleSpec& spec, const jit::Target&
   return false;
 }
 
+namespace {
+
+/// A tile by warpgroups of a module that has a stage for them.
+bool random_group_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile) {
+  for (int attempt = 0; attempt < 2000; ++attempt) {
+    TileConfig t = draw_tile(random, spec, target);
+    t.warpgroup = true, t.expand_m = 1;
+    if (between(random, 0, 1) == 0) t.warps_m = 4 * between(random, 1, 2);  // which project by warpgroups too
+    if (refusal(spec, t, target).empty()) {
+      tile = t;
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
 std::vector<Case> random_cases(uint32_t seed, int count, const jit::Target& target) {
   Random random(seed);
   std::vector<Case> cases;
@@ -252,7 +270,8 @@ std::vector<Case> random_cases(uint32_t seed, int count, const jit::Target& targ
     c.batch = pick(random, {1, 1, 2, 3, 5});
     c.seed = random();
     if (!refusal(c.spec, target).empty() || !random_tile(random, c.spec, target, c.tile)) continue;
-    // Every other module that can stream its depth or span images does: drawn aside, so that the other cases of a seed stay what they are.
+    // Every other module that can stream its depth or span images does, and some of the others run by warpgroups: drawn aside, so that the
+    // other cases of a seed stay what they are.
     Random aside(c.seed);
     TileConfig wide;
     const ModuleKind kind = kind_of(c.spec);
@@ -261,8 +280,12 @@ std::vector<Case> random_cases(uint32_t seed, int count, const jit::Target& targ
     const bool product = kind == ModuleKind::pw && !c.spec.gate && c.spec.pool == geometry::Pool::none && dtype_of(c.spec) != DType::f32;
     const bool streamed = product || (expands && c.spec.norm == geometry::Norm::none && (!windows || between(aside, 0, 3) > 0));
     if (product && !c.spec.residual_is_input && between(aside, 0, 2) == 0) c.spec.stages[0].in_channels += 8 * between(aside, 1, 60);
-    if ((streamed || windows) && (product || between(aside, 0, 1) == 0) && random_wide_tile(aside, c.spec, target, streamed, wide))
+    const bool grouped = (expands || kind == ModuleKind::dwpw) && has_warpgroups(target) && dtype_of(c.spec) != DType::f32;
+    if ((streamed || windows) && (product || between(aside, 0, 1) == 0) && random_wide_tile(aside, c.spec, target, streamed, wide)) {
       c.tile = wide;
+    } else if (grouped && between(aside, 0, 1) == 0 && random_group_tile(aside, c.spec, target, wide)) {
+      c.tile = wide;
+    }
     cases.push_back(c);
   }
   return cases;
