@@ -474,7 +474,7 @@ class Cuts {
 
   /// Whether warpgroups may project what a depthwise stage makes of a copied chunk.
   bool projects_by_warpgroups(const TileConfig& t) const {
-    return base_.dw && base_.project && whole_.geometry.el == 2 && t.warps_m % 4 == 0 && t.warps_m * t.warps_k * t.warps_n % 4 == 0;
+    return base_.dw && base_.project && whole_.geometry.el == 2 && t.warps_m % 4 == 0;
   }
 
   /// Columns of 16 channels that the expansion makes of a chunk.

@@ -115,8 +115,10 @@ void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice&
   choose_expansion(s, t);
   keep_legal(spec, t, batch, device, list);
   if (!has_warpgroups(device.target) || (!s.expand && !(s.dw && s.project))) return;
-  if (s.expand) choose_warpgroup_expansion(s, t);
-  t.warpgroup = true;
+  if (s.expand)
+    choose_warpgroup_expansion(s, t);
+  else
+    t.warpgroup = true;
   keep_legal(spec, t, batch, device, list);
 }
 

@@ -196,17 +196,22 @@ TileConfig draw_tile(Random& random, const ModuleSpec& spec, const jit::Target& 
   return t;
 }
 
+/// The first legal one of many tiles that `draw` gives; false when none is.
+template <class Draw>
+bool first_legal(const ModuleSpec& spec, const jit::Target& target, TileConfig& tile, Draw draw) {
+  for (int attempt = 0; attempt < 2000; ++attempt) {
+    const TileConfig t = draw();
+    if (!refusal(spec, t, target).empty()) continue;
+    tile = t;
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 bool random_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile) {
-  for (int attempt = 0; attempt < 2000; ++attempt) {
-    const TileConfig t = draw_tile(random, spec, target);
-    if (refusal(spec, t, target).empty()) {
-      tile = t;
-      return true;
-    }
-  }
-  return false;
+  return first_legal(spec, target, tile, [&] { return draw_tile(random, spec, target); });
 }
 
 namespace {
@@ -224,7 +229,7 @@ void draw_product(Random& random, TileConfig& t) {
 
 bool random_wide_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, bool streamed, TileConfig& tile) {
   if (kind_of(spec) == ModuleKind::pw && !has_warpgroups(target)) return false;
-  for (int attempt = 0; attempt < 2000; ++attempt) {
+  return first_legal(spec, target, tile, [&] {
     TileConfig t = draw_tile(random, spec, target);
     t.streamed = streamed;
     t.overlaid = streamed && between(random, 0, 1) == 0;
@@ -235,28 +240,20 @@ bool random_wide_tile(Random& random, const ModuleSpec& spec, const jit::Target&
       const Plane out = output_plane(spec);
       t.tile_h = out.height, t.tile_w = out.width, t.images = between(random, 2, 5);
     }
-    if (refusal(spec, t, target).empty()) {
-      tile = t;
-      return true;
-    }
-  }
-  return false;
+    return t;
+  });
 }
 
 namespace {
 
 /// A tile by warpgroups of a module that has a stage for them.
 bool random_group_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile) {
-  for (int attempt = 0; attempt < 2000; ++attempt) {
+  return first_legal(spec, target, tile, [&] {
     TileConfig t = draw_tile(random, spec, target);
     t.warpgroup = true, t.expand_m = 1;
     if (between(random, 0, 1) == 0) t.warps_m = 4 * between(random, 1, 2);  // which project by warpgroups too
-    if (refusal(spec, t, target).empty()) {
-      tile = t;
-      return true;
-    }
-  }
-  return false;
+    return t;
+  });
 }
 
 }  // namespace

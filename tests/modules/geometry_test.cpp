@@ -179,7 +179,7 @@ TEST(Geometry, PiecesThatTradePlacesMeetNoBankTwice) {
     const int width = geometry::trading_width(bytes);
     for (int first = 0; first < 16; first += 8) {
       for (int piece = 0; piece < bytes / 16; ++piece) {
-        std::set<int> banks, own;
+        std::set<int> banks;
         for (int row = first; row < first + 8; ++row) banks.insert((row * bytes + geometry::traded_piece(width, row, piece) * 16) % 128);
         EXPECT_EQ(banks.size(), 8u) << bytes << " bytes, piece " << piece;
       }
