@@ -330,8 +330,8 @@ Reason partition_refusal(const Shape& s, const TileConfig& t, const jit::Target&
   if (t.warpgroup) {
     if (!has_warpgroups(target)) return {"warpgroup matrix instructions need sm_90a"};
     const bool product = t.streamed && !s.dw && !s.conv;
-    const bool projects = s.dw && s.project && t.warps_m % 4 == 0;  // what a depthwise stage gives
-    if ((!s.expand && !product && !projects) || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16))
+    if ((!s.expand && !product && !geometry::groups_may_project(s, t.warps_m)) ||
+        (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16))
       return {"warpgroups serve a 16-bit expansion, a projection of four warps over pixels, or a pointwise layer whose depth streams"};
     if (s.expand && s.norm != geometry::Norm::none) return {"warps expand a normalised input"};
     if (warps % 4 != 0 || t.expand_m != 1) return {"a warpgroup is four warps, its unit 64 rows"};

@@ -112,10 +112,10 @@ double input_once(const ModuleSpec& spec, int64_t images) {
   const StageSpec& first = spec.stages[0];
   const auto n = static_cast<double>(images);
   if (spec.input == InputTransform::sums) return n * spec.sum_tiles * geometry::round_up(first.in_channels, 4) * 4;
-  const auto element = static_cast<double>(dtype_size(dtype_of(spec)));
-  const int vector = static_cast<int>(16 / element);
-  const double pixel = spec.input == InputTransform::nhwc ? geometry::round_up(first.in_channels, vector) * element
-                                                          : first.in_channels * (spec.input == InputTransform::nchw_f32 ? 4.0 : 1.0);
+  const auto element = static_cast<int>(dtype_size(dtype_of(spec)));
+  const int pitch = geometry::pixel_pitch(first.in_channels, element, spec.height * spec.width == 1);
+  const double pixel =
+      spec.input == InputTransform::nhwc ? pitch * element : first.in_channels * (spec.input == InputTransform::nchw_f32 ? 4.0 : 1.0);
   return n * spec.height * spec.width * pixel;
 }
 bool is_from_outside(const ModuleSpec& spec) {

@@ -230,7 +230,7 @@ struct StreamedExpansion {
         } else {
           AFragment<S.math> a[kRows];
 #pragma unroll
-          for (int m = 0; m < kRows; ++m) a[m] = load_slice_rows<S.math>(rows + m * 16 * geometry::kSliceBytes, k * G.ks, lane);
+          for (int m = 0; m < kRows; ++m) a[m] = load_slice_rows<S.math>(rows + m * 16 * geometry::kSliceBytes, k, lane);
           multiply<S.math>(acc[i], a, unit, lane);
         }
       }

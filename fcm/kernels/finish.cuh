@@ -42,11 +42,10 @@ FCM_DEVICE float* pool_row(const ModuleArgs& args, const Tile& tile) {
 
 // ---- modules that end with the depthwise stage ----------------------------------------------------------------------------------------
 
-/// A warp's corner of shared memory: rows of 16 channels, one a pixel. The halves of a 16-bit row trade places in every other four rows,
-/// so that eight of them meet different banks.
+/// A warp's corner of shared memory: rows of 16 channels, one a pixel, whose pieces trade places where they are of 16 bits.
 template <Math M>
 FCM_DEVICE int corner_at(int pixel, int channel) {
-  if constexpr (kIs16<M>) return pixel * 32 + (((channel >> 3) ^ (pixel >> 2)) & 1) * 16 + (channel & 7) * 2;
+  if constexpr (kIs16<M>) return pixel * 32 + geometry::traded_piece(32, pixel, channel >> 3) * 16 + (channel & 7) * 2;
   return (pixel * 16 + channel) * 4;
 }
 
@@ -311,6 +310,7 @@ FCM_DEVICE Vector<Of<Cfg>::S.math> load_residual(const ModuleArgs& args, const T
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   if constexpr (S.residual_is_input && S.expand && !S.conv && !S.streamed) {
+    if (G.out_pitch > G.k1 && channel >= G.k1) return {};  // zeros that the tile does not hold
     return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + input_place<Cfg>(input_row<Cfg>(r), channel / G.vec)));
   } else {
     const void* from = S.residual_is_input ? args.input : args.residual;

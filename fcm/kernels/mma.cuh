@@ -297,15 +297,15 @@ FCM_DEVICE AFragment<M> load_traded_rows(const unsigned char* rows, int pitch, i
   return a;
 }
 
-/// The same from 16 rows of a slice of the depth (see geometry::slice_piece), of which the first is a multiple of eight.
+/// The same from 16 rows of a slice of the depth (see geometry::slice_piece), of which the first is a multiple of eight: its `k`-th 16 (of
+/// 32 bits: 8) channels.
 template <Math M>
-FCM_DEVICE AFragment<M> load_slice_rows(const unsigned char* rows, int channel, int lane) {
-  AFragment<M> a;
+FCM_DEVICE AFragment<M> load_slice_rows(const unsigned char* rows, int k, int lane) {
   if constexpr (kIs16<M>) {
-    const int row = lane & 15, piece = channel / 8 + (lane >> 4);
-    ldmatrix(a.r, shared_address(rows + row * geometry::kSliceBytes + geometry::slice_piece(2, row, piece) * 16));
+    return load_traded_rows<M, geometry::kSliceBytes>(rows, geometry::kSliceBytes, k, lane);
   } else {
-    const int row = lane >> 2, at = channel + 2 * (lane & 3);
+    AFragment<M> a;
+    const int row = lane >> 2, at = k * 8 + 2 * (lane & 3);
     const unsigned char* p = rows + row * geometry::kSliceBytes + geometry::slice_piece(4, row, at / 4) * 16 + at % 4 * 4;
     const uint2 top = *reinterpret_cast<const uint2*>(p);
     const uint2 bottom = *reinterpret_cast<const uint2*>(p + 8 * geometry::kSliceBytes);
@@ -313,8 +313,8 @@ FCM_DEVICE AFragment<M> load_slice_rows(const unsigned char* rows, int channel, 
     a.r[1] = top.y;
     a.r[2] = bottom.x;
     a.r[3] = bottom.y;
+    return a;
   }
-  return a;
 }
 
 /// Four FP32 channels from `channel` on of row lane / 4 + 8 half of 16 rows.

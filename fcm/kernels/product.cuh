@@ -212,7 +212,7 @@ struct Product {
 #pragma unroll
       for (int i = 0; i < kUnits * steps; ++i) {
         const unsigned char* own = rows(now, i / steps) + warp % 4 * (16 * kRowBytes);
-        moments[i / steps].add(load_slice_rows<S.math>(own, i % steps * G.ks, lane));
+        moments[i / steps].add(load_slice_rows<S.math>(own, i % steps, lane));
       }
     }
     warpgroup_wait<kRunning>();
