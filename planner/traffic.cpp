@@ -19,31 +19,34 @@ using Halves = CopiedPixels::Halves;
 
 constexpr int kSector = 32, kPiece = 16, kLine = 128;
 // Share of equal reads of all multiprocessors that reach the L2, and how many different parts bring three quarters of the rest back.
-constexpr double kMergedAll = 0.27, kMergedParts = 8, kUnmerged = 0.96;
-constexpr double kHalfLines = 0.1;    // more of them where lines begin in the middle of a copy's
+constexpr double kMergedAll = 0.268, kMergedParts = 12.8;
+constexpr double kHalfLines = 0.11;   // more of them where lines begin in the middle of a copy's
 constexpr double kMergedRows = 0.97;  // of the weights of heads, whose rows are shifted
-constexpr double kFewReaders = 8;     // lie apart from each other: their reads meet less often
-// Requests of the copy engine do not meet but for a few of all multiprocessors'; where a block expands from its weights, or shares a
-// product's with others of a cluster, a tenth comes again.
-constexpr double kAskedExpanding = 1.12, kAskedByClusters = 1.1, kAskedByAll = 0.95;
+constexpr double kFewReaders = 18;    // lie apart from each other: their reads meet less often
+// Requests of the copy engine do not meet but for a few of all multiprocessors'; where a block expands from its weights, or shares them
+// with others, up to an eighth comes again.
+constexpr double kAskedExpanding = 1.13, kAskedByClusters = 1.06, kAskedBySharers = 1.13, kAskedByAll = 0.97;
 // Patches of a first convolution, of what their warps ask for: where a multiprocessor sees few tiles, rows are still in its first-level
 // cache.
 constexpr int kFewTiles = 8;
-constexpr double kGatherWindow = 0.62, kGatherWindows = 1.2, kGatherWideWindows = 1.4, kGatherRun = 0.9, kGatherWideRun = 0.7,
-                 kGatherRuns = 1.05, kGatherWideRuns = 1.25;
+constexpr double kGatherWindow = 0.67, kGatherWindows = 0.97, kGatherWideWindows = 0.9, kGatherRun = 0.84, kGatherWideRun = 0.77,
+                 kGatherRuns = 1.14, kGatherWideRuns = 1.15;
 // Streamed pointwise layers: of equal reads by blocks of other columns, exponents of their number (weights that stay or rotate; and the
 // least), of the tiles that a block walks over, and of the share of the multiprocessors that are busy; equal weights, as kMergedAll,
 // kMergedParts and kFewReaders (those that rotate meet whatever the parts); what is left of both where weights rotate and a multiprocessor
 // has several blocks.
-constexpr double kProductColumns = -0.837, kRotatingColumns = -0.211, kLeastAlike = 0.31, kProductDrift = 0.39, kProductSpread = 0.252;
-constexpr double kProductWeights = 0.25, kRotatingWeights = 0.15, kProductParts = 15.37, kProductReaders = 11.72, kCrowded = 0.8;
-constexpr double kMergedApart = 0.55;  // the least for blocks that have drifted apart over several tiles
+constexpr double kProductColumns = -0.8, kRotatingColumns = -0.246, kLeastAlike = 0.243, kProductDrift = 0.361, kProductSpread = 0.343;
+constexpr double kProductWeights = 0.228, kRotatingWeights = 0.165, kProductParts = 15.8, kProductReaders = 10.6, kCrowded = 0.84;
+constexpr double kMergedApart = 0.53;  // the least for blocks that have drifted apart over several tiles
 // Streamed expansions: the blocks that read a tile drift apart from slice to slice, and share the weights' slices less than one copy. Where
-// the slices begin anew for every tile nothing is shared, and a fifth comes again.
-constexpr double kDrift = 0.4, kStreamedWeights = 0.5, kBegunAnew = 1.2;
+// the slices begin anew for every tile the input is hardly shared.
+constexpr double kDrift = 0.6, kStreamedWeights = 0.376, kBegunAnew = 0.87;
 // Input that several blocks read: what does not come again of an expansion's, and of a copied chunk's, where pixels (and the chunk's part
-// of them) are whole lines, halves, quarters, or less.
-constexpr double kAlikeTiles[] = {0.7, 0.5, 0.56, 0.18}, kAlikeChunks[] = {0.46, 0.34, 0.3, 0.22};
+// of them) are whole lines, halves, quarters, or less. Of an expansion's pixels that are no whole lines less meets where all of several
+// tiles are read at once. Blocks of a cluster read different channels.
+constexpr double kAlikeTiles[] = {0.67, 0.74, 0.6, 0.19}, kAlikeChunks[] = {0.54, 0.52, 0.42, 0.235}, kApartAtOnce = 0.37;
+// Where all blocks begin at once, several on a multiprocessor, what they read meets more often: exponent of their number.
+constexpr double kAlikeCrowd = 0.15;
 
 /// Share of the bytes that reach the L2 when `readers` blocks read each of `parts` parts at about the same time.
 double merged(double parts, double readers, const DeviceModel& d) {
@@ -73,9 +76,9 @@ struct ProductShares {
 double copied_share(int global, int shared, double parts, double readers, const DeviceModel& d) {
   const int shift = (shared - global) % kLine;
   if (shift % kSector != 0) return 2;
-  if (shift != 0) return kUnmerged;
+  if (shift != 0) return 1;
   const double met = (1 - merged(parts, readers, d)) * (1 - std::exp(-readers / kFewReaders));
-  return std::min(kUnmerged, 1 - met + (global % kLine != 0 && d.target.major == 9 ? kHalfLines : 0.0));
+  return std::min(1.0, 1 - met + (global % kLine != 0 && d.target.major == 9 ? kHalfLines : 0.0));
 }
 
 /// Positions inside the plane that all tiles of an axis read. `from_step`: the next position moves on by an odd number of 16 bytes in
@@ -190,12 +193,13 @@ double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry&
 }
 
 /// Share of the input of pixels as they lie that reaches the L2 when `readers` blocks read each pixel: their lines become one request where
-/// they stand alike within 128 bytes on both sides.
-double alike_share(const ModuleShape& s, const Geometry& g, double readers, const DeviceModel& d) {
-  if (d.target.major != 9 || g.el != 2 || s.conv || s.streamed || !(s.expand || g.flat)) return 1;
+/// they stand alike within 128 bytes on both sides. `tiles_at_once`: of which all blocks begin together, 0 where they walk over tiles.
+double alike_share(const ModuleShape& s, const Geometry& g, double readers, int tiles_at_once, const DeviceModel& d) {
+  if (d.target.major != 9 || g.el != 2 || s.conv || s.streamed || !(s.expand || (g.flat && s.split == 1))) return 1;
   const int pixel = g.in_pitch * g.el, either = s.expand ? pixel : pixel | g.e_chunk * g.el;  // its lowest bit is the smaller one
   const int part = either % kLine == 0 ? 0 : either % (kLine / 2) == 0 ? 1 : either % kSector == 0 ? 2 : 3;
-  return 1 - (s.expand ? kAlikeTiles : kAlikeChunks)[part] * (1 - std::exp(1 - readers));
+  const double apart = s.expand && (part == 1 || part == 2) && tiles_at_once > 2 ? kApartAtOnce : 1.0;
+  return 1 - apart * (s.expand ? kAlikeTiles : kAlikeChunks)[part] * (1 - std::exp(1 - readers));
 }
 
 /// Bytes of the output pixels as they are stored, or as a residual is read: whole pixels, one block's channels of them, or 16 channels at a
@@ -231,7 +235,7 @@ double row_bytes(double count, int global, int bytes, int pitch) {
 Traffic head_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& d) {
   const geometry::HeadShape s = head_shape_of(spec, tile);
   const geometry::HeadGeometry g = geometry::derive(s);
-  const double plane = s.sums ? s.sum_tiles * 4.0 * round_up(s.c, 4) : static_cast<double>(s.pixels) * g.c_pitch * g.el;
+  const double plane = s.sums ? s.sum_tiles * 4.0 * round_up(s.c, 4) : static_cast<double>(s.pixels) * g.in_pitch * g.el;
   const bool se = s.hidden > 0;
   const double rows = se ? s.split : ceil_div(g.out_pitch, s.n_tile);
   const double groups = std::ceil(static_cast<double>(images) / s.images), blocks = rows * groups;
@@ -250,7 +254,7 @@ Traffic head_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t ima
 /// Share of its bytes that a copy of weights asks the L2 of Hopper for. `drifting`: blocks take several tiles each; `apart`: their columns
 /// are divided among blocks.
 double asked_share(const ModuleShape& s, bool drifting, bool apart) {
-  if (s.split > 1) return s.expand ? 1.0 : kAskedByClusters;
+  if (s.split > 1) return !s.expand ? kAskedByClusters : s.project ? 1.0 : kAskedBySharers;
   if (s.expand) return kAskedExpanding;
   if (drifting) return kMergedApart;
   return apart ? 1.0 : kAskedByAll;
@@ -294,8 +298,9 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
     t.input *= s.overlaid ? kBegunAnew : 1 - (1 - 1.0 / s.split) / std::pow(g.slices, kDrift);
   if (s.norm != geometry::Norm::none && !s.expand && !g.product)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
-  t.input *= alike_share(s, g, n_b * depth_reads, d);
-  const double least = stays || works == groups ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
+  const bool at_once = works == groups;
+  t.input *= alike_share(s, g, n_b * depth_reads, at_once ? works : 0, d);
+  const double least = stays || at_once ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
   const double asked = asked_share(s, works > groups, g.n_blocks > 1);
   const auto record = [&](int bytes, int global, int shared, double parts, double readers) {
     return bytes * (g.counts_weights && d.target.major == 9 ? asked : std::max(least, copied_share(global, shared, parts, readers, d)));
@@ -308,6 +313,12 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
     t.weights = n_b * (s.resident ? groups : works) * g.slices * g.weight_slice * shares.weights;
   } else if (s.streamed)
     t.weights += n_b * works * g.chunks * g.slices * g.weight_slice * (s.overlaid || d.target.major != 9 ? 1 : kStreamedWeights);
+  if (const double blocks = static_cast<double>(groups) * blocks_a_work;
+      d.target.major == 9 && at_once && g.flat && !g.product && !s.conv && blocks > d.sm_count) {
+    const double met = std::pow(d.sm_count / blocks, kAlikeCrowd);
+    t.input *= met;
+    t.weights *= met;
+  }
   if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4 * merged(g.n_blocks, groups, d);
   if (s.pool != geometry::Pool::only) t.output = map;
   if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand && !s.streamed)) t.residual = map;
