@@ -8,6 +8,7 @@
 
 #include "fcm/emit.h"
 #include "fcm/head.h"
+#include "planner/plan.h"
 #include "runtime/graph/pointwise.h"
 
 namespace fcm {
@@ -504,7 +505,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
     return c;
   }
   if (const auto* conv = std::get_if<Conv>(&node.op); conv != nullptr && conv->window.kernel.size() == 2 && is_pointwise(*conv) && !few) {
-    set_gemm_time(c, conv->activation, conv_depth(graph, node), d, residency);
+    set_gemm_time(c, conv->activation, static_cast<double>(channel_pitch(*graph.value(node.input(0)).shape, dtype)), d, residency);
     return c;
   }
   if (few) {  // the caller's NCHW floats are converted before it
