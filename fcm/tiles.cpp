@@ -268,10 +268,8 @@ double tile_correction(const TiledModule& module, const TileRating& rating, cons
   // mean something else of them. Streamed pointwise layers have a rating of their own.
   if (module.geometry.product) return 1;
   if (module.shape.streamed || module.shape.images > 1) return TileModel{}.untaught;
-  // The trees know projections by warpgroups behind an expansion, not yet those of chunks that are copied.
-  const double doubt = module.geometry.copied && module.geometry.project_by_groups ? TileModel{}.untaught : 1.0;
   const TileFeatures features = tile_features(module, rating, device.multiprocessors);
-  return doubt * std::exp(forest(forest_of(module)).correction(features, static_cast<float>(std::log(most))));
+  return std::exp(forest(forest_of(module)).correction(features, static_cast<float>(std::log(most))));
 }
 
 std::string to_string(const TileRating& r) {
