@@ -157,16 +157,6 @@ struct Geometry {
   int warps = 1, threads = 32;
 };
 
-/// Elements from a pixel of a map in NHWC to the next: its channels in whole 16-byte pieces, zeros behind. A long pixel of an odd number of
-/// pieces (728 channels of 16 bits) begins at a line of the cache where that adds at most a sixteenth: a slice of its depth then is one
-/// line of the cache and not parts of two, which take four times as long to copy. `alone`: a plane is one pixel, so that pixels are rows of
-/// a matrix.
-FCM_CONSTEXPR int pixel_pitch(int channels, int el, bool alone) {
-  const int pitch = round_up(channels, 16 / el), whole = round_up(pitch, kSliceBytes / el);
-  const bool odd = pitch * el / 16 % 2 != 0, is_long = pitch * el >= 8 * kSliceBytes;
-  return !alone && odd && is_long && (whole - pitch) * 16 <= pitch ? whole : pitch;
-}
-
 /// Bytes of a row of `channels` in shared memory such that eight rows at 16 bytes (16-bit) or 32 bytes (FP32) meet different banks.
 FCM_CONSTEXPR int bank_pitch(int channels, int el) {
   const int bytes = channels * el;
@@ -325,9 +315,9 @@ FCM_CONSTEXPR Geometry plane_geometry(const Shape& s) {
   g.el = s.math == Math::f16 || s.math == Math::bf16 ? 2 : 4;
   g.vec = 16 / g.el;
   g.ks = g.el == 2 ? 16 : 8;
-  g.in_pitch = pixel_pitch(s.in_c, g.el, s.in_h * s.in_w == 1);
+  g.in_pitch = round_up(s.in_c, g.vec);
   g.out_channels = s.project ? s.out_c : s.dw_c;
-  g.out_pitch = pixel_pitch(g.out_channels, g.el, s.out_h * s.out_w == 1);
+  g.out_pitch = round_up(g.out_channels, g.vec);
   derive_planes(s, g);
   return g;
 }
@@ -336,7 +326,7 @@ FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
   g.warps = s.warps_m * s.warps_k * s.warps_n;
   g.threads = g.warps * 32;
   g.e_chunk = s.chunk / s.multiplier;
-  g.chunks = ceil_div(s.project ? s.dw_c : g.out_pitch, s.chunk);  // zeros behind the channels are written too
+  g.chunks = ceil_div(s.dw_c, s.chunk);
   g.block_chunks = ceil_div(g.chunks, s.split);
   g.product = s.streamed && s.project && !s.expand && !s.dw && !s.conv;
   if (g.product) {
@@ -366,7 +356,7 @@ FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
     } else if (g.el == 2 && !s.conv) {  // pixels as they lie; of an odd number of pieces the last is multiplied by zeros from the next one
       g.x_pitch = g.in_pitch * g.el;
       g.x_width = trading_width(g.x_pitch);
-      g.x_bytes = g.x_rows * g.x_pitch + max_of(0, g.k1 - g.in_pitch) * g.el;
+      g.x_bytes = g.x_rows * g.x_pitch + (g.k1 - g.in_pitch) * g.el;
     } else {
       g.x_pitch = bank_pitch(g.k1, g.el);
       g.x_bytes = g.x_rows * g.x_pitch;
@@ -387,7 +377,7 @@ FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
   g.gate_at = g.e_rows * g.e_line;
   if (s.gate) g.gate_rows = s.pool != Pool::none ? 1 : ceil_div(s.tile_w - 1, s.out_h * s.out_w) + 1;
   g.e_bytes = g.product ? 0 : round_up(g.gate_at + g.gate_rows * g.e_chunk * g.el, g.e_width > 0 ? kSliceBytes : 16);
-  g.n_blocks = s.project ? ceil_div(g.out_pitch, s.n_tile) : 1;
+  g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
   g.project_by_groups = s.warpgroup && groups_may_project(s, s.warps_m);
   g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;
   derive_weights(s, g);

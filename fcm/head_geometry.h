@@ -27,7 +27,6 @@ struct HeadShape {
 
 struct HeadGeometry {
   int el = 2, vec = 8, threads = 256;
-  int in_pitch = 8;  ///< of a pixel that is read
   int c_pitch = 8, hidden_pitch = 8, out_pitch = 8;
   int hidden_slice = 0, out_slice = 8;             ///< rows of a block
   int c_depth = 16, hidden_depth = 0, depth = 16;  ///< of a row in shared memory, padded with zeros; `depth`: of the last stage
@@ -53,7 +52,6 @@ FCM_CONSTEXPR HeadGeometry derive(const HeadShape& s) {
   g.el = s.math == Math::f16 || s.math == Math::bf16 ? 2 : 4;
   g.vec = 16 / g.el;
   g.threads = s.warps * 32;
-  g.in_pitch = pixel_pitch(s.c, g.el, s.pixels == 1);
   g.c_pitch = round_up(s.c, g.vec);
   g.hidden_pitch = round_up(s.hidden, g.vec);
   g.out_pitch = s.wide_out ? s.out_c : round_up(s.out_c, g.vec);

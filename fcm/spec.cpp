@@ -304,9 +304,8 @@ DType output_dtype(const ModuleSpec& spec) {
   return spec.stages.empty() ? DType::f32 : spec.stages.back().dtype;
 }
 int output_pitch(const ModuleSpec& spec) {
-  if (output_dtype(spec) != dtype_of(spec)) return output_channels(spec);
-  const Plane out = output_plane(spec);
-  return geometry::pixel_pitch(output_channels(spec), static_cast<int>(dtype_size(output_dtype(spec))), out.height * out.width == 1);
+  const int vector = static_cast<int>(16 / dtype_size(output_dtype(spec)));
+  return output_dtype(spec) == dtype_of(spec) ? geometry::round_up(output_channels(spec), vector) : output_channels(spec);
 }
 
 std::string to_string(const ModuleSpec& spec) {

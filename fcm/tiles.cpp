@@ -69,7 +69,7 @@ TileRating rate_head(const ModuleSpec& spec, const TileConfig& tile, int batch, 
   const double turns = std::max(1.0, held * s.warps / m.head_turns);
   const double active = std::min<double>(r.blocks, device.multiprocessors);
   const double bandwidth = std::min(m.bytes_alone, m.bytes_a_cycle * device.multiprocessors / active);
-  const double row_bytes = s.sums ? 4.0 * s.c : static_cast<double>(g.in_pitch) * g.el;
+  const double row_bytes = s.sums ? 4.0 * s.c : static_cast<double>(g.c_pitch) * g.el;
   const double rounds = std::ceil(static_cast<double>(g.mean_lanes) / g.threads),
                addends = std::ceil(static_cast<double>(g.addends) / g.mean_groups);
   r.fetch = m.global_latency + rounds * addends * (s.sums ? m.head_sum : m.head_pixel) * turns +

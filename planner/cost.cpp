@@ -8,7 +8,6 @@
 
 #include "fcm/emit.h"
 #include "fcm/head.h"
-#include "planner/plan.h"
 #include "runtime/graph/pointwise.h"
 
 namespace fcm {
@@ -113,10 +112,10 @@ double input_once(const ModuleSpec& spec, int64_t images) {
   const StageSpec& first = spec.stages[0];
   const auto n = static_cast<double>(images);
   if (spec.input == InputTransform::sums) return n * spec.sum_tiles * geometry::round_up(first.in_channels, 4) * 4;
-  const auto element = static_cast<int>(dtype_size(dtype_of(spec)));
-  const int pitch = geometry::pixel_pitch(first.in_channels, element, spec.height * spec.width == 1);
-  const double pixel =
-      spec.input == InputTransform::nhwc ? pitch * element : first.in_channels * (spec.input == InputTransform::nchw_f32 ? 4.0 : 1.0);
+  const auto element = static_cast<double>(dtype_size(dtype_of(spec)));
+  const int vector = static_cast<int>(16 / element);
+  const double pixel = spec.input == InputTransform::nhwc ? geometry::round_up(first.in_channels, vector) * element
+                                                          : first.in_channels * (spec.input == InputTransform::nchw_f32 ? 4.0 : 1.0);
   return n * spec.height * spec.width * pixel;
 }
 bool is_from_outside(const ModuleSpec& spec) {
@@ -505,7 +504,7 @@ Cost node_cost(const Graph& graph, const Node& node, int64_t batch, DType dtype,
     return c;
   }
   if (const auto* conv = std::get_if<Conv>(&node.op); conv != nullptr && conv->window.kernel.size() == 2 && is_pointwise(*conv) && !few) {
-    set_gemm_time(c, conv->activation, static_cast<double>(channel_pitch(*graph.value(node.input(0)).shape, dtype)), d, residency);
+    set_gemm_time(c, conv->activation, conv_depth(graph, node), d, residency);
     return c;
   }
   if (few) {  // the caller's NCHW floats are converted before it

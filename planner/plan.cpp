@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "fcm/geometry.h"
 #include "runtime/support/error.h"
 
 namespace fcm {
@@ -63,9 +62,9 @@ size_t layout_bytes(const Layout& layout, const Dims& dims) {
   return static_cast<size_t>(element_count(Dims{dims[0], dims[2], dims[3], layout.channel_pitch})) * dtype_size(layout.dtype);
 }
 
-int64_t channel_pitch(const Shape& map, DType dtype) {
-  const bool alone = map[2] == Dim(1) && map[3] == Dim(1);
-  return geometry::pixel_pitch(static_cast<int>(map[1].factor), static_cast<int>(dtype_size(dtype)), alone);
+int64_t channel_pitch(int64_t channels, DType dtype) {
+  const auto vector = static_cast<int64_t>(16 / dtype_size(dtype));
+  return (channels + vector - 1) / vector * vector;
 }
 
 DType compute_dtype(Precision precision) {

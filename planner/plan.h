@@ -138,8 +138,8 @@ struct PlanBackend {
   std::function<bool(const Node&, DType compute, DType stored)> stores_as;
 };
 
-/// Elements from pixel to pixel of a map [N,C,H,W] in NHWC (geometry::pixel_pitch).
-int64_t channel_pitch(const Shape& map, DType dtype);
+/// Elements from pixel to pixel: `channels` rounded up so that a pixel is whole 16-byte vectors (8 for 16-bit types, 4 for f32).
+int64_t channel_pitch(int64_t channels, DType dtype);
 
 /// Every node its own step. Float values take the compute dtype; rank-4 ones connected to a convolution or pooling lie in NHWC, all
 /// else in rows. Conversions stand only where the order changes and at the borders: graph inputs are read by conversions and by first

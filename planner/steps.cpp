@@ -31,7 +31,7 @@ View view_of(const Graph& graph, const Node& node, DType dtype) {
   const View view = transpose->perm == Ints{0, 2, 3, 1} ? View::to_tokens : transpose->perm == Ints{0, 3, 1, 2} ? View::to_map : View::none;
   if (view == View::none) return view;
   const Shape& map = *graph.value(view == View::to_tokens ? node.input(0) : node.outputs[0]).shape;
-  return map[1] == Dim(channel_pitch(map, dtype)) ? view : View::none;
+  return map[1] == Dim(channel_pitch(map[1].factor, dtype)) ? view : View::none;
 }
 
 bool moves_nothing(const Op& op) {
@@ -171,7 +171,7 @@ Layout StepPlanner::natural_layout(ValueId v, Order order) const {
   const Value& value = graph_.value(v);
   const DType dtype = is_float(value.dtype) ? compute_ : value.dtype;
   if (order == Order::rows || !is_float_rank4(value)) return Layout{Order::rows, dtype, 0};
-  return Layout{Order::nhwc, dtype, channel_pitch(*value.shape, dtype)};
+  return Layout{Order::nhwc, dtype, channel_pitch((*value.shape)[1].factor, dtype)};
 }
 
 // The layout with float elements of `compute`, for a node that computes in another precision than the plan.
@@ -179,7 +179,7 @@ Layout StepPlanner::in_dtype(Layout layout, ValueId v, DType compute) const {
   const Value& value = graph_.value(v);
   if (!is_float(value.dtype) || layout.dtype == compute) return layout;
   layout.dtype = compute;
-  if (layout.order == Order::nhwc) layout.channel_pitch = channel_pitch(*value.shape, compute);
+  if (layout.order == Order::nhwc) layout.channel_pitch = channel_pitch((*value.shape)[1].factor, compute);
   return layout;
 }
 
@@ -274,7 +274,7 @@ BufferId StepPlanner::result_buffer(const Node& node, OrderNeed need, ValueId v,
     return b;
   }
   if (stores && only_output && layout.order == Order::nhwc) {  // keep the precision that the output will show
-    layout = Layout{Order::nhwc, border.dtype, channel_pitch(*graph_.value(v).shape, border.dtype)};
+    layout = Layout{Order::nhwc, border.dtype, channel_pitch((*graph_.value(v).shape)[1].factor, border.dtype)};
   }
   return add_buffer(v, layout);
 }
@@ -310,6 +310,8 @@ BufferId StepPlanner::scratch(const std::string& name, Shape shape, const Layout
 // Where a module writes its map: the value in NHWC, a fully connected layer's rows (those of an output itself where the module stores the
 // model's dtype), or a gate between two modules of a segment.
 BufferId StepPlanner::module_output(const Group& group, const ModulePart& part) {
+  const int channels = output_channels(part.spec);
+  const Layout nhwc{Order::nhwc, compute_, channel_pitch(channels, compute_)};
   if (part.output != kNoValue) {
     const bool rows = part.tokens || graph_.value(part.output).shape->size() != 4;
     if (output_dtype(part.spec) != compute_ && !(rows && border_layout(part.output).dtype == output_dtype(part.spec)))
@@ -321,12 +323,11 @@ BufferId StepPlanner::module_output(const Group& group, const ModulePart& part) 
       output_of_.emplace_back(part.output, b);
       return b;
     }
-    return add_buffer(part.output, natural_layout(part.output, rows ? Order::rows : Order::nhwc));
+    return add_buffer(part.output, rows ? Layout{Order::rows, compute_, 0} : nhwc);
   }
   if (part.spec.pool == geometry::Pool::only) return kNoBuffer;
-  const Shape gate{group.segment.images, output_channels(part.spec), 1, 1};
-  return scratch("gate of " + graph_.nodes[static_cast<size_t>(group.nodes.back())].origin.name, gate,
-                 Layout{Order::nhwc, compute_, channel_pitch(gate, compute_)});
+  return scratch("gate of " + graph_.nodes[static_cast<size_t>(group.nodes.back())].origin.name,
+                 Shape{group.segment.images, channels, 1, 1}, nhwc);
 }
 
 // The modules of a segment, one step each, handing each other sums and gates through scratch buffers.

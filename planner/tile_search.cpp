@@ -96,12 +96,10 @@ class Cuts {
         costs_(spec, images, device, residency),
         whole_(tiled(spec, TileConfig{})),
         base_(whole_.shape),
-        middle_(base_.project ? base_.dw_c : whole_.geometry.out_pitch),
-        columns_(whole_.geometry.out_pitch),
         module_(whole_) {
     const bool whole = base_.conv && !base_.expand;
-    all_chunks_ = whole ? std::vector<int>{round_up(base_.dw_c, 16)} : even_cuts(middle_, 16 * base_.multiplier, kLongestChunk);
-    if (base_.project) all_columns_ = even_cuts(columns_, 16, kWidestTile);
+    all_chunks_ = whole ? std::vector<int>{round_up(base_.dw_c, 16)} : even_cuts(base_.dw_c, 16 * base_.multiplier, kLongestChunk);
+    if (base_.project) all_columns_ = even_cuts(base_.out_c, 16, kWidestTile);
   }
 
   std::vector<CostedTile> search(size_t most) {
@@ -127,7 +125,7 @@ class Cuts {
     double us = kNever;
     double correction = 1;  ///< what the trees made of its latency
   };
-  int chunks_of(const TileConfig& t) const { return ceil_div(middle_, t.chunk); }
+  int chunks_of(const TileConfig& t) const { return ceil_div(base_.dw_c, t.chunk); }
   /// Groups of 16 pixels of a tile.
   int groups_of(const TileConfig& t) const { return base_.dw ? ceil_div(t.tile_h, 2) * ceil_div(t.tile_w, 8) : t.tile_w / 16; }
   /// What follows from a tile's extent on the plane alone (of one image): derived once each.
@@ -195,15 +193,15 @@ class Cuts {
     // A wide input in FP32 leaves room for the shortest chunks alone: all of its channels lie beside their weights.
     const bool wide = base_.expand && !base_.conv && whole_.geometry.el == 4 && base_.in_c > 256;
     if (wide) list.push_back(granule);
-    for (const int target : {32, 64, 128}) add_unique(list, even_cut(middle_, granule, std::min(target, kLongestChunk)));
+    for (const int target : {32, 64, 128}) add_unique(list, even_cut(base_.dw_c, granule, std::min(target, kLongestChunk)));
     return list;
   }
 
   std::vector<int> columns() const {
     if (!base_.project) return {16};
-    std::vector<int> list = {even_cut(columns_, 16, kWidestTile)};
-    if (base_.dw && base_.expand && columns_ <= kWidestTile) return list;  // never repeat the middle for nothing
-    for (const int target : {32, 64, 128}) add_unique(list, even_cut(columns_, 16, target));
+    std::vector<int> list = {even_cut(base_.out_c, 16, kWidestTile)};
+    if (base_.dw && base_.expand && base_.out_c <= kWidestTile) return list;  // never repeat the middle for nothing
+    for (const int target : {32, 64, 128}) add_unique(list, even_cut(base_.out_c, 16, target));
     return list;
   }
 
@@ -212,7 +210,7 @@ class Cuts {
     std::vector<int>& list = splits_;
     list.assign(1, 1);
     const int chunks = chunks_of(t);
-    const double blocks = static_cast<double>(plane_of(t).works) * (base_.project ? ceil_div(columns_, t.n_tile) : 1);
+    const double blocks = static_cast<double>(plane_of(t).works) * (base_.project ? ceil_div(base_.out_c, t.n_tile) : 1);
     const int most = std::min(chunks, !base_.project ? 64 : device_.target.major < 9 || base_.pool != geometry::Pool::none ? 1 : 16);
     for (const double fill : {0.5, 1.0, 2.0}) {
       const int wanted = std::clamp(static_cast<int>(device_.sm_count * fill / blocks), 1, most);
@@ -251,7 +249,7 @@ class Cuts {
   /// Tiles whose expansion streams its depth: as many pixels as a block can keep the sums of.
   void sweep_streams() {
     std::vector<int> chunks;
-    for (const int target : {16, 32, 48, 64, 96, 128, 192}) add_unique(chunks, even_cut(middle_, 16 * base_.multiplier, target));
+    for (const int target : {16, 32, 48, 64, 96, 128, 192}) add_unique(chunks, even_cut(base_.dw_c, 16 * base_.multiplier, target));
     for (TileConfig t : stream_planes()) {
       t.streamed = true;
       for (const int chunk : chunks) {
@@ -272,7 +270,7 @@ class Cuts {
   /// Streamed pointwise layers: columns, warpgroups of 64 pixels, weights that stay or rotate, the longest pipelines.
   void sweep_products() {
     std::vector<int> columns;
-    for (const int target : {64, 96, 128, 160, 192, 224, 256}) add_unique(columns, even_cut(columns_, 16, target));
+    for (const int target : {64, 96, 128, 160, 192, 224, 256}) add_unique(columns, even_cut(base_.out_c, 16, target));
     TileConfig t;
     t.warpgroup = t.streamed = true;
     t.chunk = geometry::kSliceBytes / 2;
@@ -437,11 +435,11 @@ class Cuts {
     try_all(&TileConfig::min_blocks, kBlocks);
     try_all(&TileConfig::split, splits_that_fill(t));
     vary(&TileConfig::chunk, all_chunks_);
-    const int share = ceil_div(ceil_div(middle_, t.chunk), t.split);
+    const int share = ceil_div(ceil_div(base_.dw_c, t.chunk), t.split);
     beside(all_chunks_, t.chunk, [&](int chunk) {  // the same number of chunks a block
       TileConfig other = t;
       other.chunk = chunk;
-      other.split = ceil_div(ceil_div(middle_, chunk), share);
+      other.split = ceil_div(ceil_div(base_.dw_c, chunk), share);
       move(other);
     });
     if (base_.project) vary(&TileConfig::n_tile, all_columns_);
@@ -527,7 +525,7 @@ class Cuts {
   }
 
   void consider_residency(TileConfig t, Found& best) {
-    const int mine = ceil_div(ceil_div(middle_, t.chunk), t.split);
+    const int mine = ceil_div(ceil_div(base_.dw_c, t.chunk), t.split);
     for (const bool resident : {true, false}) {
       if (!resident && mine == 1) continue;  // one chunk stays either way
       t.resident = resident;
@@ -583,8 +581,7 @@ class Cuts {
   TileCosts costs_;
   const TiledModule whole_;
   const ModuleShape& base_;
-  const int middle_, columns_;  // channels that are cut into chunks and into a block's columns
-  TiledModule module_;          // the tile that is looked at
+  TiledModule module_;  // the tile that is looked at
   std::vector<int> all_chunks_, all_columns_;
   std::vector<int> splits_, fills_;  // of the tile that was looked at last
   int filled_chunks_ = 0;

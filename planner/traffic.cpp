@@ -19,34 +19,34 @@ using Halves = CopiedPixels::Halves;
 
 constexpr int kSector = 32, kPiece = 16, kLine = 128;
 // Share of equal reads of all multiprocessors that reach the L2, and how many different parts bring three quarters of the rest back.
-constexpr double kMergedAll = 0.268, kMergedParts = 12.8;
-constexpr double kHalfLines = 0.11;   // more of them where lines begin in the middle of a copy's
+constexpr double kMergedAll = 0.266, kMergedParts = 13.1;
+constexpr double kHalfLines = 0.107;  // more of them where lines begin in the middle of a copy's
 constexpr double kMergedRows = 0.97;  // of the weights of heads, whose rows are shifted
-constexpr double kFewReaders = 18;    // lie apart from each other: their reads meet less often
+constexpr double kFewReaders = 19.2;  // lie apart from each other: their reads meet less often
 // Requests of the copy engine do not meet but for a few of all multiprocessors'; where a block expands from its weights, or shares them
 // with others, up to an eighth comes again.
-constexpr double kAskedExpanding = 1.13, kAskedByClusters = 1.06, kAskedBySharers = 1.13, kAskedByAll = 0.97;
+constexpr double kAskedExpanding = 1.14, kAskedByClusters = 1.08, kAskedBySharers = 1.126, kAskedByAll = 0.973;
 // Patches of a first convolution, of what their warps ask for: where a multiprocessor sees few tiles, rows are still in its first-level
 // cache.
 constexpr int kFewTiles = 8;
-constexpr double kGatherWindow = 0.67, kGatherWindows = 0.97, kGatherWideWindows = 0.9, kGatherRun = 0.84, kGatherWideRun = 0.77,
-                 kGatherRuns = 1.14, kGatherWideRuns = 1.15;
+constexpr double kGatherWindow = 0.738, kGatherWindows = 0.884, kGatherWideWindows = 0.902, kGatherRun = 0.837, kGatherWideRun = 0.775,
+                 kGatherRuns = 1.141, kGatherWideRuns = 1.166;
 // Streamed pointwise layers: of equal reads by blocks of other columns, exponents of their number (weights that stay or rotate; and the
 // least), of the tiles that a block walks over, and of the share of the multiprocessors that are busy; equal weights, as kMergedAll,
 // kMergedParts and kFewReaders (those that rotate meet whatever the parts); what is left of both where weights rotate and a multiprocessor
 // has several blocks.
-constexpr double kProductColumns = -0.8, kRotatingColumns = -0.246, kLeastAlike = 0.243, kProductDrift = 0.361, kProductSpread = 0.343;
-constexpr double kProductWeights = 0.228, kRotatingWeights = 0.165, kProductParts = 15.8, kProductReaders = 10.6, kCrowded = 0.84;
-constexpr double kMergedApart = 0.53;  // the least for blocks that have drifted apart over several tiles
+constexpr double kProductColumns = -0.84, kRotatingColumns = -0.326, kLeastAlike = 0.2, kProductDrift = 0.372, kProductSpread = 0.368;
+constexpr double kProductWeights = 0.252, kRotatingWeights = 0.181, kProductParts = 14.2, kProductReaders = 10.7, kCrowded = 0.786;
+constexpr double kMergedApart = 0.532;  // the least for blocks that have drifted apart over several tiles
 // Streamed expansions: the blocks that read a tile drift apart from slice to slice, and share the weights' slices less than one copy. Where
 // the slices begin anew for every tile the input is hardly shared.
-constexpr double kDrift = 0.6, kStreamedWeights = 0.376, kBegunAnew = 0.87;
+constexpr double kDrift = 0.636, kStreamedWeights = 0.374, kBegunAnew = 0.87;
 // Input that several blocks read: what does not come again of an expansion's, and of a copied chunk's, where pixels (and the chunk's part
 // of them) are whole lines, halves, quarters, or less. Of an expansion's pixels that are no whole lines less meets where all of several
 // tiles are read at once. Blocks of a cluster read different channels.
-constexpr double kAlikeTiles[] = {0.67, 0.74, 0.6, 0.19}, kAlikeChunks[] = {0.54, 0.52, 0.42, 0.235}, kApartAtOnce = 0.37;
+constexpr double kAlikeTiles[] = {0.685, 0.741, 0.602, 0.185}, kAlikeChunks[] = {0.584, 0.524, 0.422, 0.225}, kApartAtOnce = 0.361;
 // Where all blocks begin at once, several on a multiprocessor, what they read meets more often: exponent of their number.
-constexpr double kAlikeCrowd = 0.15;
+constexpr double kAlikeCrowd = 0.146;
 
 /// Share of the bytes that reach the L2 when `readers` blocks read each of `parts` parts at about the same time.
 double merged(double parts, double readers, const DeviceModel& d) {
@@ -235,7 +235,7 @@ double row_bytes(double count, int global, int bytes, int pitch) {
 Traffic head_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& d) {
   const geometry::HeadShape s = head_shape_of(spec, tile);
   const geometry::HeadGeometry g = geometry::derive(s);
-  const double plane = s.sums ? s.sum_tiles * 4.0 * round_up(s.c, 4) : static_cast<double>(s.pixels) * g.in_pitch * g.el;
+  const double plane = s.sums ? s.sum_tiles * 4.0 * round_up(s.c, 4) : static_cast<double>(s.pixels) * g.c_pitch * g.el;
   const bool se = s.hidden > 0;
   const double rows = se ? s.split : ceil_div(g.out_pitch, s.n_tile);
   const double groups = std::ceil(static_cast<double>(images) / s.images), blocks = rows * groups;

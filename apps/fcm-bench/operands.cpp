@@ -56,8 +56,7 @@ Operands::Operands(const ModuleSpec& spec, int64_t batch, uint64_t seed) {
   if (spec.input == InputTransform::nchw_f32) {
     input = random_map(random, in_pixels, in_channels, in_channels, DType::f32);
   } else {
-    const int pitch = geometry::pixel_pitch(in_channels, static_cast<int>(dtype_size(dtype)), spec.height * spec.width == 1);
-    input = random_map(random, in_pixels, in_channels, pitch, dtype);
+    input = random_map(random, in_pixels, in_channels, padded(in_channels, dtype), dtype);
   }
   const Plane out = output_plane(spec);
   const size_t out_pixels = static_cast<size_t>(batch) * static_cast<size_t>(out.height) * static_cast<size_t>(out.width);

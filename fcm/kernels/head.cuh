@@ -74,7 +74,7 @@ struct Head {
         sum[0] += v.x, sum[1] += v.y, sum[2] += v.z, sum[3] += v.w;
       }
     } else {
-      constexpr int row_bytes = G.in_pitch * G.el;
+      constexpr int row_bytes = G.c_pitch * G.el;
       if (piece * G.vec >= G.c_pitch) return;
       const unsigned char* p =
           static_cast<const unsigned char*>(args.input) + static_cast<long long>(image) * S.pixels * row_bytes + piece * 16;

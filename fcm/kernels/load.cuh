@@ -276,14 +276,14 @@ template <class Cfg>
 FCM_DEVICE void copy_gate(const ModuleArgs& args, const Tile& tile, int chunk, u32 to, int thread) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int pieces = G.e_chunk / G.vec, plane = S.out_h * S.out_w, pitch = geometry::pixel_pitch(S.in_c, G.el, true);
+  constexpr int pieces = G.e_chunk / G.vec, plane = S.out_h * S.out_w;
   const int first_image = tile.first / plane;
   using Walk = Deal<pieces, G.threads>;
   for (Walk w = Walk::from(thread); w.row < G.gate_rows; w.advance()) {
     const int image = first_image + w.row, channel = chunk * G.e_chunk + w.piece * G.vec;
-    const bool valid = image < args.batch && channel < pitch;
+    const bool valid = image < args.batch && channel < G.in_pitch;
     const unsigned char* from = static_cast<const unsigned char*>(args.gate);
-    if (valid) from += (static_cast<long long>(image) * pitch + channel) * G.el;
+    if (valid) from += (static_cast<long long>(image) * G.in_pitch + channel) * G.el;
     copy16(to + (w.row * pieces + w.piece) * 16, from, valid);
   }
 }

@@ -46,6 +46,6 @@ Operands make_operands(const Case& c);
 /// Host image of device buffers: NHWC elements with the channel pitch, pad lanes zero.
 std::vector<uint8_t> to_nhwc(const std::vector<float>& values, int channels, int pitch, DType dtype);
 std::vector<uint8_t> input_bytes(const Case& c, const ModuleInputs& inputs);
-int pitch_of(int channels, DType dtype, bool alone);
+int pitch_of(int channels, DType dtype);
 
 }  // namespace fcm::testing

@@ -112,7 +112,7 @@ DeviceCase::DeviceCase(const Case& c, const Operands& operands, const LaunchPlan
   if (!operands.inputs.residual.empty())
     residual = std::make_unique<GuardedBuffer>(to_nhwc(operands.inputs.residual, channels, pitch, dtype));
   const int in = c.spec.stages[0].in_channels;
-  if (c.spec.gate) gate = std::make_unique<GuardedBuffer>(to_nhwc(operands.inputs.gate, in, pitch_of(in, dtype, true), dtype));
+  if (c.spec.gate) gate = std::make_unique<GuardedBuffer>(to_nhwc(operands.inputs.gate, in, pitch_of(in, dtype), dtype));
   const Plane out = output_plane(c.spec);
   output = std::make_unique<GuardedBuffer>(static_cast<size_t>(c.batch) * static_cast<size_t>(out.height * out.width) *
                                            static_cast<size_t>(pitch) * dtype_size(output_dtype(c.spec)));

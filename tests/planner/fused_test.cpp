@@ -192,7 +192,8 @@ TEST(FusedPlan, ANodeInFullPrecisionStandsBetweenConversions) {
     EXPECT_EQ(at->kind, PlanStep::Kind::node);
     EXPECT_EQ(v.buffer(at->inputs[0]).layout.dtype, DType::f32);
     EXPECT_EQ(v.buffer(at->outputs[0]).layout.dtype, DType::f32);
-    EXPECT_EQ(v.buffer(at->outputs[0]).layout.channel_pitch, channel_pitch(*graph.value(v.buffer(at->outputs[0]).value).shape, DType::f32));
+    EXPECT_EQ(v.buffer(at->outputs[0]).layout.channel_pitch,
+              channel_pitch((*graph.value(v.buffer(at->outputs[0]).value).shape)[1].factor, DType::f32));
     EXPECT_EQ((at - 1)->kind, PlanStep::Kind::convert);
     EXPECT_EQ((at + 1)->kind, PlanStep::Kind::convert);
     EXPECT_EQ(v.full_precision.size(), 1u);
