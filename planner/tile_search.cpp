@@ -466,15 +466,10 @@ class Cuts {
     if (base_.expand) {
       choose_warpgroup_expansion(t);
       consider_residency(t, best);
-    } else if (projects_by_warpgroups(t)) {
+    } else if (whole_.geometry.el == 2 && geometry::groups_may_project(base_, t.warps_m)) {
       t.warpgroup = true;
       consider_residency(t, best);
     }
-  }
-
-  /// Whether warpgroups may project what a depthwise stage makes of a copied chunk.
-  bool projects_by_warpgroups(const TileConfig& t) const {
-    return whole_.geometry.el == 2 && geometry::groups_may_project(base_, t.warps_m);
   }
 
   /// Columns of 16 channels that the expansion makes of a chunk.

@@ -301,7 +301,7 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   const bool at_once = works == groups;
   t.input *= alike_share(s, g, n_b * depth_reads, at_once ? works : 0, d);
   const double least = stays || at_once ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
-  const double asked = asked_share(s, works > groups, g.n_blocks > 1);
+  const double asked = asked_share(s, !at_once, g.n_blocks > 1);
   const auto record = [&](int bytes, int global, int shared, double parts, double readers) {
     return bytes * (g.counts_weights && d.target.major == 9 ? asked : std::max(least, copied_share(global, shared, parts, readers, d)));
   };

@@ -114,7 +114,7 @@ void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice&
   const Shape s = shape_of(spec, t);
   choose_expansion(s, t);
   keep_legal(spec, t, batch, device, list);
-  if (!has_warpgroups(device.target) || (!s.expand && !(s.dw && s.project))) return;
+  if (!has_warpgroups(device.target) || (!s.expand && !geometry::groups_may_project(s, t.warps_m))) return;
   if (s.expand)
     choose_warpgroup_expansion(s, t);
   else

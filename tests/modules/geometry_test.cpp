@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <vector>
 
 #include "fcm/emit.h"
+#include "fcm/head.h"
 #include "tests/modules/cases.h"
 
 namespace fcm {
@@ -17,6 +19,22 @@ namespace {
 using geometry::Axis;
 using geometry::Geometry;
 using geometry::Shape;
+
+/// A random legal case that is no head, and what follows from it.
+struct RandomModule {
+  testing::Case c;
+  Shape s;
+  Geometry g;
+};
+std::vector<RandomModule> random_modules(uint32_t seed, int count) {
+  std::vector<RandomModule> modules;
+  for (const testing::Case& c : testing::random_cases(seed, count, jit::Target::parse("90a"))) {
+    if (is_head(c.spec)) continue;
+    const Shape s = shape_of(c.spec, c.tile);
+    modules.push_back({c, s, geometry::derive(s)});
+  }
+  return modules;
+}
 
 /// Every position that some real output of some tile reads is either computed (inside the core region) or padding of the plane.
 void check_axis(const Axis& a, int out, int tile, int mid, int k, int s, int d, int before, const std::string& id) {
@@ -38,10 +56,7 @@ void check_axis(const Axis& a, int out, int tile, int mid, int k, int s, int d, 
 }
 
 TEST(Geometry, TilesReadWhatTheyLoad) {
-  for (const testing::Case& c : testing::random_cases(21, 600, jit::Target::parse("90a"))) {
-    if (c.spec.stages[0].op == StageOp::pool) continue;
-    const Shape s = shape_of(c.spec, c.tile);
-    const Geometry g = geometry::derive(s);
+  for (const auto& [c, s, g] : random_modules(21, 600)) {
     if (g.flat) {
       EXPECT_EQ(g.m_tiles * 16, s.tile_w);
       EXPECT_GE(g.tiles * s.tile_w, s.out_h * s.out_w);
@@ -62,10 +77,7 @@ TEST(Geometry, TilesReadWhatTheyLoad) {
 /// Rows that pixel groups below each other load, by fours, and those of spare groups lie in the chunk buffer.
 TEST(Geometry, RowsOfARunLieInTheBuffer) {
   int seen = 0;
-  for (const testing::Case& c : testing::random_cases(22, 1500, jit::Target::parse("90a"))) {
-    if (c.spec.stages[0].op == StageOp::pool) continue;
-    const Shape s = shape_of(c.spec, c.tile);
-    const Geometry g = geometry::derive(s);
+  for (const auto& [c, s, g] : random_modules(22, 1500)) {
     if (!g.runs) continue;
     const int length = geometry::run_length(s, g), apart = 2 * s.dw_window.sh, rows = (length - 1) * apart + g.dw_rows;
     const int loaded = rows % 4 == 3 ? rows + 1 : rows;
@@ -80,11 +92,9 @@ TEST(Geometry, RowsOfARunLieInTheBuffer) {
 /// Of a tile of several images the rows that an image's outputs read are its own or nobody's, and no row is two images'.
 TEST(Geometry, ImagesOfATileDoNotTouch) {
   int seen = 0;
-  for (const testing::Case& c : testing::random_cases(23, 600, jit::Target::parse("90a"))) {
+  for (const auto& [c, s, g] : random_modules(23, 600)) {
     if (c.tile.images == 1) continue;
     ++seen;
-    const Shape s = shape_of(c.spec, c.tile);
-    const Geometry g = geometry::derive(s);
     const geometry::Window& w = s.dw_window;
     std::map<int, int> owner;  // rows of the chunk buffer
     const int apart = g.image_pairs * 2 * w.sh;
@@ -113,10 +123,7 @@ TEST(Geometry, ImagesOfATileDoNotTouch) {
 
 TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
   int products = 0;
-  for (const testing::Case& c : testing::random_cases(22, 600, jit::Target::parse("90a"))) {
-    if (c.spec.stages[0].op == StageOp::pool) continue;
-    const Shape s = shape_of(c.spec, c.tile);
-    const Geometry g = geometry::derive(s);
+  for (const auto& [c, s, g] : random_modules(22, 600)) {
     std::map<int, int> regions;  // begin -> end
     const auto add = [&](int at, int bytes) {
       EXPECT_EQ(at % 16, 0) << to_string(c);
@@ -197,10 +204,7 @@ TEST(Geometry, PiecesThatTradePlacesMeetNoBankTwice) {
 /// Neighbours of a region that a window of stride two reads: eight of them meet no bank twice, nor do eight of one residue.
 TEST(Geometry, ColumnsOfAStridedWindowMeetNoBankTwice) {
   int seen = 0;
-  for (const testing::Case& c : testing::random_cases(24, 600, jit::Target::parse("90a"))) {
-    if (c.spec.stages[0].op == StageOp::pool) continue;
-    const Shape s = shape_of(c.spec, c.tile);
-    const Geometry g = geometry::derive(s);
+  for (const auto& [c, s, g] : random_modules(24, 600)) {
     if (g.flat || g.el != 2 || s.dw_window.sw != 2 || !s.expand) continue;
     ++seen;
     EXPECT_GE(g.e_column, g.e_half * g.e_pitch);

@@ -107,9 +107,12 @@ TEST(Legality, TileLimitsFollowTheTarget) {
   EXPECT_NE(refusal(spec, parse_tile("t4x7_c40_n64_x1_w2.1.1_s1_e1.1_r1_b1"), jit::Target::parse("90a")), "");
 }
 
+/// Why a tile is refused, empty where it is not.
+std::string why_not(const char* spec, const char* tile, const char* target = "90a") {
+  return refusal(parse_spec(spec), parse_tile(tile), jit::Target::parse(target));
+}
+
 TEST(Legality, StreamedExpansions) {
-  const jit::Target target = jit::Target::parse("90a");
-  const auto why_not = [&](const char* spec, const char* tile) { return refusal(parse_spec(spec), parse_tile(tile), target); };
   const char* const wide = "nhwc 14x14 pw/728-728/f16/relu dw3x3s1x1p1.1.1.1/728-728/f16/relu";
   EXPECT_EQ(why_not(wide, "t14x14_c128_n16_x6_w2.8.1_s3_e1.8_r0_b1_wg_st"), "");
   EXPECT_EQ(refusal(parse_spec(wide), parse_tile("t14x14_c32_n16_x1_w2.2.1_s2_e2.1_r0_b1_st"), jit::Target::parse("86")), "");
@@ -127,9 +130,6 @@ TEST(Legality, StreamedExpansions) {
 }
 
 TEST(Legality, StreamedPointwiseLayers) {
-  const auto why_not = [](const char* spec, const char* tile, const char* target = "90a") {
-    return refusal(parse_spec(spec), parse_tile(tile), jit::Target::parse(target));
-  };
   const char* const plain = "nhwc 14x14 pw/192-768/f16/gelu norm=layer(1e-06) residual=after";
   const char* const tile = "t1x128_c64_n128_x1_w8.1.1_s3_e1.1_r1_b1_wg_st";
   EXPECT_EQ(why_not(plain, tile), "");
@@ -146,9 +146,6 @@ TEST(Legality, StreamedPointwiseLayers) {
 }
 
 TEST(Legality, ProjectionsOfADepthwiseStageByWarpgroups) {
-  const auto why_not = [](const char* spec, const char* tile, const char* target = "90a") {
-    return refusal(parse_spec(spec), parse_tile(tile), jit::Target::parse(target));
-  };
   const char* const plain = "nhwc 56x56 dw3x3s1x1p1.1.1.1/128-128/f16/relu pw/128-128/f16/relu";
   const char* const tile = "t8x8_c64_n128_x1_w4.1.1_s2_e1.1_r0_b2_wg";
   EXPECT_EQ(why_not(plain, tile), "");
