@@ -132,6 +132,11 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
 #pragma unroll
       for (int j = 0; j < G.warp_m; ++j) wgmma_all<S.math, G.warp_n>(acc[j], a[j].r, core + k * 2 * S.n_tile);
       warpgroup_commit();
+      if constexpr (kUnroll < kSteps) {  // a step that comes round again takes the same registers for its operands
+        warpgroup_wait();
+#pragma unroll
+        for (auto& row : acc) hold(row);
+      }
     } else {
       multiply<S.math>(acc, a, unit, lane);
     }
