@@ -127,24 +127,17 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
 #pragma unroll
       for (int j = 0; j < G.warp_m; ++j) apply_gate<S.math>(a[j], e, gates[j], k * G.ks, lane);
     }
-    if constexpr (G.project_by_groups) {  // beside the next channels' depthwise stage
+    if constexpr (G.project_by_groups) {
       warpgroup_begin();
 #pragma unroll
       for (int j = 0; j < G.warp_m; ++j) wgmma_all<S.math, G.warp_n>(acc[j], a[j].r, core + k * 2 * S.n_tile);
       warpgroup_commit();
-      if constexpr (kUnroll < kSteps) {  // a step that comes round again takes the same registers for its operands
-        warpgroup_wait();
+      warpgroup_wait();  // the next step's operands take the same registers
 #pragma unroll
-        for (auto& row : acc) hold(row);
-      }
+      for (auto& row : acc) hold(row);
     } else {
       multiply<S.math>(acc, a, unit, lane);
     }
-  }
-  if constexpr (G.project_by_groups) {
-    warpgroup_wait();
-#pragma unroll
-    for (auto& row : acc) hold(row);
   }
 }
 
