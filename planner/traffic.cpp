@@ -63,7 +63,8 @@ struct ProductShares {
     const double crowded = !s.resident && blocks > d.sm_count ? kCrowded : 1.0;
     if (columns > 1) {
       const double alike = std::max(std::pow(columns, s.resident ? kProductColumns : kRotatingColumns), kLeastAlike);
-      const double drifted = std::min(1.0, alike * std::pow(static_cast<double>(works) / walks, kProductDrift));
+      const double walked = g.in_pitch * g.el % kLine == 0 ? 1.0 : static_cast<double>(works) / walks;
+      const double drifted = std::min(1.0, alike * std::pow(walked, kProductDrift));
       input = 1 - (1 - drifted) * std::pow(active, kProductSpread) * crowded;
     }
     const double met = s.resident ? (1 - kProductWeights) * std::exp((1 - columns) / kProductParts) : 1 - kRotatingWeights;
