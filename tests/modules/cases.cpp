@@ -115,7 +115,8 @@ int between(Random& random, int low, int high) {
 }
 
 std::string to_string(const Case& c) {
-  return fmt::format("{} | {} | batch {} seed {}", fcm::to_string(c.spec), fcm::to_string(c.tile), c.batch, c.seed);
+  const std::string repeats = c.repeats > 1 ? fmt::format(" repeats {}", c.repeats) : "";
+  return fmt::format("{} | {} | batch {} seed {}{}", fcm::to_string(c.spec), fcm::to_string(c.tile), c.batch, c.seed, repeats);
 }
 
 Case parse_case(const std::string& text) {
@@ -123,7 +124,8 @@ Case parse_case(const std::string& text) {
   const size_t first = text.find(" | "), second = text.find(" | ", first + 3);
   c.spec = parse_spec(text.substr(0, first));
   c.tile = parse_tile(text.substr(first + 3, second - first - 3));
-  if (std::sscanf(text.c_str() + second, " | batch %d seed %u", &c.batch, &c.seed) != 2) throw std::runtime_error("bad case id: " + text);
+  if (std::sscanf(text.c_str() + second, " | batch %d seed %u repeats %d", &c.batch, &c.seed, &c.repeats) < 2)
+    throw std::runtime_error("bad case id: " + text);
   return c;
 }
 

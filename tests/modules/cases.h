@@ -17,9 +17,12 @@ struct Case {
   TileConfig tile;
   int batch = 1;
   uint32_t seed = 0;  ///< of the operands
+  int repeats = 1;    ///< of the batch on the device: many images whose reference is cheap
+
+  int images() const { return batch * repeats; }
 };
 
-/// "SPEC | TILE | batch 2 seed 7": the id of a case; `parse_case` reads it back.
+/// "SPEC | TILE | batch 2 seed 7": the id of a case, with " repeats 32" behind where there are some; `parse_case` reads it back.
 std::string to_string(const Case& c);
 Case parse_case(const std::string& text);
 

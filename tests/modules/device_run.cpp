@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 #include <future>
+#include <span>
 #include <thread>
 #include <utility>
 
@@ -18,7 +19,9 @@
 namespace fcm::testing {
 namespace {
 
-float element(const std::vector<uint8_t>& bytes, size_t index, DType dtype) {
+using Bytes = std::span<const uint8_t>;
+
+float element(Bytes bytes, size_t index, DType dtype) {
   if (dtype_size(dtype) == 2) {
     uint16_t v = 0;
     std::memcpy(&v, &bytes[index * 2], 2);
@@ -34,7 +37,7 @@ double unit_of(DType t) {
 }
 
 /// Each element within its bound; and the mean error within a few units of the dtype, since a worst-case bound forgives much.
-std::string compare_map(const Case& c, const ModuleResult& expected, const std::vector<uint8_t>& bytes) {
+std::string compare_map(const Case& c, const ModuleResult& expected, Bytes bytes) {
   const DType dtype = output_dtype(c.spec);
   const auto channels = static_cast<size_t>(output_channels(c.spec)), pitch = static_cast<size_t>(output_pitch(c.spec));
   const size_t pixels = expected.output.size() / channels;
@@ -60,7 +63,7 @@ std::string compare_map(const Case& c, const ModuleResult& expected, const std::
                                         size / static_cast<double>(pixels));
 }
 
-std::string compare_pool(const Case& c, const ModuleResult& expected, const std::vector<uint8_t>& bytes, size_t floats_an_image) {
+std::string compare_pool(const Case& c, const ModuleResult& expected, Bytes bytes, size_t floats_an_image) {
   const auto channels = static_cast<size_t>(output_channels(c.spec)),
              pitch = static_cast<size_t>(geometry::round_up(output_channels(c.spec), 4));
   const size_t tiles = floats_an_image / pitch;
@@ -75,6 +78,26 @@ std::string compare_pool(const Case& c, const ModuleResult& expected, const std:
     }
   }
   return {};
+}
+
+/// Compares each repeat of the batch: the first one, and those that differ from it by a bit.
+template <class Compare>
+std::string compare_repeats(const Case& c, Bytes bytes, Compare compare) {
+  const size_t part = bytes.size() / static_cast<size_t>(c.repeats);
+  const Bytes first = bytes.first(part);
+  for (int r = 0; r < c.repeats; ++r) {
+    const Bytes own = bytes.subspan(static_cast<size_t>(r) * part, part);
+    if (r > 0 && std::equal(own.begin(), own.end(), first.begin())) continue;
+    if (std::string why = compare(own); !why.empty()) return r == 0 ? why : fmt::format("repeat {}: {}", r, why);
+  }
+  return {};
+}
+
+std::vector<uint8_t> repeated(const std::vector<uint8_t>& bytes, int times) {
+  std::vector<uint8_t> all;
+  all.reserve(bytes.size() * static_cast<size_t>(times));
+  for (int i = 0; i < times; ++i) all.insert(all.end(), bytes.begin(), bytes.end());
+  return all;
 }
 
 }  // namespace
@@ -107,16 +130,17 @@ DeviceCase::DeviceCase(const Case& c, const Operands& operands, const LaunchPlan
     : scale(operands.inputs.scale), shift(operands.inputs.shift) {
   const DType dtype = dtype_of(c.spec);
   weights = std::make_unique<GuardedBuffer>(pack_weights(c.spec, c.tile, operands.weights));
-  input = std::make_unique<GuardedBuffer>(input_bytes(c, operands.inputs));
+  input = std::make_unique<GuardedBuffer>(repeated(input_bytes(c, operands.inputs), c.repeats));
   const int channels = output_channels(c.spec), pitch = output_pitch(c.spec);
   if (!operands.inputs.residual.empty())
-    residual = std::make_unique<GuardedBuffer>(to_nhwc(operands.inputs.residual, channels, pitch, dtype));
+    residual = std::make_unique<GuardedBuffer>(repeated(to_nhwc(operands.inputs.residual, channels, pitch, dtype), c.repeats));
   const int in = c.spec.stages[0].in_channels;
-  if (c.spec.gate) gate = std::make_unique<GuardedBuffer>(to_nhwc(operands.inputs.gate, in, pitch_of(in, dtype), dtype));
+  if (c.spec.gate)
+    gate = std::make_unique<GuardedBuffer>(repeated(to_nhwc(operands.inputs.gate, in, pitch_of(in, dtype), dtype), c.repeats));
   const Plane out = output_plane(c.spec);
-  output = std::make_unique<GuardedBuffer>(static_cast<size_t>(c.batch) * static_cast<size_t>(out.height * out.width) *
+  output = std::make_unique<GuardedBuffer>(static_cast<size_t>(c.images()) * static_cast<size_t>(out.height * out.width) *
                                            static_cast<size_t>(pitch) * dtype_size(output_dtype(c.spec)));
-  if (plan.pool_floats > 0) pool = std::make_unique<GuardedBuffer>(static_cast<size_t>(plan.pool_floats * c.batch) * sizeof(float));
+  if (plan.pool_floats > 0) pool = std::make_unique<GuardedBuffer>(static_cast<size_t>(plan.pool_floats * c.images()) * sizeof(float));
 }
 
 ModuleArgs DeviceCase::args(int batch) const {
@@ -135,16 +159,21 @@ ModuleArgs DeviceCase::args(int batch) const {
 
 std::string check_case(const Case& c, const Operands& operands, const ModuleResult& expected, const ModuleKernel& kernel) {
   const DeviceCase device(c, operands, kernel.plan());
-  kernel.launch(device.args(c.batch), nullptr, true);
+  kernel.launch(device.args(c.images()), nullptr, true);
   cuda_check(cudaDeviceSynchronize(), "module case");
   for (const GuardedBuffer* b : {device.output.get(), device.pool.get(), device.input.get()}) {
     if (b != nullptr && !b->guards_intact()) return "a guard zone was written";
   }
   if (c.spec.pool != geometry::Pool::only) {
-    if (std::string why = compare_map(c, expected, device.output->read()); !why.empty()) return why;
+    const std::vector<uint8_t> map = device.output->read();
+    const std::string why = compare_repeats(c, map, [&](Bytes part) { return compare_map(c, expected, part); });
+    if (!why.empty()) return why;
   }
-  if (c.spec.pool != geometry::Pool::none)
-    return compare_pool(c, expected, device.pool->read(), static_cast<size_t>(kernel.plan().pool_floats));
+  if (c.spec.pool != geometry::Pool::none) {
+    const std::vector<uint8_t> sums = device.pool->read();
+    const auto floats = static_cast<size_t>(kernel.plan().pool_floats);
+    return compare_repeats(c, sums, [&](Bytes part) { return compare_pool(c, expected, part, floats); });
+  }
   return {};
 }
 

@@ -30,6 +30,10 @@ TEST(Spec, TileTextsReadBack) {
     const testing::Case again = testing::parse_case(to_string(c));
     EXPECT_EQ(again.spec, c.spec);
     EXPECT_EQ(again.seed, c.seed);
+    EXPECT_EQ(again.repeats, 1);
+    testing::Case many = c;
+    many.repeats = 32;
+    EXPECT_EQ(testing::parse_case(to_string(many)).images(), 32 * c.batch);
   }
 }
 

@@ -3,6 +3,9 @@
 //
 //   fcm-module-sweep [--count 1000] [--seed 1]            random cases (--kind PW: of that kind alone); failures print their ids
 //   fcm-module-sweep --case "SPEC | TILE | batch 2 seed 7"
+//   fcm-module-sweep --known h200 [--compile-for h200]     every tile that a card's known kernels name, at its number of images; or only
+//   compile
+//                                                          these into the kernel cache for a card that need not be here
 //   fcm-module-sweep --replays 10000 [--count 8]           random spins around the wait: every replay bit-equal to a run without overlap
 //   fcm-module-sweep --time FILE --batch 1 [--top 24]      lines of FILE are specs: candidates timed in a graph, best first; tiles behind
 //                                                          a " | " are timed in place of the candidates
@@ -17,6 +20,8 @@
 #include <sstream>
 
 #include "fcm/emit.h"
+#include "planner/device_model.h"
+#include "planner/known_kernels.h"
 #include "runtime/device/cuda_check.h"
 #include "runtime/device/info.h"
 #include "runtime/device/stream.h"
@@ -44,6 +49,24 @@ int run_cases(const std::vector<Case>& cases, const jit::Target& target) {
   for (size_t i = 0; i < failures.size() && i < 40; ++i) fmt::print("FAIL {}\n     {}\n", to_string(failures[i].which), failures[i].why);
   fmt::print("{} cases, {} failures\n", cases.size(), failures.size());
   return failures.empty() ? 0 : 1;
+}
+
+/// One case a kernel of a card's known ones. References are of few images, which are repeated up to the number that the kernel serves.
+std::vector<Case> known_cases(const std::string& card) {
+  const DeviceModel model = device_model(card);
+  if (model.kernels == nullptr) throw std::runtime_error("no known kernels of " + card);
+  std::map<std::string, Case> cases;  // by text: in an order that repeats
+  model.kernels->for_each([&](const ModuleSpec& spec, int64_t images, const KnownKernels::Kernel& kernel) {
+    const int pixels = spec.height * spec.width, all = static_cast<int>(images);
+    const int batch = std::min(all, pixels == 1 ? 67 : pixels < 3136 ? 2 : 1);
+    const Case c{spec, kernel.tile, batch, 1, all / batch};
+    cases.emplace(to_string(c), c);
+  });
+  std::vector<Case> list;
+  for (auto& [text, c] : cases) {
+    if (refusal(c.spec, c.tile, model.target).empty()) list.push_back(std::move(c));
+  }
+  return list;
 }
 
 GraphExec capture(cudaStream_t stream, const std::function<void()>& work) {
@@ -208,7 +231,21 @@ int run_times(const Options& options, const TileDevice& device) {
   return 0;
 }
 
+/// Compiles what the known kernels of `options` need into the kernel cache, for a card that need not be here.
+int compile_known(const Options& options) {
+  const std::vector<Case> cases = known_cases(options.at("known"));
+  const jit::Target target = device_model(options.at("compile-for")).target;
+  constexpr size_t kPart = 64;
+  for (size_t first = 0; first < cases.size(); first += kPart) {
+    const auto begin = cases.begin() + static_cast<std::ptrdiff_t>(first);
+    compile_cases({begin, begin + static_cast<std::ptrdiff_t>(std::min(cases.size() - first, kPart))}, target);
+  }
+  fmt::print("{} cases compiled\n", cases.size());
+  return 0;
+}
+
 int run(const Options& options) {
+  if (options.contains("known") && options.contains("compile-for")) return compile_known(options);
   std::string reason;
   if (device_count(&reason) == 0) {
     fmt::print("skipped: {}\n", reason);
@@ -217,6 +254,7 @@ int run(const Options& options) {
   const DeviceInfo info = device_info(0);
   const jit::Target target = info.target;
   if (options.contains("case")) return run_cases({parse_case(options.at("case"))}, target);
+  if (options.contains("known")) return run_cases(known_cases(options.at("known")), target);
   if (options.contains("time")) return run_times(options, TileDevice{target, info.sm_count});
   const auto seed = static_cast<uint32_t>(number(options, "seed", 1));
   if (options.contains("replays"))
