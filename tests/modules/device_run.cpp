@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -120,10 +121,10 @@ std::vector<uint8_t> GuardedBuffer::read() const {
 }
 
 bool GuardedBuffer::guards_intact() const {
-  std::vector<uint8_t> all(bytes_ + 2 * kGuard);
-  cuda_check(cudaMemcpy(all.data(), base_, all.size(), cudaMemcpyDeviceToHost), "test buffer");
-  const auto whole = [](uint8_t b) { return b == 0xff; };
-  return std::all_of(all.begin(), all.begin() + kGuard, whole) && std::all_of(all.end() - kGuard, all.end(), whole);
+  std::array<uint8_t, 2 * kGuard> guards{};
+  cuda_check(cudaMemcpy(guards.data(), base_, kGuard, cudaMemcpyDeviceToHost), "test buffer");
+  cuda_check(cudaMemcpy(guards.data() + kGuard, static_cast<uint8_t*>(get()) + bytes_, kGuard, cudaMemcpyDeviceToHost), "test buffer");
+  return std::all_of(guards.begin(), guards.end(), [](uint8_t b) { return b == 0xff; });
 }
 
 DeviceCase::DeviceCase(const Case& c, const Operands& operands, const LaunchPlan& plan)
