@@ -166,7 +166,7 @@ Cost head_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, c
   c.compute_us = c.core_macs / (d.core_f32 * std::min(c.blocks, d.sm_count) * d.clock_mhz);
   c.latency_us = latency_of(r, dense_rate(spec, d), d);
   c.step_us = module_step_us(d);
-  set_dram(c, input_once(spec, images), output_once(spec, images), weights * static_cast<double>(dtype_size(dtype_of(spec))), d, residency);
+  set_dram(c, input_once(spec, images), output_once(spec, images), module_weight_bytes(spec, tile), d, residency);
   finish(c, d);
   return c;
 }
@@ -254,16 +254,6 @@ void set_attention_work(Cost& c, const Node& node, const Attention& op, int64_t 
   c.latency_us = kAttentionStartUs + kAttentionKeyUs * static_cast<double>(op.keys);
 }
 
-/// Share of its input that a node reads: strides wider than the window leave rows and columns out.
-double read_share(const Node& node) {
-  double share = 1;
-  if (const auto* conv = std::get_if<Conv>(&node.op)) {
-    for (size_t i = 0; i < conv->window.kernel.size(); ++i)
-      share *= std::min(1.0, static_cast<double>(conv->window.kernel[i]) / static_cast<double>(conv->window.strides[i]));
-  }
-  return share;
-}
-
 void set_node_traffic(Cost& c, const Graph& graph, const Node& node, int64_t batch, DType dtype) {
   const bool residual_of_conv = std::holds_alternative<Conv>(node.op) || std::holds_alternative<Gemm>(node.op);
   for (size_t i = 0; i < node.inputs.size(); ++i) {
@@ -347,6 +337,20 @@ std::string block_refusal(const ModuleSpec& spec, const TileConfig& tile, const 
   if (!has_shared(block, device))
     return fmt::format("{} bytes of shared memory, {} KiB a block on {}", block.shared_bytes, device.shared_per_block_kib, device.name);
   return has_threads(block, device) ? "" : fmt::format("{} threads a block", block.threads);
+}
+
+double module_weight_bytes(const ModuleSpec& spec, const TileConfig& tile) {
+  return is_head(spec) ? head_weights(spec) * static_cast<double>(dtype_size(dtype_of(spec)))
+                       : static_cast<double>(geometry::derive(shape_of(spec, tile)).blob_bytes);
+}
+
+double read_share(const Node& node) {
+  double share = 1;
+  if (const auto* conv = std::get_if<Conv>(&node.op)) {
+    for (size_t i = 0; i < conv->window.kernel.size(); ++i)
+      share *= std::min(1.0, static_cast<double>(conv->window.kernel[i]) / static_cast<double>(conv->window.strides[i]));
+  }
+  return share;
 }
 
 double module_elements(const ModuleSpec& spec, int64_t images) {

@@ -17,7 +17,7 @@ namespace fcm {
 struct Cost {
   Traffic traffic;
   double elements = 0;     ///< compulsory accesses: every input, weight and output once
-  double dram_bytes = 0;   ///< what is not resident in the L2
+  double dram_bytes = 0;   ///< what is not resident in the L2; by sizes alone until a plan stands (planner/dram.h)
   double tensor_macs = 0;  ///< issued, padding and repetition included
   double core_macs = 0;
   double blocks = 0;
@@ -57,6 +57,10 @@ double module_step_us(const DeviceModel& device);
 
 /// Elements that any kernel of this module must touch.
 double module_elements(const ModuleSpec& spec, int64_t images);
+/// Bytes of its weights as the kernel reads them.
+double module_weight_bytes(const ModuleSpec& spec, const TileConfig& tile);
+/// Share of its input that a node reads: strides wider than the window leave rows and columns out.
+double read_share(const Node& node);
 /// By formulas alone.
 Cost predicted_cost(const ModuleSpec& spec, const TileConfig& tile, int64_t images, const DeviceModel& device, const Residency& residency,
                     const TileModel& model = {});

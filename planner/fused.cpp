@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 
+#include "planner/dram.h"
 #include "planner/steps.h"
 #include "runtime/support/error.h"
 
@@ -16,8 +17,8 @@ bool has_free_batch(const Graph& graph) {
   return std::any_of(graph.values.begin(), graph.values.end(), [](const Value& v) { return v.shape && has_batch(*v.shape); });
 }
 
-/// Modules carry their prediction from the start; this gives the steps of single nodes theirs.
-void predict_nodes(const Partition& parts, PlanVariant& variant) {
+/// Modules carry their prediction from the start; this gives the steps of single nodes theirs, and all what their order makes of DRAM.
+void predict_steps(const Graph& graph, const DeviceModel& device, const Partition& parts, PlanVariant& variant) {
   std::map<NodeId, const Cost*> alone;
   for (const Choice& c : parts.choices) {
     if (!c.group.module) alone[c.group.nodes.front()] = &c.group.cost;
@@ -26,6 +27,10 @@ void predict_nodes(const Partition& parts, PlanVariant& variant) {
     const auto found = alone.find(step.node);
     if (step.kind != PlanStep::Kind::node || found == alone.end()) continue;
     step.predicted = Prediction{found->second->time_us, found->second->l2_bytes(), found->second->dram_bytes};
+  }
+  const std::vector<double> dram = dram_bytes(graph, variant, parts.batch, device);
+  for (size_t i = 0; i < dram.size(); ++i) {
+    if (variant.steps[i].predicted) variant.steps[i].predicted->dram_bytes = dram[i];
   }
 }
 
@@ -92,7 +97,7 @@ Plan plan_fused(const Graph& graph, const PlanOptions& options, const PlanBacken
     }
     PlanVariant variant = plan_steps(graph, options, backend, groups, full_precision_nodes(graph, fuse.overrides));
     variant.max_batch = range.up_to;
-    predict_nodes(covers[i], variant);
+    predict_steps(graph, device, covers[i], variant);
     if (!plan.variants.empty() && same_steps(plan.variants.back(), variant)) {
       plan.variants.back().max_batch = range.up_to;
     } else {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <set>
 
@@ -443,6 +444,21 @@ void leave_out_views(Partition& partition, const PlanVariant& variant) {
   for (const Choice& c : partition.choices) {
     partition.total += c.group.cost;
     partition.unfused += c.unfused.cost;
+  }
+}
+
+void take_dram_bytes(Partition& partition, const PlanVariant& variant, const std::vector<double>& bytes) {
+  std::map<NodeId, std::vector<double>> by_last_node;
+  for (size_t i = 0; i < variant.steps.size(); ++i) {
+    const PlanStep& step = variant.steps[i];
+    const NodeId last = step.module ? step.module->nodes.back() : step.node;
+    if (last != kNoNode) by_last_node[last].push_back(bytes[i]);
+  }
+  for (Choice& c : partition.choices) {
+    const std::vector<double>& parts = by_last_node[c.group.nodes.back()];
+    if (parts.size() != c.group.part_costs.size()) continue;  // a view has no step
+    for (size_t i = 0; i < parts.size(); ++i) c.group.part_costs[i].dram_bytes = parts[i];
+    c.group.cost.dram_bytes = std::accumulate(parts.begin(), parts.end(), 0.0);
   }
 }
 

@@ -70,6 +70,8 @@ std::vector<Partition> partitions(const Graph& graph, const DeviceModel& device,
                                   const std::vector<int64_t>& batches);
 /// Takes out the nodes that a plan has no step for, since their output is a view of another buffer, and their cost.
 void leave_out_views(Partition& partition, const PlanVariant& variant);
+/// Gives the choices what a variant's steps take at DRAM, by step, in place of what sizes alone tell; times and totals stand.
+void take_dram_bytes(Partition& partition, const PlanVariant& variant, const std::vector<double>& bytes);
 /// The modules of a plan variant, or of a partition, in its order.
 std::vector<FixedSegment> segments_of(const PlanVariant& variant);
 std::vector<FixedSegment> segments_of(const Partition& partition);

@@ -14,6 +14,7 @@
 #include "apps/common/program.h"
 #include "apps/fcm-plan/digest.h"
 #include "apps/fcm-plan/views.h"
+#include "planner/dram.h"
 #include "planner/fused.h"
 #include "planner/plan_file.h"
 #include "runtime/engine/ahead.h"
@@ -295,7 +296,9 @@ int run(const Arguments& a) {
   PartitionOptions how{compute_dtype(options.precision), options.tf32, fuse, nullptr};
   if (!a.load.empty() || a.tune) how.fuse.fixed[a.batch] = segments_of(plan.variant_for(a.batch));
   Partition parts = partition(*graph, device, how, a.batch);
-  leave_out_views(parts, plan.variant_for(a.batch));
+  const PlanVariant& variant = plan.variant_for(a.batch);
+  take_dram_bytes(parts, variant, dram_bytes(*graph, variant, a.batch, device));
+  leave_out_views(parts, variant);
   PlanView view;
   view.graph = graph.get();
   view.device = &device;

@@ -1,0 +1,184 @@
+// A set-associative L2 with lines of some KiB, each set the least recently used out first, over the arena's own offsets. Steps walk over
+// their operands side by side from the first byte to the last, as blocks do.
+#include "planner/dram.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <utility>
+
+#include "planner/cost.h"
+#include "runtime/engine/arena/arena.h"
+
+namespace fcm {
+namespace {
+
+// Measured on an H200 (tests/gpu/predicted_traffic.sh, 15 plans): of the L2, what stays under a plan; of a set's lines, how many may wait
+// to be written back. Lines that are hashed onto sets of 32 fill them as unevenly as buffers fill the real one.
+constexpr double kUsable = 0.89;
+constexpr int kWays = 32, kDirtyWays = 17;
+// Lines of the whole: as many as accesses of an inference allow at a millisecond or two.
+constexpr double kLines = 4096, kLeastLines = 128, kMostAccesses = 5e4;
+constexpr int kInferences = 2;  // the last one counts
+
+enum class Access : uint8_t {
+  read,
+  write,
+  copy,  ///< of what all multiprocessors read, the half of the L2 that is not its own keeps another
+};
+
+class SmallL2 {
+ public:
+  explicit SmallL2(double lines) : sets_(std::max<size_t>(1, static_cast<size_t>(std::lround(lines / kWays)))) {}
+
+  void touch(uint64_t address, Access access) {
+    const uint64_t hash = hashed(address);
+    Set& set = sets_[static_cast<uint32_t>(hash) % sets_.size()];
+    const auto tag = static_cast<uint32_t>(hash >> 32);
+    auto line = std::find(set.tags.begin(), set.tags.end(), tag);
+    const bool hit = line != set.tags.end();
+    if (!hit) --line;
+    const auto at = static_cast<uint32_t>(line - set.tags.begin());
+    const bool was_dirty = (set.dirty >> at & 1) != 0;
+    std::copy_backward(set.tags.begin(), line, line + 1);
+    set.tags.front() = tag;
+    const uint32_t younger = (1U << at) - 1;
+    set.dirty = (set.dirty & ~(younger << 1 | 1U)) | (set.dirty & younger) << 1;
+    if (!hit) moved_ += (was_dirty ? 1 : 0) + (access == Access::read ? 1 : 0);  // a line that is written whole is not read before
+    if (access == Access::write || (hit && was_dirty)) set.dirty |= 1U;
+    if (std::popcount(set.dirty) <= kDirtyWays) return;
+    set.dirty &= ~std::bit_floor(set.dirty);  // the oldest stays, clean
+    ++moved_;
+  }
+  /// Lines read from DRAM and written there since it was asked last.
+  size_t take_moved() { return std::exchange(moved_, 0); }
+
+ private:
+  struct Set {
+    std::array<uint32_t, kWays> tags{};  // the line used last first
+    uint32_t dirty = 0;                  // bit i: of tags[i], not written back yet
+  };
+  static uint64_t hashed(uint64_t x) {
+    x = (x ^ x >> 33) * 0xff51afd7ed558ccdU;
+    x = (x ^ x >> 33) * 0xc4ceb9fe1a85ec53U;
+    return x ^ x >> 33;
+  }
+
+  std::vector<Set> sets_;
+  size_t moved_ = 0;
+};
+
+/// One operand of a step: a range of addresses, of which every `stride`th line is touched.
+struct Stream {
+  uint64_t address = 0;
+  double bytes = 0;
+  Access access = Access::read;
+  size_t stride = 1;
+};
+
+// Addresses that no arena reaches.
+constexpr uint64_t kBorder = uint64_t{1} << 48, kWeights = uint64_t{2} << 48, kCopies = uint64_t{3} << 48;
+constexpr uint64_t kBorderBuffer = uint64_t{1} << 36;
+
+class Accesses {
+ public:
+  Accesses(const Graph& graph, const PlanVariant& variant, int64_t batch) : graph_(graph), variant_(variant), batch_(batch) {
+    addresses_.resize(variant.buffers.size());
+    for (size_t b = 0; b < addresses_.size(); ++b) addresses_[b] = kBorder + b * kBorderBuffer;
+    const std::vector<BufferUse> uses = buffer_uses(variant);
+    std::vector<ArenaBlock> blocks;
+    for (const BufferUse& use : uses) blocks.push_back({bytes_of(use.buffer), use.steps});
+    const ArenaLayout layout = plan_arena(blocks);
+    for (size_t i = 0; i < uses.size(); ++i) addresses_[static_cast<size_t>(uses[i].buffer)] = layout.offsets[i];
+  }
+
+  std::vector<Stream> of(const PlanStep& step) {
+    std::vector<Stream> streams;
+    const double weights = weight_bytes(step);
+    streams.push_back({kWeights + weights_at_, weights, Access::read});
+    streams.push_back({kCopies + weights_at_, weights, Access::copy});
+    weights_at_ += static_cast<uint64_t>(weights);
+    for (size_t i = 0; i < step.inputs.size(); ++i) add(streams, step.inputs[i], Access::read, i == 0 ? stride_of(step) : 1);
+    for (const BufferId b : step.outputs) add(streams, b, Access::write, 1);
+    return streams;
+  }
+
+ private:
+  size_t bytes_of(BufferId id) const {
+    const PlanBuffer& b = variant_.buffer(id);
+    return layout_bytes(b.layout, at_batch(b.shape, batch_));
+  }
+  void add(std::vector<Stream>& streams, BufferId id, Access access, size_t stride) const {
+    if (id == kNoBuffer) return;
+    const Stream stream{addresses_[static_cast<size_t>(variant_.root(id))], static_cast<double>(bytes_of(id)), access, stride};
+    const auto same = [&](const Stream& s) { return s.address == stream.address && s.access == access; };
+    if (std::none_of(streams.begin(), streams.end(), same)) streams.push_back(stream);  // a residual may be the input
+  }
+  size_t stride_of(const PlanStep& step) const {
+    return step.kind == PlanStep::Kind::node
+               ? static_cast<size_t>(std::lround(1 / read_share(graph_.nodes[static_cast<size_t>(step.node)])))
+               : 1;
+  }
+  double weight_bytes(const PlanStep& step) const {
+    if (step.module) return module_weight_bytes(step.module->spec, step.module->tile);
+    if (step.kind != PlanStep::Kind::node || step.outputs.front() == kNoBuffer) return 0;
+    int64_t count = 0;
+    for (const ValueId v : graph_.nodes[static_cast<size_t>(step.node)].inputs) {
+      if (v != kNoValue && graph_.is_constant(v) && graph_.value(v).shape) count += element_count(at_batch(*graph_.value(v).shape, batch_));
+    }
+    return static_cast<double>(count) * static_cast<double>(dtype_size(variant_.buffer(step.outputs[0]).layout.dtype));
+  }
+
+  const Graph& graph_;
+  const PlanVariant& variant_;
+  int64_t batch_;
+  std::vector<uint64_t> addresses_;  // by BufferId; of roots alone
+  uint64_t weights_at_ = 0;
+};
+
+/// Runs the streams of one step side by side.
+void run(SmallL2& l2, const std::vector<Stream>& streams, double line_bytes) {
+  struct Walk {
+    uint64_t first;
+    size_t lines, done = 0;
+  };
+  std::vector<Walk> walks;
+  size_t longest = 1;
+  for (const Stream& s : streams) {
+    const auto lines = static_cast<size_t>(std::lround(s.bytes / line_bytes));
+    walks.push_back({static_cast<uint64_t>(static_cast<double>(s.address) / line_bytes), lines});
+    longest = std::max(longest, lines);
+  }
+  for (size_t i = 1; i <= longest; ++i) {
+    for (size_t s = 0; s < streams.size(); ++s) {
+      for (Walk& w = walks[s]; w.done * longest < i * w.lines; w.done += streams[s].stride) l2.touch(w.first + w.done, streams[s].access);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<double> dram_bytes(const Graph& graph, const PlanVariant& variant, int64_t batch, const DeviceModel& device) {
+  Accesses accesses(graph, variant, batch);
+  std::vector<std::vector<Stream>> steps;
+  double touched = 0;
+  for (const PlanStep& step : variant.steps) {
+    for (const Stream& s : steps.emplace_back(accesses.of(step))) touched += s.bytes;
+  }
+  const double l2_bytes = device.l2_mib * 1048576;
+  const double line_bytes = std::clamp(touched / kMostAccesses, l2_bytes / kLines, l2_bytes / kLeastLines);
+  SmallL2 l2(kUsable * l2_bytes / line_bytes);
+  std::vector<double> bytes;
+  for (int i = 0; i < kInferences; ++i) {
+    bytes.clear();
+    for (const std::vector<Stream>& streams : steps) {
+      run(l2, streams, line_bytes);
+      bytes.push_back(static_cast<double>(l2.take_moved()) * line_bytes);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace fcm
