@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "planner/cost.h"
-#include "runtime/engine/arena/arena.h"
+#include "planner/placement.h"
 
 namespace fcm {
 namespace {
@@ -85,13 +85,9 @@ constexpr uint64_t kBorderBuffer = uint64_t{1} << 36;
 class Accesses {
  public:
   Accesses(const Graph& graph, const PlanVariant& variant, int64_t batch) : graph_(graph), variant_(variant), batch_(batch) {
-    addresses_.resize(variant.buffers.size());
-    for (size_t b = 0; b < addresses_.size(); ++b) addresses_[b] = kBorder + b * kBorderBuffer;
-    const std::vector<BufferUse> uses = buffer_uses(variant);
-    std::vector<ArenaBlock> blocks;
-    for (const BufferUse& use : uses) blocks.push_back({bytes_of(use.buffer), use.steps});
-    const ArenaLayout layout = plan_arena(blocks);
-    for (size_t i = 0; i < uses.size(); ++i) addresses_[static_cast<size_t>(uses[i].buffer)] = layout.offsets[i];
+    const BufferPlaces places = place_buffers(variant, batch);
+    for (size_t b = 0; b < places.offsets.size(); ++b)
+      addresses_.push_back(places.offsets[b] == BufferPlaces::kOutside ? kBorder + b * kBorderBuffer : places.offsets[b]);
   }
 
   std::vector<Stream> of(const PlanStep& step) {

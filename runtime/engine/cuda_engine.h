@@ -8,10 +8,10 @@
 
 #include "ops/cuda/step.h"
 #include "planner/device_model.h"
+#include "planner/placement.h"
 #include "runtime/device/memory.h"
 #include "runtime/engine/cuda_steps.h"
 #include "runtime/engine/engine.h"
-#include "runtime/engine/placement.h"
 
 namespace fcm {
 

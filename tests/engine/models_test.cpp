@@ -5,9 +5,9 @@
 #include <filesystem>
 
 #include "ops/cuda/rules.h"
+#include "planner/placement.h"
 #include "planner/plan.h"
 #include "runtime/engine/arena/arena.h"
-#include "runtime/engine/placement.h"
 #include "runtime/onnx/import.h"
 #include "runtime/passes/passes.h"
 #if FCM_HAS_CUDA

@@ -1,5 +1,5 @@
 // From plan to offsets: no two buffers in use at once overlap, the arena stays near its lower bound, borders are apart.
-#include "runtime/engine/placement.h"
+#include "planner/placement.h"
 
 #include <gtest/gtest.h>
 

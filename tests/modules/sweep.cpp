@@ -3,9 +3,8 @@
 //
 //   fcm-module-sweep [--count 1000] [--seed 1]            random cases (--kind PW: of that kind alone); failures print their ids
 //   fcm-module-sweep --case "SPEC | TILE | batch 2 seed 7"
-//   fcm-module-sweep --known h200 [--compile-for h200]     every tile that a card's known kernels name, at its number of images; or only
-//   compile
-//                                                          these into the kernel cache for a card that need not be here
+//   fcm-module-sweep --known h200                          every tile that a card's known kernels name, at its number of images
+//   fcm-module-sweep --known h200 --compile-for h200       only compiles these into the kernel cache, for a card that need not be here
 //   fcm-module-sweep --replays 10000 [--count 8]           random spins around the wait: every replay bit-equal to a run without overlap
 //   fcm-module-sweep --time FILE --batch 1 [--top 24]      lines of FILE are specs: candidates timed in a graph, best first; tiles behind
 //                                                          a " | " are timed in place of the candidates
@@ -64,7 +63,11 @@ std::vector<Case> known_cases(const std::string& card) {
   });
   std::vector<Case> list;
   for (auto& [text, c] : cases) {
-    if (refusal(c.spec, c.tile, model.target).empty()) list.push_back(std::move(c));
+    if (const std::string why = refusal(c.spec, c.tile, model.target); why.empty()) {
+      list.push_back(std::move(c));
+    } else {
+      fmt::print("left out: {}: {}\n", text, why);  // as the planner leaves it
+    }
   }
   return list;
 }

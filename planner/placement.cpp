@@ -1,4 +1,4 @@
-#include "runtime/engine/placement.h"
+#include "planner/placement.h"
 
 #include <map>
 
