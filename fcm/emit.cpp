@@ -71,7 +71,7 @@ std::string shape_source(const Shape& s) {
   FCM_FIELD(out_c), FCM_FIELD(residual_is_input), FCM_FIELD(gate), FCM_FIELD(tile_h), FCM_FIELD(tile_w), FCM_FIELD(chunk);
   FCM_FIELD(n_tile), FCM_FIELD(split), FCM_FIELD(warps_m), FCM_FIELD(warps_k), FCM_FIELD(warps_n), FCM_FIELD(stages);
   FCM_FIELD(expand_m), FCM_FIELD(expand_n), FCM_FIELD(resident), FCM_FIELD(min_blocks), FCM_FIELD(warpgroup);
-  FCM_FIELD(streamed), FCM_FIELD(overlaid), FCM_FIELD(images), FCM_FIELD(jitter);
+  FCM_FIELD(streamed), FCM_FIELD(overlaid), FCM_FIELD(team), FCM_FIELD(images), FCM_FIELD(jitter);
 #undef FCM_FIELD
   return text;
 }
@@ -220,7 +220,7 @@ void set_tile(Shape& s, const TileConfig& tile) {
   s.tile_h = tile.tile_h, s.tile_w = tile.tile_w, s.chunk = tile.chunk, s.n_tile = tile.n_tile, s.split = tile.split;
   s.warps_m = tile.warps_m, s.warps_k = tile.warps_k, s.warps_n = tile.warps_n, s.stages = tile.stages;
   s.expand_m = tile.expand_m, s.expand_n = tile.expand_n, s.resident = tile.resident, s.min_blocks = tile.min_blocks;
-  s.warpgroup = tile.warpgroup, s.streamed = tile.streamed, s.overlaid = tile.overlaid, s.images = tile.images;
+  s.warpgroup = tile.warpgroup, s.streamed = tile.streamed, s.overlaid = tile.overlaid, s.team = tile.team, s.images = tile.images;
 }
 
 bool has_warpgroups(const jit::Target& target) {
@@ -244,7 +244,7 @@ int shared_limit(const jit::Target& target) {
 }
 
 int register_limit(const TileConfig& tile) {
-  const int threads = 32 * tile.warps_m * tile.warps_k * tile.warps_n;
+  const int threads = 32 * (tile.warps_m * tile.warps_k * tile.warps_n + 4 * tile.team);
   return std::min(255, 65536 / (threads * tile.min_blocks) / 8 * 8);
 }
 
@@ -293,10 +293,23 @@ Reason product_refusal(const Shape& s, const TileConfig& t) {
   return {};
 }
 
+/// A team of warpgroups that expands beside the warps that filter (kernels/relay.cuh).
+Reason team_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
+  if (!t.warpgroup || t.overlaid) return {"a team that expands is of warpgroups, and keeps its slices while the other warps filter"};
+  if (!s.dw || s.project || s.pool != geometry::Pool::none) return {"a team expands for a depthwise stage that ends its module"};
+  if (t.expand_n * 16 != g.e_chunk) return {"a team's unit is 64 pixels x all channels of a chunk"};
+  if (g.x_rows / 64 % t.team != 0) return {"the warpgroups of a team have equal numbers of units"};
+  if (g.warps % 4 != 0) return {"a team begins at a whole warpgroup"};
+  if (!t.resident) return {"a team's weights stay"};
+  if (t.stages > 4) return {"a team has at most four slices under way"};
+  return {};
+}
+
 Reason streaming_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
-  if (g.product) return product_refusal(s, t);
+  if (g.product) return t.team > 0 ? Reason{"a pointwise layer has no depthwise stage beside which a team expands"} : product_refusal(s, t);
   if (!s.expand || s.conv) return {"an expansion of pixels as they lie streams its depth"};
   if (s.norm != geometry::Norm::none) return {"the statistics of a normalised input need whole pixels"};
+  if (t.team > 0) return team_refusal(s, g, t);
   if (t.stages < 2 || t.stages > 8) return {"2 to 8 slices of a streamed expansion are under way"};
   if (t.stages > g.slices + 1) return {"the pipeline is longer than the depth"};
   const int units = g.x_rows / 64 * (g.e_chunk / (16 * t.expand_n));
@@ -314,7 +327,7 @@ Reason images_refusal(const Shape& s, const geometry::Geometry& g) {
 
 Reason partition_refusal(const Shape& s, const TileConfig& t, const jit::Target& target) {
   const int warps = t.warps_m * t.warps_k * t.warps_n;
-  if (warps > 32) return {"more than 32 warps a block"};
+  if (warps + 4 * t.team > 32) return {"more than 32 warps a block"};
   if (t.chunk > 1024 || t.n_tile > 1024 || t.tile_w > 4096) return {"a tile extent is too large"};
   if (t.chunk % (16 * s.multiplier) != 0) return {"the chunk is not a multiple of 16 channels on both sides of the depthwise stage"};
   if (!s.dw && (t.tile_h != 1 || t.tile_w % 16 != 0)) return {"without a depthwise stage a tile is a run of 16-pixel groups"};
@@ -325,7 +338,7 @@ Reason partition_refusal(const Shape& s, const TileConfig& t, const jit::Target&
   if (!t.streamed && t.stages > (s.expand ? 2 : 4)) return {"too many stages"};
   if (t.min_blocks > 8) return {"more than 8 blocks a multiprocessor"};
   if (s.expand && (t.chunk / s.multiplier / 16) % t.expand_n != 0) return {"the expansion's unit does not divide the chunk"};
-  const bool wide_unit = t.warpgroup && (t.expand_n == 6 || t.expand_n == 8);
+  const bool wide_unit = t.warpgroup && (t.expand_n == 6 || t.expand_n == 8 || (t.team > 0 && t.expand_n < 8));
   if (s.expand && (t.expand_m > 4 || (t.expand_n > 4 && !wide_unit))) return {"the expansion's unit is too large"};
   if (t.warpgroup) {
     if (!has_warpgroups(target)) return {"warpgroup matrix instructions need sm_90a"};
@@ -361,6 +374,10 @@ int needed_registers(const Shape& s, const geometry::Geometry& g, const TileConf
   const int window = s.dw ? (g.el == 2 ? s.dw_window.kw * ((s.dw_window.kh + 1) / 2) + rows : 2 * rows) : 0;
   const int groups = s.project ? 4 * g.warp_m : s.dw ? 8 * length : 0;
   const int rest = g.el == 2 ? 64 : 72, beside_sums = s.streamed && s.warpgroup ? 40 : rest;
+  if (t.team > 0) {  // registers change hands: see kernels/relay.cuh
+    const int gained = geometry::gained_registers(register_limit(t)), given = geometry::given_registers(s, g, gained);
+    return std::max(window + groups + rest + given, expansion + units * (t.stages + 1) * 16 + 32 - gained);
+  }
   return std::max(sums + window + groups + rest, sums + expansion + beside_sums);
 }
 
@@ -368,6 +385,7 @@ Reason size_refusal(const Shape& s, const geometry::Geometry& g, const TileConfi
   if (t.images > 1) {
     if (const Reason why = images_refusal(s, g); why.text != nullptr) return why;
   }
+  if (t.team > 0 && !t.streamed) return {"a team streams the depth of its expansion"};
   if (t.streamed) {
     if (const Reason why = streaming_refusal(s, g, t); why.text != nullptr) return why;
   }

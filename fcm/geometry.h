@@ -81,6 +81,7 @@ struct Shape {
   bool warpgroup = false;  ///< the first dense stage (of DWPW the last) by matrix instructions of four warps (wgmma): sm_90a, 16-bit
   bool streamed = false;   ///< its operands pass through shared memory in slices of their depth, in `stages` buffers
   bool overlaid = false;   ///< the chunk buffer takes the place of the slices that it was made from
+  int team = 0;            ///< warpgroups that do nothing but expand, beside the warps that filter the chunk before; 0: all warps do both
   bool jitter = false;     ///< random spins around the programmatic wait (tests)
 };
 
@@ -147,14 +148,15 @@ struct Geometry {
   bool project_by_groups = false;  ///< the projection by matrix instructions of four warps, its left operand from registers
   bool direct = false;             ///< sums leave from registers: no other warp or block has a part of them
   int corner_pitch = 0;            ///< bytes of a pixel in a warp's corner on the way out
+  int corner_slots = 1;            ///< pixel groups that a corner holds behind a depthwise stage, so that they leave together
   bool red_aliases_e = false;
   int red_pitch = 0, red_items = 0,
       red_bytes = 0;  ///< partial sums; split > 1: red_items groups of 8 channels from each warp share of each block
   int stat_rows = 0;  ///< pixels of a tile whose mean and deviation are kept (a normalised input)
   int s_barrier = 0, s_arrivals = 0, s_bias = 0, s_sums = 0, s_stats = 0, s_sites = 0, s_weights = 0, s_x = 0, s_slices = 0, s_e = 0,
       s_red = 0, s_stage = 0, s_pool = 0, shared_bytes = 0;
-  int sites = 0;  ///< entries of the table of pixel places (0: pixels are flattened)
-  int warps = 1, threads = 32;
+  int sites = 0;                ///< entries of the table of pixel places (0: pixels are flattened)
+  int warps = 1, threads = 32;  ///< warps: without those of the team that expands
 };
 
 /// Bytes of a row of `channels` in shared memory such that eight rows at 16 bytes (16-bit) or 32 bytes (FP32) meet different banks.
@@ -179,6 +181,20 @@ FCM_CONSTEXPR int trading_width(int bytes) {
 /// The same in a row of a slice: of 16-bit elements, or of 32-bit ones, whose matrix loads are of 32 bytes.
 FCM_CONSTEXPR int slice_piece(int el, int row, int piece) {
   return el == 2 ? traded_piece(128, row, piece) : piece ^ row % 4 * 2;
+}
+
+/// Where in a slice's depth a team (kernels/relay.cuh) multiplies its `k`-th channel: the eight channels that a lane loads at once are two
+/// of either half of two steps.
+FCM_CONSTEXPR int team_depth(int k) {
+  return k / 32 * 32 + k % 8 / 4 * 16 + k % 4 / 2 * 8 + k % 32 / 8 * 2 + k % 2;
+}
+
+/// Registers a thread that a team's warps gain from the others where `budget` is what all have.
+FCM_CONSTEXPR int gained_registers(int budget) {
+  return budget <= 208 ? 16 : 0;
+}
+FCM_CONSTEXPR int given_registers(const Shape& s, const Geometry& g, int gained) {
+  return round_up(gained * 4 * s.team / g.warps, 8);
 }
 
 /// Pixel groups below each other that a warp handles at a time in the depthwise stage.
@@ -213,7 +229,8 @@ FCM_CONSTEXPR void derive_planes(const Shape& s, Geometry& g) {
   }
   const Window& w = s.dw_window;
   g.ay = make_axis(s.out_h, s.tile_h, 2, s.mid_h, w.kh, w.sh, w.dh, w.top);
-  g.ax = make_axis(s.out_w, s.tile_w, 8, s.mid_w, w.kw, w.sw, w.dw, w.left);
+  // A group's columns that do not exist read past the row's end, of a team's chunk buffers into the next row.
+  g.ax = make_axis(s.out_w, s.tile_w, s.team > 0 ? 1 : 8, s.mid_w, w.kw, w.sw, w.dw, w.left);
   g.tiles = g.ay.tiles * g.ax.tiles;
   g.m_tiles_w = ceil_div(s.tile_w, 8);
   g.image_px = g.ay.core * g.ax.core;
@@ -260,6 +277,12 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
   g.blob_bytes = g.slices_at + (g.product ? g.n_blocks : g.chunks) * g.slices * g.weight_slice;
 }
 
+/// Slices of weights that lie in shared memory.
+FCM_CONSTEXPR int weight_slices(const Shape& s, const Geometry& g) {
+  if (s.team > 0) return g.block_chunks * g.slices;
+  return g.product && s.resident ? g.slices : s.stages;
+}
+
 FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.weight_stages = s.resident ? g.block_chunks : min_of(g.block_chunks, g.copied ? s.stages : 2);
   const bool from_x = s.residual_is_input && s.expand && !s.conv && !s.streamed;  // a residual that lies in the input tile
@@ -273,11 +296,15 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.red_aliases_e = s.expand && publishes && s.split == 1;  // other blocks push into red while chunk buffers are in use
   g.sites = g.flat ? 0 : s.expand ? g.x_rows : g.core_px;
   int at = 0;
+  if (s.team > 0) {  // first what lies in whole kilobytes
+    g.s_slices = at;
+    at += weight_slices(s, g) * g.weight_slice;
+  }
   g.s_barrier = at;
   at += s.project && s.split > 1 ? 16 : 0;
   g.counts_weights = g.record_a + g.record_b > 0 && (g.weight_stages < g.block_chunks || (s.project && s.split > 1));
   g.s_arrivals = at;
-  at += g.counts_weights ? round_up(g.weight_stages * 8, 16) : 0;
+  at += s.team > 0 ? 16 : g.counts_weights ? round_up(g.weight_stages * 8, 16) : 0;
   g.s_bias = at;
   at += s.project ? s.n_tile * 4 : 0;
   g.s_sums = at;
@@ -289,10 +316,12 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   at += round_up(g.sites * 8, 16);
   g.s_weights = at;
   at += g.weight_stages * (g.record_a + g.record_b);
-  g.s_x = s.streamed || g.x_band > 0 ? round_up(at, 8 * kSliceBytes) : g.x_width > 0 ? round_up(at, kSliceBytes) : at;
+  g.s_x = s.team > 0 ? at : s.streamed || g.x_band > 0 ? round_up(at, 8 * kSliceBytes) : g.x_width > 0 ? round_up(at, kSliceBytes) : at;
   at = g.s_x + g.x_bytes;
-  g.s_slices = at;
-  at += (g.product && s.resident ? g.slices : s.stages) * g.weight_slice;
+  if (s.team == 0) {
+    g.s_slices = at;
+    at += weight_slices(s, g) * g.weight_slice;
+  }
   if (g.e_width > 0) at = round_up(at, kSliceBytes);
   g.s_e = s.overlaid ? g.s_x : at;
   const int e_all = g.e_buffers * g.e_bytes;
@@ -302,11 +331,16 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.s_stage = at;
   // A warp's 16 pixels on their way out: 16 channels, 32 of sums, or 64; all that it has where a residual waits in their place.
   const int kept = s.residual == Residual::none ? 1 : g.warp_m * ceil_div(g.warp_n, 4);
-  at += g.product ? g.warps * kept * 16 * kSliceBytes : s.project && !g.direct ? 0 : g.warps * 16 * g.corner_pitch;
+  const int corners = g.warps * 16 * g.corner_pitch;
+  if (s.team > 0) {  // where there is room
+    const int room = (kMaxSharedBytes + 1024) / s.min_blocks - 1024 - at;
+    g.corner_slots = run_length(s, g) % 4 == 0 && room >= 4 * corners ? 4 : run_length(s, g) % 2 == 0 && room >= 2 * corners ? 2 : 1;
+  }
+  at += g.product ? g.warps * kept * 16 * kSliceBytes : s.project && !g.direct ? 0 : g.corner_slots * corners;
   g.s_pool = at;
   at += s.pool != Pool::none && !s.project ? s.warps_m * s.chunk * 4 : 0;
   // Matrix instructions read whole units of 64 rows: behind the last rows of a slice whatever lies there, for sums that are not stored.
-  g.shared_bytes = s.streamed ? max_of(at, g.s_x + (s.stages - 1) * g.x_slice + g.x_rows * kSliceBytes) : at;
+  g.shared_bytes = s.streamed && s.team == 0 ? max_of(at, g.s_x + (s.stages - 1) * g.x_slice + g.x_rows * kSliceBytes) : at;
 }
 
 /// What follows from the module and from a tile's extent on the plane, its images and its warps along pixels alone.
@@ -324,7 +358,7 @@ FCM_CONSTEXPR Geometry plane_geometry(const Shape& s) {
 /// All other sizes.
 FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
   g.warps = s.warps_m * s.warps_k * s.warps_n;
-  g.threads = g.warps * 32;
+  g.threads = (g.warps + 4 * s.team) * 32;
   g.e_chunk = s.chunk / s.multiplier;
   g.chunks = ceil_div(s.dw_c, s.chunk);
   g.block_chunks = ceil_div(g.chunks, s.split);
@@ -348,7 +382,7 @@ FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
       g.weight_slice = g.e_chunk * kSliceBytes;
       g.x_pitch = kSliceBytes;
       g.x_slice = (s.warpgroup ? round_up(g.core_px, 8) : g.x_rows) * kSliceBytes;
-      g.x_bytes = s.stages * g.x_slice;
+      g.x_bytes = s.team > 0 ? 0 : s.stages * g.x_slice;
     } else if (s.warpgroup) {  // bands of rows as a matrix descriptor knows them
       g.x_pitch = g.x_width = trading_width(g.k1 * g.el);
       g.x_band = g.x_rows * g.x_width;
@@ -362,7 +396,7 @@ FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
       g.x_bytes = g.x_rows * g.x_pitch;
     }
   }
-  g.e_buffers = s.streamed ? 1 : s.stages;
+  g.e_buffers = s.team > 0 ? 2 : s.streamed ? 1 : s.stages;
   if (g.flat && g.copied && !s.conv && g.el == 2) {
     g.e_pitch = g.e_chunk * g.el;
     g.e_width = trading_width(g.e_pitch);
@@ -374,7 +408,7 @@ FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
   g.e_column = g.e_half * g.e_pitch;
   if (s.expand && !g.flat && g.el == 2 && s.dw_window.sw == 2) g.e_column += (64 + 128 - g.e_column % 128) % 128;
   g.e_line = g.e_slots / g.e_half * g.e_column;
-  g.gate_at = g.e_rows * g.e_line;
+  g.gate_at = g.e_rows * g.e_line + (s.team > 0 && s.dw ? round_up(s.tile_w, 8) - s.tile_w : 0) * g.e_pitch;
   if (s.gate) g.gate_rows = s.pool != Pool::none ? 1 : ceil_div(s.tile_w - 1, s.out_h * s.out_w) + 1;
   g.e_bytes = g.product ? 0 : round_up(g.gate_at + g.gate_rows * g.e_chunk * g.el, g.e_width > 0 ? kSliceBytes : 16);
   g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
@@ -394,7 +428,7 @@ FCM_CONSTEXPR Geometry derive(const Shape& s) {
 /// Units of a streamed expansion that one warp (or warpgroup) keeps the sums of.
 FCM_CONSTEXPR int streamed_units(const Shape& s, const Geometry& g) {
   const int units = g.x_rows / (s.warpgroup ? 64 : 16 * s.expand_m) * (g.e_chunk / (16 * s.expand_n));
-  return ceil_div(units, s.warpgroup ? g.warps / 4 : g.warps);
+  return ceil_div(units, s.team > 0 ? s.team : s.warpgroup ? g.warps / 4 : g.warps);
 }
 
 /// Independent pieces of work at a batch: spatial tiles of all images. Each is done by n_blocks * split blocks.

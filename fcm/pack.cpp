@@ -64,7 +64,8 @@ class Packer {
   /// Expansion weight from depth k to middle channel `c`.
   size_t expand_at(int c, int k) const {
     const int chunk = c / g_.e_chunk, local = c % g_.e_chunk;
-    if (shape_.streamed) return slice(chunk, k / g_.slice) + at(in_slice(local, k % g_.slice));
+    if (shape_.streamed)
+      return slice(chunk, k / g_.slice) + at(in_slice(local, shape_.team > 0 ? geometry::team_depth(k % g_.slice) : k % g_.slice));
     if (shape_.warpgroup) return record_a(chunk) + at((k / 8) * g_.e_chunk * 16 + local * 16 + (k % 8) * 2);  // core matrices of 8 x 8
     const int unit = (local / 16) * (g_.k1 / g_.ks) + k / g_.ks;
     return record_a(chunk) + at(unit * geometry::kUnitBytes + unit_offset(k % g_.ks, local % 16, shape_.math));

@@ -83,6 +83,7 @@ struct TileConfig {
   bool streamed = false;   ///< its operands pass through shared memory in slices of the depth, `stages` of them at a time
 
   bool overlaid = false;  ///< the chunk buffer takes the place of the slices: more of them, none under way beside the depthwise stage
+  int team = 0;           ///< further warpgroups that do nothing but expand, streamed, beside the warps that filter the chunk before
   /// A block alone on a multiprocessor: the launch asks for more than half of its shared memory. For grids that do not fill the card:
   /// blocks that start while the kernel ahead runs would else settle two by two on what that leaves idle.
   bool lone = false;
@@ -110,7 +111,7 @@ int output_pitch(const ModuleSpec& spec);
 
 /// "nhwc 14x14 pw/64-384/f16/clip(0,6) dw3x3s1x1p1.1.1.1/384-384/f16/clip(0,6) pw/384-64/f16/identity residual=after from=input".
 std::string to_string(const ModuleSpec& spec);
-/// "t4x7_c48_n64_x8_w2.3.1_s1_e1.3_r1_b1"; flags follow: "_wg", "_st" (streamed), "_so" (streamed, overlaid), "_i4" (images),
+/// "t4x7_c48_n64_x8_w2.3.1_s1_e1.3_r1_b1"; flags follow: "_wg", "_st" (streamed), "_so" (streamed, overlaid), "_team2", "_i4" (images),
 /// "_lone".
 std::string to_string(const TileConfig& tile);
 /// The inverses. Throw Error(bad_input) naming the piece that is wrong; numbers are bounded (dimensions to 2^20).

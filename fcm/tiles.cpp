@@ -178,6 +178,36 @@ TileRating rate_product(const TiledModule& module, int batch, const TileDevice& 
   return r;
 }
 
+/// A team that expands beside warps that filter (kernels/relay.cuh): a chunk takes as long as the slower of the two, the first one's
+/// expansion and the last one's depthwise stage both.
+TileRating rate_relay(const TiledModule& module, int batch, const TileDevice& device, const TileModel& m) {
+  const Shape& s = module.shape;
+  const Geometry& g = module.geometry;
+  TileRating r;
+  const int works = geometry::work_items(s, g, batch);
+  r.concurrent = concurrency(module.tile, g, device.target);
+  const int walks = std::clamp(device.multiprocessors * r.concurrent / s.split, 1, works);
+  r.blocks = walks * s.split;
+  const double held = std::min<double>(r.concurrent, up(static_cast<double>(r.blocks) / device.multiprocessors));
+  const double bandwidth =
+      std::min(m.bytes_alone, m.relay_bytes * device.multiprocessors / std::min(r.blocks, device.multiprocessors)) / held;
+  // A pixel's half slice of 64 bytes that begins in the middle of a sector touches three of them.
+  const double share = static_cast<double>(s.mid_h) * s.mid_w / (g.ay.tiles * g.ax.tiles * std::max(1, g.image_px)) > 1 ? 1.0 : 0.95;
+  const double bytes = share * g.core_px * g.in_pitch * g.el * (g.in_pitch * g.el / 16 % 2 != 0 ? 1.25 : 1.0);
+  const double tiles = static_cast<double>(geometry::streamed_units(s, g)) * s.team * s.expand_n;  // of 64 x 16 sums
+  const double steps = tiles * geometry::ceil_div(s.in_c, g.ks) * m.relay_step * held;
+  const double waits = g.slices * m.relay_latency / (s.stages + 1);
+  r.fetch = m.relay_begin + static_cast<double>(g.block_chunks) * g.slices * g.weight_slice / bandwidth;
+  r.expand =
+      std::max({steps, bytes / bandwidth, waits}) + tiles / s.team * (m.relay_value + m.activation * activation_weight(s.expand_act));
+  const double runs = up(static_cast<double>(g.warp_m) / geometry::run_length(s, g)) * up(s.chunk / 16.0 / s.warps_k);
+  const double window = s.dw_window.kw * geometry::ceil_div(g.dw_rows, 4) / 3.0;
+  r.depthwise = runs * (m.relay_run + (m.relay_turn * window + 4 * m.activation * activation_weight(s.dw_act)) * held * g.warps / 4.0);
+  const double chunks = up(static_cast<double>(works) / walks) * g.block_chunks;
+  r.total = r.fetch + chunks * std::max(r.expand, r.depthwise) + std::min(r.expand, r.depthwise);
+  return r;
+}
+
 }  // namespace
 
 double f32_cycles(int rows, int columns, const TileModel& m) {
@@ -193,6 +223,7 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   const Shape& s = module.shape;
   const Geometry& g = module.geometry;
   if (g.product) return rate_product(module, batch, device, m);
+  if (s.team > 0) return rate_relay(module, batch, device, m);
   TileRating r;
   const double works = geometry::work_items(s, g, batch);
   r.blocks = static_cast<int>(works) * s.split * g.n_blocks;

@@ -48,6 +48,13 @@ struct TileModel {
   double product_latency = 196;  ///< of a slice that is asked for while the one before it is multiplied
   double product_slice = 66.9;   ///< of a slice beside its copies and matrix steps, where weights rotate
   double product_begin = 663;    ///< of the first tile's operands beside their bytes, and the last tile's way out
+  double relay_bytes = 24.6;     ///< a cycle from the L2 to one multiprocessor where a team expands
+  double relay_step = 10;        ///< a 64 x 16 step of its matrix product
+  double relay_latency = 1400;   ///< of a slice that is asked for when the one before it is taken
+  double relay_value = 110;      ///< of 64 x 16 sums that a warpgroup stores
+  double relay_run = 1000;       ///< of four pixel groups and 16 channels in the depthwise stage, and for each warp of a quarter
+  double relay_turn = 600;
+  double relay_begin = 4000;  ///< of the first slice beside the weights' bytes, and the last chunk's way out
   double matrix_latency = 51.6;
   double unit_work = 37.5;       ///< activation and stores of a 16 x 16 tile of the expansion
   double activation = 5.79;      ///< of eight values a lane, times activation_weight

@@ -40,6 +40,13 @@ FCM_DEVICE void copy16(u32 shared, const void* global, bool valid) {
     asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(shared), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
   }
 }
+/// 16 bytes of global memory that are read once and may be another kernel's work, to registers; they stay as they are where !valid.
+FCM_DEVICE void load_past_l1(uint4& to, const void* global, bool valid) {
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, %5, 0;\n\t@p ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4]; }"
+               : "+r"(to.x), "+r"(to.y), "+r"(to.z), "+r"(to.w)
+               : "l"(global), "r"(static_cast<int>(valid))
+               : "memory");
+}
 /// Closes the group of copies issued since the last call.
 FCM_DEVICE void copy_commit() {
   if constexpr (kArch >= 800) asm volatile("cp.async.commit_group;" ::: "memory");
@@ -53,6 +60,16 @@ FCM_DEVICE void copy_wait() {
 /// What this thread wrote to shared memory is visible to matrix instructions of a warpgroup behind the next barrier.
 FCM_DEVICE void publish_to_warpgroups() {
   if constexpr (kWarpgroups) asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+/// A warpgroup's threads have kCount registers from here on: they give the others up, or wait until so many were given up by other warps.
+template <int kCount>
+FCM_DEVICE void give_registers() {
+  if constexpr (kWarpgroups) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+}
+template <int kCount>
+FCM_DEVICE void gain_registers() {
+  if constexpr (kWarpgroups) asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
 }
 
 /// A barrier of `threads` threads of a block, whole warps; `id` 0 is the block's own. Some may only say that they have come.

@@ -40,55 +40,86 @@ FCM_DEVICE float* pool_row(const ModuleArgs& args, const Tile& tile) {
   return args.pool + (static_cast<long long>(tile.image) * G.tiles + tile.index) * geometry::round_up(G.out_channels, 4);
 }
 
-// ---- modules that end with the depthwise stage ----------------------------------------------------------------------------------------
-
-/// A warp's corner of shared memory: rows of 16 channels, one a pixel, whose pieces trade places where they are of 16 bits.
-template <Math M>
-FCM_DEVICE int corner_at(int pixel, int channel) {
-  if constexpr (kIs16<M>) return pixel * 32 + geometry::traded_piece(32, pixel, channel >> 3) * 16 + (channel & 7) * 2;
-  return (pixel * 16 + channel) * 4;
+/// Where a warp's `j`-th pixel group lies: its pair of rows of the tile (of several images below each other), and its eight columns.
+struct GroupPlace {
+  int pair, column;
+};
+template <class Cfg>
+FCM_DEVICE GroupPlace group_place(int warp, int j) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (G.runs && !G.flat) return {warp / G.m_tiles_w * G.warp_m + j, warp % G.m_tiles_w};
+  const int m = geometry::group_of(S, G, warp, j);
+  return {m / G.m_tiles_w, m % G.m_tiles_w};
 }
 
+/// Bytes from the tile's first output pixel to the row `r` of a pixel group, -1 where there is none. Tiles are small beside 2 GiB.
+template <class Cfg>
+FCM_DEVICE int output_offset(const Tile& tile, GroupPlace at, int r) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr int pixel_bytes = G.out_pitch * G.el;
+  if constexpr (G.flat) {
+    const int px = at.pair * 16 + r;
+    return px < tile.end - tile.first ? px * pixel_bytes : -1;
+  } else {
+    const int image = S.images > 1 ? at.pair / G.image_pairs : 0;
+    const int ty = (at.pair - image * G.image_pairs) * 2 + r / 8, tx = at.column * 8 + r % 8;
+    const bool exists = ty < tile.rows && tx < tile.columns && (S.images == 1 || image < tile.images);
+    return exists ? ((image * S.out_h + ty) * S.out_w + tx) * pixel_bytes : -1;
+  }
+}
+
+/// Byte, in the warp's corner, of the `piece`-th 16 bytes of row `r`: those of 16-bit values trade places, so that neither way meets a bank
+/// twice.
+template <class Cfg>
+FCM_DEVICE int corner_place(int r, int piece) {
+  constexpr int pitch = Of<Cfg>::G.corner_pitch, width = kIs16<Of<Cfg>::S.math> ? geometry::trading_width(pitch) : 0;
+  return r * pitch + geometry::traded_piece(width, r, piece) * 16;
+}
+
+// ---- modules that end with the depthwise stage ----------------------------------------------------------------------------------------
+
 /// 16 channels of a pixel group, as the depthwise stage gives them, to the warp's corner.
-template <Math M>
-FCM_DEVICE void to_corner(unsigned char* corner, const Eight<M>& lo, const Eight<M>& hi, int lane) {
+template <class Cfg>
+FCM_DEVICE void to_corner(unsigned char* corner, const Eight<Of<Cfg>::S.math>& lo, const Eight<Of<Cfg>::S.math>& hi, int lane) {
+  constexpr Math M = Of<Cfg>::S.math;
   if constexpr (kIs16<M>) {
-    const u32 v[4] = {lo.r[0], lo.r[1], hi.r[0], hi.r[1]};
+    const u32 v[4] = {lo.r[0], lo.r[1], hi.r[0], hi.r[1]}, to = shared_address(corner);
     if constexpr (kArch >= 900) {
-      stmatrix_transposed(shared_address(corner) + corner_at<M>(lane & 15, lane >> 4 << 3), v);
+      stmatrix_transposed(to + corner_place<Cfg>(lane & 15, lane >> 4), v);
     } else {
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        *reinterpret_cast<u32*>(corner + corner_at<M>((lane >> 2) + i % 2 * 8, i / 2 * 8 + 2 * (lane & 3))) = transposed(v[i]);
+      for (int i = 0; i < 4; ++i) store_word(to + corner_place<Cfg>((lane >> 2) + i % 2 * 8, i / 2) + (lane & 3) * 4, transposed(v[i]));
     }
   } else {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const Eight<M>& from = i < 2 ? lo : hi;
-      *reinterpret_cast<float2*>(corner + corner_at<M>((lane >> 2) + i % 2 * 8, i / 2 * 8 + 2 * (lane & 3))) =
+      *reinterpret_cast<float2*>(corner + corner_place<Cfg>((lane >> 2) + i % 2 * 8, i / 2 * 2) + (lane & 3) * 8) =
           float2{from.v[i % 2 * 2], from.v[i % 2 * 2 + 1]};
     }
   }
 }
 
-/// From the warp's corner into rows of the output.
+/// A pixel group from the warp's corner into rows of the output; `to` is the tile's first pixel.
 template <class Cfg>
-FCM_DEVICE void store_corner(const ModuleArgs& args, const Tile& tile, const unsigned char* corner, int m, int first_channel, int lane) {
+FCM_DEVICE void store_corner(unsigned char* to, const Tile& tile, const unsigned char* corner, GroupPlace at, int first_channel, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int row_vectors = 16 / G.vec;
+  constexpr int pieces = G.corner_pitch / 16;
 #pragma unroll
-  for (int i = lane; i < 16 * row_vectors; i += 32) {
-    const int r = i / row_vectors, own = (i % row_vectors) * G.vec, channel = first_channel + own;
-    const long long p = output_pixel<Cfg>(tile, m, r);
-    if (p < 0 || channel >= G.out_pitch) continue;
-    uint4 raw = *reinterpret_cast<const uint4*>(corner + corner_at<S.math>(r, own));
+  for (int first = 0; first < 16 * pieces; first += 32) {
+    const int r = (first + lane) / pieces, piece = (first + lane) % pieces, channel = first_channel + piece * G.vec;
+    const int offset = output_offset<Cfg>(tile, at, r);
+    if (offset < 0 || channel >= G.out_pitch) continue;
+    uint4 raw = *reinterpret_cast<const uint4*>(corner + corner_place<Cfg>(r, piece));
     if constexpr (G.out_channels != G.out_pitch) {
       Vector<S.math> v = Vector<S.math>::from(raw);
       clear_pad<Cfg>(v, channel);
       raw = v.raw();
     }
-    *reinterpret_cast<uint4*>(static_cast<unsigned char*>(args.output) + (p * G.out_pitch + channel) * G.el) = raw;
+    *reinterpret_cast<uint4*>(to + offset + channel * G.el) = raw;
   }
 }
 
@@ -158,8 +189,9 @@ FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk,
                             unsigned char* corner, float* pool, WarpPlace at, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int kTiles = geometry::run_length(S, G);
+  constexpr int kTiles = geometry::run_length(S, G), kSlots = G.corner_slots;
   lane = anew<32>(lane);
+  unsigned char* to = static_cast<unsigned char*>(args.output) + tile.base * (G.out_pitch * G.el);
   for (int k = at.k; k < S.chunk / 16; k += S.warps_k) {
     PoolSums sums;
     for (int j = 0; j < G.warp_m; j += kTiles) {
@@ -169,16 +201,25 @@ FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk,
       Eight<S.math> v[2][kTiles];
 #pragma unroll
       for (int half = 0; half < 2; ++half) depthwise<Cfg, kTiles>(v[half], e, weights, groups, k * 2 + half, lane);
+      const auto exists = [&](int t) { return j + t < G.warp_m && geometry::group_of(S, G, at.m, j + t) < G.m_tiles; };
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
-        if (j + t >= G.warp_m || geometry::group_of(S, G, at.m, j + t) >= G.m_tiles) continue;
+        if (!exists(t)) continue;
         if constexpr (S.pool != Pool::none) add_to_pool<Cfg>(sums, tile, v[0][t], v[1][t], groups[t], lane);
-        if constexpr (S.pool != Pool::only) {
-          to_corner<S.math>(corner, v[0][t], v[1][t], lane);
-          __syncwarp();
-          store_corner<Cfg>(args, tile, corner, groups[t], chunk * S.chunk + k * 16, lane);
-          __syncwarp();
+      }
+#pragma unroll
+      for (int first = 0; first < kTiles && S.pool != Pool::only; first += kSlots) {
+#pragma unroll
+        for (int t = first; t < first + kSlots; ++t)
+          if (exists(t)) to_corner<Cfg>(corner + (t - first) * 16 * G.corner_pitch, v[0][t], v[1][t], lane);
+        __syncwarp();
+#pragma unroll
+        for (int t = first; t < first + kSlots; ++t) {
+          if (!exists(t)) continue;
+          store_corner<Cfg>(to, tile, corner + (t - first) * 16 * G.corner_pitch, group_place<Cfg>(at.m, j + t), chunk * S.chunk + k * 16,
+                            lane);
         }
+        __syncwarp();
       }
     }
     if constexpr (S.pool != Pool::none) store_pool_sums<S.math>(sums, pool + at.m * S.chunk + k * 16, lane);
@@ -331,36 +372,6 @@ FCM_DEVICE void apply_epilogue(Vector<Of<Cfg>::S.math>& v, const Vector<Of<Cfg>:
   }
 }
 
-/// Where a warp's `j`-th pixel group lies: its pair of rows of the tile (of several images below each other), and its eight columns.
-struct GroupPlace {
-  int pair, column;
-};
-template <class Cfg>
-FCM_DEVICE GroupPlace group_place(int warp, int j) {
-  constexpr Shape S = Of<Cfg>::S;
-  constexpr Geometry G = Of<Cfg>::G;
-  if constexpr (G.runs && !G.flat) return {warp / G.m_tiles_w * G.warp_m + j, warp % G.m_tiles_w};
-  const int m = geometry::group_of(S, G, warp, j);
-  return {m / G.m_tiles_w, m % G.m_tiles_w};
-}
-
-/// Bytes from the tile's first output pixel to the row `r` of a pixel group, -1 where there is none. Tiles are small beside 2 GiB.
-template <class Cfg>
-FCM_DEVICE int output_offset(const Tile& tile, GroupPlace at, int r) {
-  constexpr Shape S = Of<Cfg>::S;
-  constexpr Geometry G = Of<Cfg>::G;
-  constexpr int pixel_bytes = G.out_pitch * G.el;
-  if constexpr (G.flat) {
-    const int px = at.pair * 16 + r;
-    return px < tile.end - tile.first ? px * pixel_bytes : -1;
-  } else {
-    const int image = S.images > 1 ? at.pair / G.image_pairs : 0;
-    const int ty = (at.pair - image * G.image_pairs) * 2 + r / 8, tx = at.column * 8 + r % 8;
-    const bool exists = ty < tile.rows && tx < tile.columns && (S.images == 1 || image < tile.images);
-    return exists ? ((image * S.out_h + ty) * S.out_w + tx) * pixel_bytes : -1;
-  }
-}
-
 /// Adds the input tile's pixels under a pixel group to its sums, exactly: their product with ones on a diagonal. Rows without a pixel add
 /// another one's.
 template <class Cfg>
@@ -380,13 +391,6 @@ FCM_DEVICE void add_input(Accumulator (&acc)[Of<Cfg>::G.warp_n], const unsigned 
     mma_k8<S.math>(acc[n].lo, a[0], a[1], diagonal);
     mma_k8<S.math>(acc[n].hi, a[2], a[3], diagonal);
   }
-}
-
-/// Byte, in the warp's corner, of the `piece`-th 16 bytes of row `r`: they trade places, so that neither way meets a bank twice.
-template <class Cfg>
-FCM_DEVICE int corner_place(int r, int piece) {
-  constexpr int pitch = Of<Cfg>::G.corner_pitch;
-  return r * pitch + geometry::traded_piece(pitch, r, piece) * 16;
 }
 
 /// 16 pixels x 16 channels from an accumulator to the `n`-th place in the warp's corner: with bias and activation, rounded.

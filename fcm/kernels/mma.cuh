@@ -466,16 +466,16 @@ FCM_DEVICE void wgmma_rows(Accumulator* c, const u32 (&a)[4], u64 b) {
   }
 #endif
 }
-/// The same for any number of columns: as few instructions as there are widths for.
-template <Math M, int N>
+/// The same for any number of columns, of which 16 lie `apart` bytes from the next: as few instructions as there are widths for.
+template <Math M, int N, int apart>
 FCM_DEVICE void wgmma_all(Accumulator* c, const u32 (&a)[4], u64 b) {
-  constexpr int wide = N >= 8 ? 8 : N >= 6 ? 6 : N;
+  constexpr int wide = N >= 8 ? 8 : N >= 6 ? 6 : N, step = apart / 16;  // addresses in units of 16 bytes
   if constexpr (wide == 5) {
     wgmma_rows<M, 3>(c, a, b);
-    wgmma_rows<M, 2>(c + 3, a, b + 3 * 16);
+    wgmma_rows<M, 2>(c + 3, a, b + 3 * step);
   } else {
     wgmma_rows<M, wide>(c, a, b);
-    if constexpr (N > wide) wgmma_all<M, N - wide>(c + wide, a, b + wide * 16);
+    if constexpr (N > wide) wgmma_all<M, N - wide, apart>(c + wide, a, b + wide * step);
   }
 }
 #undef FCM_WGMMA_ROWS_N

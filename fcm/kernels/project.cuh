@@ -130,7 +130,7 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
     if constexpr (G.project_by_groups) {
       warpgroup_begin();
 #pragma unroll
-      for (int j = 0; j < G.warp_m; ++j) wgmma_all<S.math, G.warp_n>(acc[j], a[j].r, core + k * 2 * S.n_tile);
+      for (int j = 0; j < G.warp_m; ++j) wgmma_all<S.math, G.warp_n, 256>(acc[j], a[j].r, core + k * 2 * S.n_tile);
       warpgroup_commit();
       warpgroup_wait();  // the next step's operands take the same registers
 #pragma unroll
