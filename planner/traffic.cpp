@@ -31,12 +31,14 @@ constexpr double kAskedExpanding = 1.14, kAskedByClusters = 1.08, kAskedBySharer
 constexpr int kFewTiles = 8;
 constexpr double kGatherWindow = 0.738, kGatherWindows = 0.884, kGatherWideWindows = 0.902, kGatherRun = 0.837, kGatherWideRun = 0.775,
                  kGatherRuns = 1.141, kGatherWideRuns = 1.166;
-// Streamed pointwise layers: of equal reads by blocks of other columns, exponents of their number (weights that stay or rotate; and the
-// least), of the tiles that a block walks over, and of the share of the multiprocessors that are busy; equal weights, as kMergedAll,
-// kMergedParts and kFewReaders (those that rotate meet whatever the parts); what is left of both where weights rotate and a multiprocessor
-// has several blocks.
-constexpr double kProductColumns = -0.84, kRotatingColumns = -0.326, kLeastAlike = 0.2, kProductDrift = 0.372, kProductSpread = 0.368;
-constexpr double kProductWeights = 0.252, kRotatingWeights = 0.181, kProductParts = 14.2, kProductReaders = 10.7, kCrowded = 0.786;
+// Streamed pointwise layers. Blocks of other columns read the same slices of a tile, blocks of other tiles the same weights. Slices that
+// the first copies bring are asked for at once; then blocks drift apart, slice by slice: exponents of the slices in units of what is under
+// way (weights that stay, or rotate; more where a multiprocessor has several blocks), and of the share of the multiprocessors that are
+// busy. Of pixels that are no whole lines less meets from the second tile on. Equal weights as kMergedAll, kMergedParts and kFewReaders
+// (those that rotate meet whatever the parts).
+constexpr double kProductAlike = 0.946, kProductDrift = 0.227, kRotatingAlike = 0.794, kRotatingDrift = 0.215, kCrowdedDrift = 0.77;
+constexpr double kProductSpread = 0.362, kProductPartLines = 0.733;
+constexpr double kProductWeights = 0.253, kProductParts = 15.3, kProductReaders = 10.5, kRotatingWeights = 0.24, kWeightsDrift = 0.075;
 constexpr double kMergedApart = 0.532;  // the least for blocks that have drifted apart over several tiles
 // Streamed expansions: the blocks that read a tile drift apart from slice to slice, and share the weights' slices less than one copy. Where
 // the slices begin anew for every tile the input is hardly shared.
@@ -60,15 +62,17 @@ struct ProductShares {
   ProductShares(const ModuleShape& s, const Geometry& g, int works, int walks, const DeviceModel& d) {
     if (d.target.major != 9) return;
     const double columns = g.n_blocks, blocks = walks * columns, active = std::min(1.0, blocks / d.sm_count);
-    const double crowded = !s.resident && blocks > d.sm_count ? kCrowded : 1.0;
-    if (columns > 1) {
-      const double alike = std::max(std::pow(columns, s.resident ? kProductColumns : kRotatingColumns), kLeastAlike);
-      const double walked = g.in_pitch * g.el % kLine == 0 ? 1.0 : static_cast<double>(works) / walks;
-      const double drifted = std::min(1.0, alike * std::pow(walked, kProductDrift));
-      input = 1 - (1 - drifted) * std::pow(active, kProductSpread) * crowded;
+    const double drift = std::max(1.0, static_cast<double>(works) / walks * g.slices / std::max(1, s.stages - 1));
+    const double rotating = kRotatingDrift + (blocks > d.sm_count ? kCrowdedDrift : 0.0);
+    const int pixel = g.in_pitch * g.el;
+    if (pixel % kSector == 0) {  // others are shifted against their places
+      double met = s.resident ? kProductAlike * std::pow(drift, -kProductDrift) : kRotatingAlike * std::pow(drift, -rotating);
+      if (pixel % kLine != 0 && works > walks) met *= kProductPartLines;
+      input = 1 - (1 - 1 / columns) * met * std::pow(active, kProductSpread);
     }
-    const double met = s.resident ? (1 - kProductWeights) * std::exp((1 - columns) / kProductParts) : 1 - kRotatingWeights;
-    if (walks > 1) weights = 1 - met * (1 - std::exp(-walks / kProductReaders)) * crowded;
+    const double met = s.resident ? (1 - kProductWeights) * std::exp((1 - columns) / kProductParts)
+                                  : (1 - kRotatingWeights) * std::pow(drift, -kWeightsDrift);
+    if (walks > 1) weights = 1 - met * (1 - std::exp(-walks / kProductReaders));
   }
 };
 
@@ -204,18 +208,30 @@ double alike_share(const ModuleShape& s, const Geometry& g, double readers, int 
 }
 
 /// Bytes of the output pixels as they are stored, or as a residual is read: whole pixels, one block's channels of them, or 16 channels at a
-/// time.
-double stored_bytes(const ModuleShape& s, const Geometry& g, double pixels) {
+/// time; by a streamed pointwise layer 64. `sectors(bytes, odd)`: of a piece that begins in the second half of one, or does not.
+template <class Sectors>
+double moved_bytes(const ModuleShape& s, const Geometry& g, double pixels, Sectors&& sectors) {
   const int pitch = g.out_pitch * g.el;
   const bool by_sixteen = !s.project || s.split > 1;
-  if (pitch / kPiece % 2 == 0 || (!by_sixteen && g.n_blocks == 1)) return pixels * pitch;
-  const int piece = by_sixteen ? 16 * g.el : s.n_tile * g.el;
-  double sectors = 0;
-  for (int at = 0; at < pitch; at += piece) {
-    const int bytes = std::min(piece, pitch - at);
-    sectors += (ceil_div(bytes, kSector) + ceil_div(bytes + kPiece, kSector)) / 2.0;
+  if (pitch / kPiece % 2 == 0 || (!by_sixteen && !g.product && g.n_blocks == 1)) return pixels * pitch;
+  const int piece = by_sixteen ? 16 * g.el : s.n_tile * g.el, most = g.product ? kLine : piece;
+  double count = 0;
+  for (int first = 0; first < pitch; first += piece) {
+    const int end = std::min(first + piece, pitch);
+    for (int at = first; at < end; at += most) {
+      const int bytes = std::min(most, end - at);
+      count += (sectors(bytes, false) + sectors(bytes, true)) / 2.0;
+    }
   }
-  return pixels * sectors * kSector;
+  return pixels * count * kSector;
+}
+double stored_bytes(const ModuleShape& s, const Geometry& g, double pixels) {
+  return moved_bytes(s, g, pixels, [](int bytes, bool odd) { return ceil_div(bytes + (odd ? kPiece : 0), kSector); });
+}
+/// A streamed pointwise layer copies its residual to where its sums will be.
+double residual_bytes(const ModuleShape& s, const Geometry& g, double pixels) {
+  if (!g.product) return stored_bytes(s, g, pixels);
+  return moved_bytes(s, g, pixels, [&](int bytes, bool odd) { return copied_sectors(bytes, g.out_pitch * g.el, odd, false); });
 }
 
 /// Blocks that one multiprocessor of the device holds.
@@ -322,7 +338,8 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   }
   if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4 * merged(g.n_blocks, groups, d);
   if (s.pool != geometry::Pool::only) t.output = map;
-  if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand && !s.streamed)) t.residual = map;
+  if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand && !s.streamed))
+    t.residual = residual_bytes(s, g, n * s.out_h * s.out_w);
   if (s.pool != geometry::Pool::none) t.sums = n * g.tiles * round_up(g.out_channels, 4) * 4;
   if (s.gate) t.gate = n_b * works * g.gate_rows * g.in_pitch * g.el;
   return t;
