@@ -15,18 +15,22 @@
 namespace fcm {
 namespace {
 
-// Measured on an H200 (tests/gpu/predicted_traffic.sh, 15 plans): of the L2, what stays under a plan; of a set's lines, how many may wait
-// to be written back. Lines that are hashed onto sets of 32 fill them as unevenly as buffers fill the real one.
-constexpr double kUsable = 0.89;
-constexpr int kWays = 32, kDirtyWays = 17;
+// Measured on an H200 (tests/gpu/predicted_traffic.sh, 35 plans): of the L2, what stays under a plan; of a set's lines, how many may wait
+// to be written back, the oldest beyond them is; of its two oldest a clean one goes first. Lines that are hashed onto sets of 32 fill them
+// as unevenly as buffers fill the real one.
+constexpr double kUsable = 0.95;
+constexpr int kWays = 32, kDirtyWays = kWays / 2;
+// The half of the L2 that is not a line's own keeps another where multiprocessors on both sides read it: which ones of a kernel's weights,
+// of what blocks of several columns read, of what windows read. Of what libraries and operators read, all.
+constexpr size_t kCopiedWeights = 2, kCopiedColumns = 4, kCopiedWindows = 3;
 // Lines of the whole: as many as accesses of an inference allow at a millisecond or two.
-constexpr double kLines = 4096, kLeastLines = 128, kMostAccesses = 5e4;
-constexpr int kInferences = 2;  // the last one counts
+constexpr double kLines = 8192, kLeastLines = 128, kMostAccesses = 1e5;
+constexpr double kWarm = 4;  // times the L2's size: of the end of the inference before, as much goes through it first
 
 enum class Access : uint8_t {
   read,
   write,
-  copy,  ///< of what all multiprocessors read, the half of the L2 that is not its own keeps another
+  copy,  ///< in the other half of the L2
 };
 
 class SmallL2 {
@@ -35,20 +39,20 @@ class SmallL2 {
 
   void touch(uint64_t address, Access access) {
     const uint64_t hash = hashed(address);
-    Set& set = sets_[static_cast<uint32_t>(hash) % sets_.size()];
+    Set& set = sets_[static_cast<uint32_t>(hash) % static_cast<uint32_t>(sets_.size())];
     const auto tag = static_cast<uint32_t>(hash >> 32);
-    auto line = std::find(set.tags.begin(), set.tags.end(), tag);
+    const auto line = std::find(set.tags.begin(), set.tags.end(), tag);
     const bool hit = line != set.tags.end();
-    if (!hit) --line;
-    const auto at = static_cast<uint32_t>(line - set.tags.begin());
+    const bool second = set.dirty >> (kWays - 2) == 2;  // the oldest waits, the next one does not
+    const auto at = static_cast<uint32_t>(hit ? line - set.tags.begin() : second ? kWays - 2 : kWays - 1);
     const bool was_dirty = (set.dirty >> at & 1) != 0;
-    std::copy_backward(set.tags.begin(), line, line + 1);
+    std::copy_backward(set.tags.begin(), set.tags.begin() + at, set.tags.begin() + at + 1);
     set.tags.front() = tag;
     const uint32_t younger = (1U << at) - 1;
     set.dirty = (set.dirty & ~(younger << 1 | 1U)) | (set.dirty & younger) << 1;
     if (!hit) moved_ += (was_dirty ? 1 : 0) + (access == Access::read ? 1 : 0);  // a line that is written whole is not read before
     if (access == Access::write || (hit && was_dirty)) set.dirty |= 1U;
-    if (std::popcount(set.dirty) <= kDirtyWays) return;
+    if (access != Access::write || std::popcount(set.dirty) <= kDirtyWays) return;
     set.dirty &= ~std::bit_floor(set.dirty);  // the oldest stays, clean
     ++moved_;
   }
@@ -79,7 +83,7 @@ struct Stream {
 };
 
 // Addresses that no arena reaches.
-constexpr uint64_t kBorder = uint64_t{1} << 48, kWeights = uint64_t{2} << 48, kCopies = uint64_t{3} << 48;
+constexpr uint64_t kBorder = uint64_t{1} << 48, kWeights = uint64_t{2} << 48, kCopies = uint64_t{4} << 48;
 constexpr uint64_t kBorderBuffer = uint64_t{1} << 36;
 
 class Accesses {
@@ -94,9 +98,14 @@ class Accesses {
     std::vector<Stream> streams;
     const double weights = weight_bytes(step);
     streams.push_back({kWeights + weights_at_, weights, Access::read});
-    streams.push_back({kCopies + weights_at_, weights, Access::copy});
+    streams.push_back({kCopies + kWeights + weights_at_, weights, Access::copy, kCopiedWeights});
     weights_at_ += static_cast<uint64_t>(weights);
     for (size_t i = 0; i < step.inputs.size(); ++i) add(streams, step.inputs[i], Access::read, i == 0 ? stride_of(step) : 1);
+    const size_t inputs = streams.size();
+    if (const size_t copied = copied_of(step); copied > 0) {
+      for (size_t i = 2; i < inputs; ++i)
+        streams.push_back({kCopies + streams[i].address, streams[i].bytes, Access::copy, copied * streams[i].stride});
+    }
     for (const BufferId b : step.outputs) add(streams, b, Access::write, 1);
     return streams;
   }
@@ -116,6 +125,13 @@ class Accesses {
     return step.kind == PlanStep::Kind::node
                ? static_cast<size_t>(std::lround(1 / read_share(graph_.nodes[static_cast<size_t>(step.node)])))
                : 1;
+  }
+  /// Every how manieth line of a step's inputs both halves of the L2 keep; 0: none.
+  static size_t copied_of(const PlanStep& step) {
+    if (!step.module) return 1;
+    const std::vector<StageSpec>& stages = step.module->spec.stages;
+    if (std::any_of(stages.begin(), stages.end(), [](const StageSpec& s) { return s.op == StageOp::dw; })) return kCopiedWindows;
+    return stages.back().op == StageOp::pw && step.module->tile.n_tile < stages.back().out_channels ? kCopiedColumns : 0;
   }
   double weight_bytes(const PlanStep& step) const {
     if (step.module) return module_weight_bytes(step.module->spec, step.module->tile);
@@ -166,13 +182,15 @@ std::vector<double> dram_bytes(const Graph& graph, const PlanVariant& variant, i
   const double l2_bytes = device.l2_mib * 1048576;
   const double line_bytes = std::clamp(touched / kMostAccesses, l2_bytes / kLines, l2_bytes / kLeastLines);
   SmallL2 l2(kUsable * l2_bytes / line_bytes);
+  size_t warm = steps.size();
+  for (double before = 0; warm > 0 && before < kWarm * l2_bytes;) {
+    for (const Stream& stream : steps[--warm]) before += stream.bytes;
+  }
   std::vector<double> bytes;
-  for (int i = 0; i < kInferences; ++i) {
-    bytes.clear();
-    for (const std::vector<Stream>& streams : steps) {
-      run(l2, streams, line_bytes);
-      bytes.push_back(static_cast<double>(l2.take_moved()) * line_bytes);
-    }
+  for (size_t i = warm; i < 2 * steps.size(); ++i) {
+    run(l2, steps[i % steps.size()], line_bytes);
+    const auto moved = static_cast<double>(l2.take_moved());
+    if (i >= steps.size()) bytes.push_back(moved * line_bytes);
   }
   return bytes;
 }

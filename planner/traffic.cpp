@@ -18,40 +18,46 @@ using ModuleShape = geometry::Shape;
 using Halves = CopiedPixels::Halves;
 
 constexpr int kSector = 32, kPiece = 16, kLine = 128;
-// Share of equal reads of all multiprocessors that reach the L2, and how many different parts bring three quarters of the rest back.
-constexpr double kMergedAll = 0.266, kMergedParts = 13.1;
-constexpr double kHalfLines = 0.107;  // more of them where lines begin in the middle of a copy's
+// Share of equal reads of all multiprocessors that reach the L2; others meet the less often the fewer they are and the further apart they
+// lie, in blocks.
+constexpr double kMergedAll = 0.286, kMergedNear = 6.42;
+constexpr double kHalfLines = 0.142;  // more of them where lines begin in the middle of a copy's
 constexpr double kMergedRows = 0.97;  // of the weights of heads, whose rows are shifted
-constexpr double kFewReaders = 19.2;  // lie apart from each other: their reads meet less often
+// Where blocks on all multiprocessors ask for more KiB of weights than this at once, requests wait and meet more often: an exponent.
+constexpr double kManyKiB = 97, kManyMeet = 1.31;
 // Requests of the copy engine do not meet but for a few of all multiprocessors'; where a block expands from its weights, or shares them
 // with others, up to an eighth comes again.
-constexpr double kAskedExpanding = 1.14, kAskedByClusters = 1.08, kAskedBySharers = 1.126, kAskedByAll = 0.973;
+constexpr double kAskedExpanding = 1.141, kAskedByClusters = 1.131, kAskedBySharers = 1.11, kAskedByAll = 0.963;
 // Patches of a first convolution, of what their warps ask for: where a multiprocessor sees few tiles, rows are still in its first-level
 // cache.
 constexpr int kFewTiles = 8;
 constexpr double kGatherWindow = 0.738, kGatherWindows = 0.884, kGatherWideWindows = 0.902, kGatherRun = 0.837, kGatherWideRun = 0.775,
                  kGatherRuns = 1.141, kGatherWideRuns = 1.166;
-// Streamed pointwise layers: of equal reads by blocks of other columns, exponents of their number (weights that stay or rotate; and the
-// least), of the tiles that a block walks over, and of the share of the multiprocessors that are busy; equal weights, as kMergedAll,
-// kMergedParts and kFewReaders (those that rotate meet whatever the parts); what is left of both where weights rotate and a multiprocessor
-// has several blocks.
-constexpr double kProductColumns = -0.84, kRotatingColumns = -0.326, kLeastAlike = 0.2, kProductDrift = 0.372, kProductSpread = 0.368;
-constexpr double kProductWeights = 0.252, kRotatingWeights = 0.181, kProductParts = 14.2, kProductReaders = 10.7, kCrowded = 0.786;
-constexpr double kMergedApart = 0.532;  // the least for blocks that have drifted apart over several tiles
+// Streamed pointwise layers. Blocks of other columns read the same slices of a tile, blocks of other tiles the same weights. Slices that
+// the first copies bring are asked for at once; then blocks drift apart, slice by slice: exponents of the slices in units of what is under
+// way (weights that stay, or rotate; more where a multiprocessor has several blocks), and of the share of the multiprocessors that are
+// busy. Of pixels that are no whole lines less meets from the second tile on. Equal weights meet the less often the more different parts
+// there are (those that rotate do whatever the parts) and the fewer blocks read them.
+constexpr double kProductAlike = 0.922, kProductDrift = 0.24, kRotatingAlike = 0.749, kRotatingDrift = 0.092, kCrowdedDrift = 0.551;
+constexpr double kProductSpread = 0.358, kProductPartLines = 0.756;
+constexpr double kProductWeights = 0.229, kProductParts = 13.4, kProductReaders = 11.7, kRotatingWeights = 0.217, kWeightsDrift = 0.137;
+constexpr double kMergedApart = 0.523;  // the least for blocks that have drifted apart over several tiles
 // Streamed expansions: the blocks that read a tile drift apart from slice to slice, and share the weights' slices less than one copy. Where
 // the slices begin anew for every tile the input is hardly shared.
 constexpr double kDrift = 0.636, kStreamedWeights = 0.374, kBegunAnew = 0.87;
-// Input that several blocks read: what does not come again of an expansion's, and of a copied chunk's, where pixels (and the chunk's part
-// of them) are whole lines, halves, quarters, or less. Of an expansion's pixels that are no whole lines less meets where all of several
-// tiles are read at once. Blocks of a cluster read different channels.
-constexpr double kAlikeTiles[] = {0.685, 0.741, 0.602, 0.185}, kAlikeChunks[] = {0.584, 0.524, 0.422, 0.225}, kApartAtOnce = 0.361;
+// Input that several blocks read: what does not come again of an expansion's lines that stand alike on both sides of the copy, and of
+// copied chunks, of which more meets than lines stand alike: an exponent. Blocks of a cluster read different channels.
+constexpr double kAlikeTiles = 0.654, kAlikeChunks = 0.588, kAlikeParts = 0.36;
 // Where all blocks begin at once, several on a multiprocessor, what they read meets more often: exponent of their number.
-constexpr double kAlikeCrowd = 0.146;
+constexpr double kAlikeCrowd = 0.128;
 
-/// Share of the bytes that reach the L2 when `readers` blocks read each of `parts` parts at about the same time.
-double merged(double parts, double readers, const DeviceModel& d) {
-  if (d.target.major != 9 || readers <= 1) return 1;
-  return std::max(1 - (1 - kMergedAll) * std::exp((1 - parts) / kMergedParts), 1 / readers);
+/// Share of the bytes that reach the L2 when `readers` neighbouring blocks read the same at about the same time.
+double merged(double readers, const DeviceModel& d) {
+  return d.target.major != 9 || readers <= 1 ? 1.0 : std::max(kMergedAll, 1 / readers);
+}
+/// The same when every `parts`th block reads the same one of as many parts.
+double merged_apart(double parts, double readers, const DeviceModel& d) {
+  return 1 - (1 - merged(readers, d)) * (1 - std::exp(-readers / (kMergedNear * parts)));
 }
 
 /// The same of a streamed pointwise layer's input and weights, whose `walks` are of n_blocks blocks each.
@@ -60,26 +66,28 @@ struct ProductShares {
   ProductShares(const ModuleShape& s, const Geometry& g, int works, int walks, const DeviceModel& d) {
     if (d.target.major != 9) return;
     const double columns = g.n_blocks, blocks = walks * columns, active = std::min(1.0, blocks / d.sm_count);
-    const double crowded = !s.resident && blocks > d.sm_count ? kCrowded : 1.0;
-    if (columns > 1) {
-      const double alike = std::max(std::pow(columns, s.resident ? kProductColumns : kRotatingColumns), kLeastAlike);
-      const double walked = g.in_pitch * g.el % kLine == 0 ? 1.0 : static_cast<double>(works) / walks;
-      const double drifted = std::min(1.0, alike * std::pow(walked, kProductDrift));
-      input = 1 - (1 - drifted) * std::pow(active, kProductSpread) * crowded;
+    const double drift = std::max(1.0, static_cast<double>(works) / walks * g.slices / std::max(1, s.stages - 1));
+    const double rotating = kRotatingDrift + (blocks > d.sm_count ? kCrowdedDrift : 0.0);
+    const int pixel = g.in_pitch * g.el;
+    if (pixel % kSector == 0) {  // others are shifted against their places
+      double met = s.resident ? kProductAlike * std::pow(drift, -kProductDrift) : kRotatingAlike * std::pow(drift, -rotating);
+      if (pixel % kLine != 0 && works > walks) met *= kProductPartLines;
+      input = 1 - (1 - 1 / columns) * met * std::pow(active, kProductSpread);
     }
-    const double met = s.resident ? (1 - kProductWeights) * std::exp((1 - columns) / kProductParts) : 1 - kRotatingWeights;
-    if (walks > 1) weights = 1 - met * (1 - std::exp(-walks / kProductReaders)) * crowded;
+    const double met = s.resident ? (1 - kProductWeights) * std::exp((1 - columns) / kProductParts)
+                                  : (1 - kRotatingWeights) * std::pow(drift, -kWeightsDrift);
+    if (walks > 1) weights = 1 - met * (1 - std::exp(-walks / kProductReaders));
   }
 };
 
 /// The same for a linear copy from `global` to `shared`, of which only the offsets within a line matter: a copy that is shifted by 16 bytes
-/// asks for every sector twice, and lines become one request only where both sides are aligned alike.
-double copied_share(int global, int shared, double parts, double readers, const DeviceModel& d) {
+/// asks for every sector twice, and lines become one request only where both sides are aligned alike. `queued`: what waiting in a long
+/// queue leaves.
+double copied_share(int global, int shared, double parts, double readers, double queued, const DeviceModel& d) {
   const int shift = (shared - global) % kLine;
   if (shift % kSector != 0) return 2;
   if (shift != 0) return 1;
-  const double met = (1 - merged(parts, readers, d)) * (1 - std::exp(-readers / kFewReaders));
-  return std::min(1.0, 1 - met + (global % kLine != 0 && d.target.major == 9 ? kHalfLines : 0.0));
+  return std::min(1.0, merged_apart(parts, readers, d) * queued + (global % kLine != 0 && d.target.major == 9 ? kHalfLines : 0.0));
 }
 
 /// Positions inside the plane that all tiles of an axis read. `from_step`: the next position moves on by an odd number of 16 bytes in
@@ -139,6 +147,29 @@ Halves copied_pixels(const ModuleShape& s, const Geometry& g, bool odd_from, boo
   return crossed(y, x);
 }
 
+/// Share of the pixels of a region that stand alike within 128 bytes where they lie in global memory and, one behind the other, in shared.
+double lying_alike(const ModuleShape& s, const Geometry& g) {
+  constexpr int kPieces = kLine / kPiece;
+  const geometry::Window& w = s.dw_window;
+  std::array<double, kPieces> rows{}, columns{};  // by pixels from the one place to the other
+  for (int i = 0; i < g.ay.tiles; ++i) {
+    const int begin = i * s.tile_h * w.sh - w.top + g.ay.core_at, end = std::min(begin + g.ay.core, s.mid_h);
+    for (int y = std::max(begin, 0); y < end; ++y) ++rows[static_cast<size_t>(y * s.mid_w - (y - begin) * g.ax.core) % kPieces];
+  }
+  for (int i = 0; i < g.ax.tiles; ++i) {
+    const int begin = i * s.tile_w * w.sw - w.left + g.ax.core_at;
+    columns[static_cast<size_t>(begin) % kPieces] += std::max(0, std::min(begin + g.ax.core, s.mid_w) - std::max(begin, 0));
+  }
+  double alike = 0, all = 0;
+  for (size_t y = 0; y < kPieces; ++y) {
+    for (size_t x = 0; x < kPieces; ++x) {
+      all += rows[y] * columns[x];
+      if ((y + x) * static_cast<size_t>(g.in_pitch * g.el) % kLine == 0) alike += rows[y] * columns[x];
+    }
+  }
+  return all > 0 ? alike / all : 0;
+}
+
 /// Bytes of the copies of `bytes` a pixel.
 double copied_bytes(const Halves& pixels, int bytes, int pitch) {
   double sectors = 0;
@@ -181,7 +212,7 @@ double gathered_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geomet
 double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry& g, CopiedPixels& copied, bool few) {
   if (s.conv) return gathered_bytes(spec, s, g, few);
   const int pitch = g.in_pitch * g.el;
-  Halves pixels = copied.of(s, g);
+  Halves pixels = copied.of(s, g).halves;
   if (s.expand && !s.streamed) return copied_bytes(pixels, pitch, pitch);
   if (g.copied && !g.product && g.e_bytes / kPiece % 2 != 0 && s.stages > 1) {  // every second buffer lies shifted
     Halves other = pixels;
@@ -193,29 +224,57 @@ double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry&
   return whole * copied_bytes(pixels, chunk, pitch) + (rest > 0 ? copied_bytes(pixels, rest, pitch) : 0.0);
 }
 
-/// Share of the input of pixels as they lie that reaches the L2 when `readers` blocks read each pixel: their lines become one request where
-/// they stand alike within 128 bytes on both sides. `tiles_at_once`: of which all blocks begin together, 0 where they walk over tiles.
-double alike_share(const ModuleShape& s, const Geometry& g, double readers, int tiles_at_once, const DeviceModel& d) {
-  if (d.target.major != 9 || g.el != 2 || s.conv || s.streamed || !(s.expand || (g.flat && s.split == 1))) return 1;
-  const int pixel = g.in_pitch * g.el, either = s.expand ? pixel : pixel | g.e_chunk * g.el;  // its lowest bit is the smaller one
-  const int part = either % kLine == 0 ? 0 : either % (kLine / 2) == 0 ? 1 : either % kSector == 0 ? 2 : 3;
-  const double apart = s.expand && (part == 1 || part == 2) && tiles_at_once > 2 ? kApartAtOnce : 1.0;
-  return 1 - apart * (s.expand ? kAlikeTiles : kAlikeChunks)[part] * (1 - std::exp(1 - readers));
+/// Share of the lines of copied chunks of whole tiles that stand alike within 128 bytes on both sides.
+double alike_chunks(const Geometry& g) {
+  const int pixel = g.in_pitch * g.el, chunk = g.e_chunk * g.el;
+  double alike = 0;
+  for (int at = 0; at < pixel; at += chunk) {
+    for (int p = 0; p < kLine / kPiece; ++p) alike += (p * (pixel - chunk) + at) % kLine == 0 ? std::min(chunk, pixel - at) : 0;
+  }
+  return alike / (pixel * kLine / kPiece);
+}
+
+/// The same of the tiles that an expansion reads, of `as_they_lie` where pixels follow each other as in global memory. Matrix instructions
+/// of warpgroups read bands of less than a line, in which a line does not stay together.
+double alike_tiles(const ModuleShape& s, const Geometry& g, double as_they_lie) {
+  const int pixel = g.in_pitch * g.el, row = s.warpgroup ? g.x_width : g.x_pitch;
+  if (s.warpgroup && row == kLine) return pixel % kLine == 0 ? 1 : 0;
+  return row == pixel ? as_they_lie : 0;
+}
+
+/// Share of the input that reaches the L2 when `readers` blocks read each pixel: lines that stand alike on both sides become one request.
+double alike_share(const ModuleShape& s, const Geometry& g, double readers, CopiedPixels& copied, const DeviceModel& d) {
+  if (d.target.major != 9 || g.el != 2 || s.conv || s.streamed || readers <= 1 || !(s.expand || (g.flat && s.split == 1))) return 1;
+  const double alike = s.expand ? kAlikeTiles * alike_tiles(s, g, g.flat ? 1.0 : copied.of(s, g).as_they_lie)
+                                : kAlikeChunks * std::pow(alike_chunks(g), kAlikeParts);
+  return 1 - alike * (1 - std::exp(1 - readers));
 }
 
 /// Bytes of the output pixels as they are stored, or as a residual is read: whole pixels, one block's channels of them, or 16 channels at a
-/// time.
-double stored_bytes(const ModuleShape& s, const Geometry& g, double pixels) {
+/// time; by a streamed pointwise layer 64. `sectors(bytes, odd)`: of a piece that begins in the second half of one, or does not.
+template <class Sectors>
+double moved_bytes(const ModuleShape& s, const Geometry& g, double pixels, Sectors&& sectors) {
   const int pitch = g.out_pitch * g.el;
   const bool by_sixteen = !s.project || s.split > 1;
-  if (pitch / kPiece % 2 == 0 || (!by_sixteen && g.n_blocks == 1)) return pixels * pitch;
-  const int piece = by_sixteen ? 16 * g.el : s.n_tile * g.el;
-  double sectors = 0;
-  for (int at = 0; at < pitch; at += piece) {
-    const int bytes = std::min(piece, pitch - at);
-    sectors += (ceil_div(bytes, kSector) + ceil_div(bytes + kPiece, kSector)) / 2.0;
+  if (pitch / kPiece % 2 == 0 || (!by_sixteen && !g.product && g.n_blocks == 1)) return pixels * pitch;
+  const int piece = by_sixteen ? 16 * g.el : s.n_tile * g.el, most = g.product ? kLine : piece;
+  double count = 0;
+  for (int first = 0; first < pitch; first += piece) {
+    const int end = std::min(first + piece, pitch);
+    for (int at = first; at < end; at += most) {
+      const int bytes = std::min(most, end - at);
+      count += (sectors(bytes, false) + sectors(bytes, true)) / 2.0;
+    }
   }
-  return pixels * sectors * kSector;
+  return pixels * count * kSector;
+}
+double stored_bytes(const ModuleShape& s, const Geometry& g, double pixels) {
+  return moved_bytes(s, g, pixels, [](int bytes, bool odd) { return ceil_div(bytes + (odd ? kPiece : 0), kSector); });
+}
+/// A streamed pointwise layer copies its residual to where its sums will be.
+double residual_bytes(const ModuleShape& s, const Geometry& g, double pixels) {
+  if (!g.product) return stored_bytes(s, g, pixels);
+  return moved_bytes(s, g, pixels, [&](int bytes, bool odd) { return copied_sectors(bytes, g.out_pitch * g.el, odd, false); });
 }
 
 /// Blocks that one multiprocessor of the device holds.
@@ -242,7 +301,7 @@ Traffic head_traffic(const ModuleSpec& spec, const TileConfig& tile, int64_t ima
   const double groups = std::ceil(static_cast<double>(images) / s.images), blocks = rows * groups;
   Traffic t;
   // The blocks of a group read the same plane, those of one multiprocessor through its first-level cache.
-  (s.sums ? t.sums : t.input) = plane * static_cast<double>(images) * rows * merged(1, std::min(rows, d.sm_count), d) /
+  (s.sums ? t.sums : t.input) = plane * static_cast<double>(images) * rows * merged(std::min(rows, d.sm_count), d) /
                                 std::max(1.0, std::min(rows, blocks / d.sm_count));
   const int out_row = (se ? g.hidden_pitch : g.c_pitch) * g.el;
   const double weights = row_bytes(s.hidden, g.hidden_at, g.c_pitch * g.el, geometry::head_row_bytes(g.c_depth, g.el)) +
@@ -261,6 +320,20 @@ double asked_share(const ModuleShape& s, bool drifting, bool apart) {
   return apart ? 1.0 : kAskedByAll;
 }
 
+/// Bytes of the records of weights, of `groups` groups of blocks that walk over `works` tiles.
+double weights_bytes(const ModuleShape& s, const Geometry& g, int works, int groups, const DeviceModel& d) {
+  const bool stays = g.weight_stages == g.block_chunks, at_once = works == groups, hopper = d.target.major == 9;
+  const double columns = s.split * g.n_blocks, blocks = groups * columns;
+  const double kib = (g.record_a + g.record_b) / 1024.0 * g.block_chunks * std::min(1.0, blocks / d.sm_count);
+  const double queued = stays && hopper ? std::pow(std::max(1.0, kib / kManyKiB), -kManyMeet) : 1.0;
+  const double least = stays || at_once ? 0.0 : kMergedApart, asked = asked_share(s, !at_once, g.n_blocks > 1);
+  const auto record = [&](int bytes, int global, int shared, double parts) {
+    return bytes * (g.counts_weights && hopper ? asked : std::max(least, copied_share(global, shared, parts, blocks / parts, queued, d)));
+  };
+  return static_cast<double>(g.n_blocks) * (stays ? groups : works) * g.chunks *
+         (record(g.record_a, g.a_at, g.s_weights, s.split) + record(g.record_b, g.b_at, g.s_weights + g.record_a, columns));
+}
+
 }  // namespace
 
 double copied_sectors(int bytes, int pitch, bool odd_from, bool odd_to) {
@@ -273,12 +346,13 @@ double copied_sectors(int bytes, int pitch, bool odd_from, bool odd_to) {
   return touched + (bytes / static_cast<double>(kPiece) - touched) * twice;
 }
 
-const Halves& CopiedPixels::of(const ModuleShape& s, const Geometry& g) {
+const CopiedPixels::Pixels& CopiedPixels::of(const ModuleShape& s, const Geometry& g) {
   const bool odd_from = g.in_pitch * g.el / kPiece % 2 != 0, odd_to = (s.expand || s.streamed ? g.x_pitch : g.e_pitch) / kPiece % 2 != 0;
   for (const Entry& e : known_) {
     if (e.tile_h == s.tile_h && e.tile_w == s.tile_w && e.odd_to == odd_to) return e.pixels;
   }
-  return known_.emplace_back(Entry{s.tile_h, s.tile_w, odd_to, copied_pixels(s, g, odd_from, odd_to)}).pixels;
+  const double alike = s.expand && !g.flat ? lying_alike(s, g) : 0.0;
+  return known_.emplace_back(Entry{s.tile_h, s.tile_w, odd_to, {copied_pixels(s, g, odd_from, odd_to), alike}}).pixels;
 }
 
 Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& d, CopiedPixels& copied) {
@@ -290,7 +364,6 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   const int blocks_a_work = s.split * g.n_blocks;
   const auto resident = static_cast<int>(d.sm_count) * blocks_per_sm(m.tile, g.threads, g.shared_bytes, d);
   const int groups = std::min(works, std::max(1, resident / blocks_a_work));
-  const bool stays = g.weight_stages == g.block_chunks;
   const double map = stored_bytes(s, g, n * s.out_h * s.out_w);
   Traffic t;
   const int depth_reads = g.product ? 1 : s.streamed ? g.chunks : s.expand ? s.split : 1;  // of a tile's whole depth
@@ -300,14 +373,8 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   if (s.norm != geometry::Norm::none && !s.expand && !g.product)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
   const bool at_once = works == groups;
-  t.input *= alike_share(s, g, n_b * depth_reads, at_once ? works : 0, d);
-  const double least = stays || at_once ? 0.0 : kMergedApart, times = n_b * (stays ? groups : works) * g.chunks;
-  const double asked = asked_share(s, !at_once, g.n_blocks > 1);
-  const auto record = [&](int bytes, int global, int shared, double parts, double readers) {
-    return bytes * (g.counts_weights && d.target.major == 9 ? asked : std::max(least, copied_share(global, shared, parts, readers, d)));
-  };
-  t.weights = times * (record(g.record_a, g.a_at, g.s_weights, s.split, groups * n_b) +
-                       record(g.record_b, g.b_at, g.s_weights + g.record_a, blocks_a_work, groups));
+  t.input *= alike_share(s, g, n_b * depth_reads, copied, d);
+  t.weights = weights_bytes(s, g, works, groups, d);
   if (g.product) {
     const ProductShares shares(s, g, works, groups, d);
     t.input *= shares.input;
@@ -320,11 +387,12 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
     t.input *= met;
     t.weights *= met;
   }
-  if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4 * merged(g.n_blocks, groups, d);
+  if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4 * merged_apart(g.n_blocks, groups, d);
   if (s.pool != geometry::Pool::only) t.output = map;
-  if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand && !s.streamed)) t.residual = map;
+  if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand && !s.streamed))
+    t.residual = residual_bytes(s, g, n * s.out_h * s.out_w);
   if (s.pool != geometry::Pool::none) t.sums = n * g.tiles * round_up(g.out_channels, 4) * 4;
-  if (s.gate) t.gate = n_b * works * g.gate_rows * g.in_pitch * g.el;
+  if (s.gate) t.gate = n_b * works * g.gate_rows * g.in_pitch * g.el * merged(n_b * works / n, d);
   return t;
 }
 

@@ -15,16 +15,21 @@
 //   output                    N Ho Wo pitch el                      none when only sums are written
 //   residual                  the same; none when it is the input, which an expansion holds on chip
 //   pool sums                 n_sp F 4
-//   gate                      n_b n_sp pitch el
+//   gate                      n_b n_sp pitch el                        merged among the blocks of an image
 // A head reads its map (or sums) once a block row and its weights once a block.
 //
-// Three things make sectors of bytes (measured on Hopper with copies of known shape):
+// What makes sectors of bytes (measured on Hopper with copies of known shape):
 //   - A copy to shared memory asks for a sector once for each 32-byte place that parts of it go to. A chunk buffer with a window has rows
 //     of an odd number of 16 bytes, so that every second pixel lies shifted by 16 bytes and its sectors are asked for twice.
 //   - Pixels of an odd number of 16 bytes straddle sectors; stores of 16 channels a pixel then touch two.
-//   - Equal lines that several multiprocessors ask for at about the same time are one request (Hopper): a kernel whose blocks all read the
-//     same weights takes about a quarter of their bytes from the L2, one whose blocks read S different parts more and more of them,
-//     and input tiles that several blocks read come once or twice where their pixels are whole lines.
+//   - Equal lines that several multiprocessors ask for at about the same time are one request (Hopper), where they stand alike within 128
+//     bytes on both sides of the copy. A kernel whose blocks all read the same weights takes about a quarter of their bytes from the L2;
+//     the more parts there are, and so the further apart a part's readers, the more of them. Of input tiles that many blocks read a third
+//     comes, where rows of the tile stand alike: pixels of whole lines always do, others as their tiles' corners fall; bands of less than a
+//     line (warpgroups), and pixels that are shifted by 16 bytes, never.
+//   - Slices of a streamed pointwise layer need not stand alike, only not be shifted by 16 bytes (728 channels are: every block takes all,
+//     half of the pixels' sectors twice, and those of a residual). But blocks drift apart with each slice beyond those that the first
+//     copies ask for.
 #pragma once
 
 #include <array>
@@ -59,14 +64,18 @@ class CopiedPixels {
       }
     }
   };
+  struct Pixels {
+    Halves halves;
+    double as_they_lie = 0;  ///< share that stands alike within a line on both sides of a copy that leaves pixels as they lie
+  };
   /// Of the module that all calls are for.
-  const Halves& of(const geometry::Shape& shape, const geometry::Geometry& geometry);
+  const Pixels& of(const geometry::Shape& shape, const geometry::Geometry& geometry);
 
  private:
   struct Entry {
     int tile_h = 0, tile_w = 0;
     bool odd_to = false;
-    Halves pixels;
+    Pixels pixels;
   };
   std::vector<Entry> known_;
 };

@@ -79,6 +79,33 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"nhwc 7x7 pw/264-96/f16/relu dw3x3s1x1p1.1.1.1/96-96/f16/relu", "t7x7_c32_n16_x3_w2.2.1_s3_e2.2_r0_b1_so_i3"},
                     Case{"nhwc 28x20 pw/24-96/f16/relu dw3x3s2x2p1.1.1.1/96-96/f16/relu", "t7x10_c32_n16_x3_w8.1.1_s1_e1.1_r1_b1"}));
 
+/// Share of the pixels of an expansion's tiles that stand alike within a line where they lie and, one behind the other, in shared memory.
+double lying_alike(const geometry::Shape& s, const geometry::Geometry& g) {
+  const geometry::Window& w = s.dw_window;
+  double alike = 0, all = 0;
+  for (int tile = 0; tile < g.tiles; ++tile) {
+    for (int i = 0; i < g.image_px; ++i) {
+      const int y = tile / g.ax.tiles * s.tile_h * w.sh - w.top + g.ay.core_at + i / g.ax.core;
+      const int x = tile % g.ax.tiles * s.tile_w * w.sw - w.left + g.ax.core_at + i % g.ax.core;
+      if (y < 0 || y >= s.mid_h || x < 0 || x >= s.mid_w) continue;
+      ++all;
+      alike += (y * s.mid_w + x - i) * g.in_pitch * g.el % 128 == 0 ? 1 : 0;
+    }
+  }
+  return alike / all;
+}
+
+TEST(Sectors, LinesStandAlikeByTheAddressesOfEveryPixel) {
+  for (const Case& c : {Case{"nhwc 14x14 pw/96-96/f16/relu dw3x3s1x1p1.1.1.1/96-96/f16/relu", "t2x14_c32_n16_x3_w2.2.1_s1_e1.1_r1_b1"},
+                        Case{"nhwc 14x14 pw/112-96/f16/relu dw3x3s1x1p1.1.1.1/96-96/f16/relu", "t2x14_c32_n16_x3_w2.2.1_s1_e1.1_r1_b1"},
+                        Case{"nhwc 14x14 pw/112-96/f16/relu dw5x5s2x2p2.2.2.2/96-96/f16/relu", "t4x7_c32_n16_x3_w2.2.1_s1_e1.1_r1_b1"},
+                        Case{"nhwc 15x13 pw/80-96/f16/relu dw3x3s1x1p1.1.1.1/96-96/f16/relu", "t7x4_c32_n16_x3_w2.2.1_s1_e1.1_r1_b1"},
+                        Case{"nhwc 28x28 pw/24-96/f16/relu dw3x3s2x2p0.0.1.1/96-96/f16/relu", "t2x4_c32_n16_x3_w2.2.1_s1_e1.1_r1_b1"}}) {
+    const TiledModule m = tiled(parse_spec(c.spec), parse_tile(c.tile));
+    EXPECT_NEAR(CopiedPixels().of(m.shape, m.geometry).as_they_lie, lying_alike(m.shape, m.geometry), 1e-12) << c.spec << ' ' << c.tile;
+  }
+}
+
 /// Pairs of a sector and a 32-byte place that parts of it go to, piece by piece.
 double pairs(int bytes, int from, int to) {
   std::set<std::pair<int, int>> seen;
@@ -127,9 +154,9 @@ TEST(Sectors, MatchTheProfilersOnWholeNetworks) {
     ++kernels;
     held += std::abs(bytes - counted) <= 0.1 * counted ? 1 : 0;
   }
-  EXPECT_EQ(kernels, 639);
-  EXPECT_GE(held, 0.9 * kernels) << held << " of " << kernels;
-  EXPECT_NEAR(predicted, measured, 0.03 * measured);
+  EXPECT_EQ(kernels, 688);
+  EXPECT_GE(held, 0.95 * kernels) << held << " of " << kernels;
+  EXPECT_NEAR(predicted, measured, 0.02 * measured);
 }
 
 TEST(Cost, WeightsAreReadOnceABlockWhenTheyStay) {
