@@ -304,7 +304,7 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   at += s.project && s.split > 1 ? 16 : 0;
   g.counts_weights = g.record_a + g.record_b > 0 && (g.weight_stages < g.block_chunks || (s.project && s.split > 1));
   g.s_arrivals = at;
-  at += s.team > 0 ? 16 : g.counts_weights ? round_up(g.weight_stages * 8, 16) : 0;
+  at += g.counts_weights ? round_up(g.weight_stages * 8, 16) : 0;
   g.s_bias = at;
   at += s.project ? s.n_tile * 4 : 0;
   g.s_sums = at;

@@ -30,6 +30,7 @@ constexpr double kLeastCorrection = 0.49;      // trees say no less (fcm/tile_tr
 constexpr double kNeighbourCorrection = 0.65;  // nor less than this times what they say of the tile beside
 constexpr int kWidePixel = 256;                // bytes of an input pixel from which on an expansion may stream its depth
 constexpr int kMostStreamed = 256;             // pixels that a block then keeps the sums of
+constexpr int kRelayedChannels = 64;           // input channels from which on a team may expand beside the depthwise stage
 
 /// `extent` in equal pieces, rounded up to `granule`, none longer than about `target`.
 int even_cut(int extent, int granule, int target) {
@@ -108,6 +109,7 @@ class Cuts {
     climbing_ = true;
     for (const Found& start : starts_) climb(start);
     if (may_stream()) sweep_streams();
+    if (may_relay()) sweep_teams();
     if (may_multiply()) sweep_products();
     std::vector<CostedTile> best;
     for (const size_t k : best_first(most)) {
@@ -257,6 +259,52 @@ class Cuts {
         t.split = chunks_of(t);  // each to a block of its own
         consider_stream(t);
       }
+    }
+  }
+
+  /// A team that expands beside the warps of the depthwise stage was measured of these.
+  bool may_relay() const {
+    const bool ends = base_.expand && !base_.conv && base_.dw && !base_.project && base_.pool == geometry::Pool::none;
+    return ends && base_.norm == geometry::Norm::none && has_warpgroups(device_.target) && whole_.geometry.el == 2 &&
+           base_.in_c >= kRelayedChannels;
+  }
+
+  /// Teams of two warpgroups, for 128 or 256 pixels with their halo: whole planes of one image or several, halves of small ones, bands.
+  void sweep_teams() {
+    std::vector<int> chunks;
+    for (const int target : {64, 96, 128}) add_unique(chunks, even_cut(base_.dw_c, 16 * base_.multiplier, target));
+    if (base_.dw_c > 128) add_unique(chunks, 128);  // a short last chunk
+    TileConfig t;
+    t.warpgroup = t.streamed = t.resident = true;
+    for (const auto& [h, w, images] : relayed_planes()) {
+      t.tile_h = h, t.tile_w = w, t.images = images;
+      const int units = ceil_div(images * plane_of(t).core_px, 64);
+      t.team = units % 2 == 0 ? 2 : units;
+      if (units > 4) continue;
+      for (const int chunk : chunks) {
+        t.chunk = chunk, t.expand_n = chunk / base_.multiplier / 16;
+        t.split = chunks_of(t);
+        consider_team(t);
+      }
+    }
+  }
+
+  std::vector<std::tuple<int, int, int>> relayed_planes() const {
+    std::vector<std::tuple<int, int, int>> list;
+    for (int images = 1; images <= std::min<int64_t>(images_, 4); ++images) list.emplace_back(base_.out_h, base_.out_w, images);
+    for (const auto& [h, w] : {std::pair{7, 14}, {14, 7}, {4, 7}, {7, 7}, {4, 28}}) {
+      if (h <= base_.out_h && w <= base_.out_w && (h < base_.out_h || w < base_.out_w)) list.emplace_back(h, w, 1);
+    }
+    return list;
+  }
+
+  /// Eight warps filter, or four; two slices are under way, or one.
+  void consider_team(TileConfig t) {
+    for (const auto& [m, k] : {std::pair{2, 4}, {4, 2}, {2, 2}, {4, 1}}) {
+      if (t.chunk / 16 % k != 0) continue;
+      t.warps_m = m, t.warps_k = k;
+      t.stages = 2;
+      while (t.stages >= 1 && !keep(t)) --t.stages;
     }
   }
 

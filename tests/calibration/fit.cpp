@@ -227,7 +227,7 @@ Lesson lesson_of(const std::vector<Sample>& samples, const DeviceModel& device, 
     const Row& row = samples[i].row;
     if (is_head(row.spec) || dtype_of(row.spec) == DType::f32) continue;
     const TiledModule m = tiled(row.spec, row.tile);
-    if (forest_of(m) != forest || m.geometry.product) continue;  // streamed pointwise layers are rated without trees
+    if (forest_of(m) != forest || m.geometry.product || m.shape.team > 0) continue;  // rated without trees
     const Cost cost = predicted_cost(row.spec, row.tile, row.batch, device, {}, model);
     if (std::max({cost.dram_us, cost.l2_us, cost.compute_us}) > cost.latency_us) continue;
     const TileRating r = rate(m, row.batch, {device.target, static_cast<int>(device.sm_count)}, model);

@@ -247,6 +247,22 @@ bool random_wide_tile(Random& random, const ModuleSpec& spec, const jit::Target&
   });
 }
 
+bool random_team_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile) {
+  if (kind_of(spec) != ModuleKind::pwdw || dtype_of(spec) == DType::f32 || !has_warpgroups(target)) return false;
+  return first_legal(spec, target, tile, [&] {
+    TileConfig t = draw_tile(random, spec, target);
+    t.warpgroup = t.streamed = t.resident = true;
+    t.tile_h = between(random, 1, 14), t.expand_m = 1, t.expand_n = t.chunk / 16 / spec.stages[1].multiplier;
+    t.team = between(random, 1, 3), t.stages = between(random, 1, 3);
+    t.warps_m = pick(random, {1, 2, 4, 8}), t.warps_k = pick(random, {1, 2, 4}), t.warps_n = 1;
+    if (between(random, 0, 3) == 0) {
+      const Plane out = output_plane(spec);
+      t.tile_h = out.height, t.tile_w = out.width, t.images = between(random, 2, 3);
+    }
+    return t;
+  });
+}
+
 namespace {
 
 /// A tile by warpgroups of a module that has a stage for them.
@@ -281,7 +297,9 @@ std::vector<Case> random_cases(uint32_t seed, int count, const jit::Target& targ
     const bool streamed = product || (expands && c.spec.norm == geometry::Norm::none && (!windows || between(aside, 0, 3) > 0));
     if (product && !c.spec.residual_is_input && between(aside, 0, 2) == 0) c.spec.stages[0].in_channels += 8 * between(aside, 1, 60);
     const bool grouped = (expands || kind == ModuleKind::dwpw) && has_warpgroups(target) && dtype_of(c.spec) != DType::f32;
-    if ((streamed || windows) && (product || between(aside, 0, 1) == 0) && random_wide_tile(aside, c.spec, target, streamed, wide)) {
+    if (kind == ModuleKind::pwdw && between(aside, 0, 2) == 0 && random_team_tile(aside, c.spec, target, wide)) {
+      c.tile = wide;
+    } else if ((streamed || windows) && (product || between(aside, 0, 1) == 0) && random_wide_tile(aside, c.spec, target, streamed, wide)) {
       c.tile = wide;
     } else if (grouped && between(aside, 0, 1) == 0 && random_group_tile(aside, c.spec, target, wide)) {
       c.tile = wide;

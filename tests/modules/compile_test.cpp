@@ -42,6 +42,13 @@ std::vector<testing::Case> one_of_each(const jit::Target& target) {
     if (!streams || excluded || chosen.contains(key) || !testing::random_wide_tile(wide, c.spec, target, true, c.tile)) continue;
     chosen[key] = c;
   }
+  for (int i = 0; i < 2000; ++i) {
+    testing::Case c;
+    c.spec = testing::random_spec(wide);
+    const std::string key = std::string(dtype_name(dtype_of(c.spec))) + " team";
+    if (chosen.contains(key) || !refusal(c.spec, target).empty() || !testing::random_team_tile(wide, c.spec, target, c.tile)) continue;
+    chosen[key] = c;
+  }
   std::vector<testing::Case> cases;
   for (const auto& [key, c] : chosen) cases.push_back(c);
   return cases;

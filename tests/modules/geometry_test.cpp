@@ -122,7 +122,7 @@ TEST(Geometry, ImagesOfATileDoNotTouch) {
 }
 
 TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
-  int products = 0;
+  int products = 0, teams = 0;
   for (const auto& [c, s, g] : random_modules(22, 600)) {
     std::map<int, int> regions;  // begin -> end
     const auto add = [&](int at, int bytes) {
@@ -137,13 +137,13 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
     add(g.s_sites, g.sites * 8);
     add(g.s_weights, g.weight_stages * (g.record_a + g.record_b));
     add(g.s_x, g.x_bytes);
-    add(g.s_slices, (g.product && s.resident ? g.slices : s.stages) * g.weight_slice);
+    add(g.s_slices, geometry::weight_slices(s, g) * g.weight_slice);
     if (!s.overlaid) add(g.s_e, g.e_buffers * g.e_bytes);
     EXPECT_EQ(s.overlaid, g.s_e == g.s_x && g.x_bytes > 0) << to_string(c);
     EXPECT_LE(g.s_e + g.e_buffers * g.e_bytes, g.red_aliases_e || s.project ? g.shared_bytes : g.s_stage) << to_string(c);
     if (!g.red_aliases_e) add(g.s_red, g.red_bytes);
     const int kept = s.residual == geometry::Residual::none ? 1 : s.tile_w / (16 * s.warps_m) * ((s.n_tile + 63) / 64);
-    add(g.s_stage, g.product ? g.warps * kept * 2048 : s.project && !g.direct ? 0 : g.warps * 16 * g.corner_pitch);
+    add(g.s_stage, g.product ? g.warps * kept * 2048 : s.project && !g.direct ? 0 : g.warps * g.corner_slots * 16 * g.corner_pitch);
     int end = 0;
     for (const auto& [begin, stop] : regions) {
       EXPECT_GE(begin, end) << to_string(c);
@@ -156,8 +156,10 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
     EXPECT_EQ(g.blob_bytes, g.slices_at + (g.product ? g.n_blocks : g.chunks) * g.slices * g.weight_slice);
     if (!s.streamed) continue;
     products += g.product ? 1 : 0;
-    EXPECT_EQ(g.s_x % 1024, 0) << to_string(c);  // the pattern of a matrix descriptor repeats every 1024 bytes
-    EXPECT_EQ(g.s_slices % 1024, 0) << to_string(c);
+    EXPECT_EQ(g.s_slices % 1024, 0) << to_string(c);  // the pattern of a matrix descriptor repeats every 1024 bytes
+    teams += s.team > 0 ? 1 : 0;
+    if (s.team > 0) continue;  // whose pixels are in registers
+    EXPECT_EQ(g.s_x % 1024, 0) << to_string(c);
     EXPECT_EQ(g.x_slice % 1024, 0) << to_string(c);
     EXPECT_GE(g.x_slice, g.core_px * geometry::kSliceBytes);
     if (!g.red_aliases_e) {
@@ -168,6 +170,7 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
     EXPECT_LT((g.slices - 1) * g.slice, s.in_c);
   }
   EXPECT_GT(products, 10);
+  EXPECT_GT(teams, 5);
 }
 
 TEST(Geometry, PitchesAvoidBankConflicts) {

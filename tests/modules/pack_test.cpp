@@ -39,7 +39,7 @@ TEST(Pack, DenseWeightsReadBack) {
 }
 
 TEST(Pack, ExpansionWeightsReadBack) {
-  int checked = 0, streamed = 0;
+  int checked = 0, streamed = 0, teams = 0;
   for (const Case& c : testing::random_cases(32, 240, jit::Target::parse("90a"))) {
     const geometry::Shape s = c.spec.stages[0].op == StageOp::pool ? geometry::Shape{} : shape_of(c.spec, c.tile);
     if (!s.expand || s.conv || c.spec.tf32) continue;
@@ -54,9 +54,30 @@ TEST(Pack, ExpansionWeightsReadBack) {
     }
     ++checked;
     streamed += s.streamed ? 1 : 0;
+    teams += s.team > 0 ? 1 : 0;
   }
   EXPECT_GT(checked, 30);
   EXPECT_GT(streamed, 10);
+  EXPECT_GT(teams, 2);
+}
+
+/// A lane of a team loads 16 bytes of a pixel at a time. In two matrix steps it holds the columns 2q, 2q + 1, 2q + 8 and 2q + 9 of the left
+/// operand, q = lane % 4: each two of these are neighbours in memory, and a step's four come from one load.
+TEST(Pack, ATeamMultipliesWhatALaneLoads) {
+  std::set<int> places;
+  for (int half = 0; half < 2; ++half) {
+    for (int q = 0; q < 4; ++q) {
+      for (int step = 0; step < 2; ++step) {
+        const int loaded = half * 32 + q * 8 + step * 4, first = (half * 2 + step) * 16 + 2 * q;
+        const int columns[4] = {first, first + 1, first + 8, first + 9};
+        for (int i = 0; i < 4; ++i) {
+          EXPECT_EQ(geometry::team_depth(loaded + i), columns[i]);
+          places.insert(columns[i]);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(places.size(), 64u);
 }
 
 /// A slice for warpgroups is rows of 128 bytes, one a middle channel, in the order that PTX calls 128-byte swizzling: bits 4 to 6 of an

@@ -3,7 +3,7 @@
 //
 //   fcm-module-sweep [--count 1000] [--seed 1]            random cases (--kind PW: of that kind alone); failures print their ids
 //   fcm-module-sweep --case "SPEC | TILE | batch 2 seed 7"
-//   fcm-module-sweep --known h200                          every tile that a card's known kernels name, at its number of images
+//   fcm-module-sweep --known h200 [--kind PWDW]            every tile that a card's known kernels name, at its number of images
 //   fcm-module-sweep --known h200 --compile-for h200       only compiles these into the kernel cache, for a card that need not be here
 //   fcm-module-sweep --replays 10000 [--count 8]           random spins around the wait: every replay bit-equal to a run without overlap
 //   fcm-module-sweep --time FILE --batch 1 [--top 24]      lines of FILE are specs: candidates timed in a graph, best first; tiles behind
@@ -51,11 +51,12 @@ int run_cases(const std::vector<Case>& cases, const jit::Target& target) {
 }
 
 /// One case a kernel of a card's known ones. References are of few images, which are repeated up to the number that the kernel serves.
-std::vector<Case> known_cases(const std::string& card) {
+std::vector<Case> known_cases(const std::string& card, const std::string& kind) {
   const DeviceModel model = device_model(card);
   if (model.kernels == nullptr) throw std::runtime_error("no known kernels of " + card);
   std::map<std::string, Case> cases;  // by text: in an order that repeats
   model.kernels->for_each([&](const ModuleSpec& spec, int64_t images, const KnownKernels::Kernel& kernel) {
+    if (!kind.empty() && kind_name(kind_of(spec)) != kind) return;
     const int pixels = spec.height * spec.width, all = static_cast<int>(images);
     const int batch = std::min(all, pixels == 1 ? 67 : pixels < 3136 ? 2 : 1);
     const Case c{spec, kernel.tile, batch, 1, all / batch};
@@ -236,7 +237,7 @@ int run_times(const Options& options, const TileDevice& device) {
 
 /// Compiles what the known kernels of `options` need into the kernel cache, for a card that need not be here.
 int compile_known(const Options& options) {
-  const std::vector<Case> cases = known_cases(options.at("known"));
+  const std::vector<Case> cases = known_cases(options.at("known"), option(options, "kind", ""));
   const jit::Target target = device_model(options.at("compile-for")).target;
   constexpr size_t kPart = 64;
   for (size_t first = 0; first < cases.size(); first += kPart) {
@@ -257,7 +258,7 @@ int run(const Options& options) {
   const DeviceInfo info = device_info(0);
   const jit::Target target = info.target;
   if (options.contains("case")) return run_cases({parse_case(options.at("case"))}, target);
-  if (options.contains("known")) return run_cases(known_cases(options.at("known")), target);
+  if (options.contains("known")) return run_cases(known_cases(options.at("known"), option(options, "kind", "")), target);
   if (options.contains("time")) return run_times(options, TileDevice{target, info.sm_count});
   const auto seed = static_cast<uint32_t>(number(options, "seed", 1));
   if (options.contains("replays"))
