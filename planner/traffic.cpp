@@ -45,6 +45,8 @@ constexpr double kMergedApart = 0.523;  // the least for blocks that have drifte
 // Streamed expansions: the blocks that read a tile drift apart from slice to slice, and share the weights' slices less than one copy. Where
 // the slices begin anew for every tile the input is hardly shared.
 constexpr double kDrift = 0.636, kStreamedWeights = 0.374, kBegunAnew = 0.87;
+/// The same where a team expands: of what blocks ask for that all have one tile each, or walk over several.
+constexpr double kTeamsOnce = 0.87, kTeamsInput = 0.82, kTeamsWeights = 0.5;
 // Input that several blocks read: what does not come again of an expansion's lines that stand alike on both sides of the copy, and of
 // copied chunks, of which more meets than lines stand alike: an exponent. Blocks of a cluster read different channels.
 constexpr double kAlikeTiles = 0.654, kAlikeChunks = 0.588, kAlikeParts = 0.36;
@@ -214,6 +216,16 @@ double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry&
   const int pitch = g.in_pitch * g.el;
   Halves pixels = copied.of(s, g).halves;
   if (s.expand && !s.streamed) return copied_bytes(pixels, pitch, pitch);
+  if (s.team > 0) {  // to registers, half a slice at a time
+    double sectors = 0;
+    for (int at = 0; at < pitch; at += geometry::kSliceBytes / 2) {
+      const int bytes = std::min(geometry::kSliceBytes / 2, pitch - at);
+      for (const int odd : {0, 1})
+        sectors += (pixels.count[static_cast<size_t>(odd)][0] + pixels.count[static_cast<size_t>(odd)][1]) *
+                   ceil_div(bytes + odd * kPiece, kSector);
+    }
+    return sectors * kSector;
+  }
   if (g.copied && !g.product && g.e_bytes / kPiece % 2 != 0 && s.stages > 1) {  // every second buffer lies shifted
     Halves other = pixels;
     for (size_t i = 0; i < 2; ++i) {
@@ -381,6 +393,10 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
     t.weights = n_b * (s.resident ? groups : works) * g.slices * g.weight_slice * shares.weights;
   } else if (s.team > 0) {
     t.weights += n_b * groups * g.chunks * g.slices * g.weight_slice;
+    if (d.target.major == 9) {
+      t.input *= at_once ? kTeamsOnce : kTeamsInput;
+      t.weights *= at_once ? kTeamsOnce : kTeamsWeights;
+    }
   } else if (s.streamed)
     t.weights += n_b * works * g.chunks * g.slices * g.weight_slice * (s.overlaid || d.target.major != 9 ? 1 : kStreamedWeights);
   if (const double blocks = static_cast<double>(groups) * blocks_a_work;

@@ -8,7 +8,7 @@
 //   DW, DWPW                  n_b P pitch el                        blocks that share channels read disjoint ones
 //   PWDW, PW-DW-PW, stem      n_b s P pitch el
 //   the same, streamed        n_b k P pitch el                      k: chunks of middle channels, each from the whole depth; and
-//                             n_b n_sp (weights of the expansion), which never stay
+//                             n_b n_sp (weights of the expansion), which never stay but where a team expands: n_b g
 //   streamed PW               n_b P pitch el                        and n_b n_sp (weights), or n_b g where they stay
 //   PW with a normalised input adds n_b s P pitch el: each block takes the statistics of whole pixels (a streamed one has them in passing)
 //   weights                   n_b g (bytes of all chunks)           g = n_sp, or the groups of blocks that run when weights stay

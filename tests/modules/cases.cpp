@@ -297,7 +297,7 @@ std::vector<Case> random_cases(uint32_t seed, int count, const jit::Target& targ
     const bool streamed = product || (expands && c.spec.norm == geometry::Norm::none && (!windows || between(aside, 0, 3) > 0));
     if (product && !c.spec.residual_is_input && between(aside, 0, 2) == 0) c.spec.stages[0].in_channels += 8 * between(aside, 1, 60);
     const bool grouped = (expands || kind == ModuleKind::dwpw) && has_warpgroups(target) && dtype_of(c.spec) != DType::f32;
-    if (kind == ModuleKind::pwdw && between(aside, 0, 2) == 0 && random_team_tile(aside, c.spec, target, wide)) {
+    if (kind == ModuleKind::pwdw && between(aside, 0, 1) == 0 && random_team_tile(aside, c.spec, target, wide)) {
       c.tile = wide;
     } else if ((streamed || windows) && (product || between(aside, 0, 1) == 0) && random_wide_tile(aside, c.spec, target, streamed, wide)) {
       c.tile = wide;
