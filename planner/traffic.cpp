@@ -243,7 +243,7 @@ double alike_chunks(const Geometry& g) {
   for (int at = 0; at < pixel; at += chunk) {
     for (int p = 0; p < kLine / kPiece; ++p) alike += (p * (pixel - chunk) + at) % kLine == 0 ? std::min(chunk, pixel - at) : 0;
   }
-  return alike / (pixel * kLine / kPiece);
+  return alike / static_cast<double>(pixel * kLine / kPiece);
 }
 
 /// The same of the tiles that an expansion reads, of `as_they_lie` where pixels follow each other as in global memory. Matrix instructions
