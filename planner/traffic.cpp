@@ -239,11 +239,12 @@ double input_bytes(const ModuleSpec& spec, const ModuleShape& s, const Geometry&
 /// Share of the lines of copied chunks of whole tiles that stand alike within 128 bytes on both sides.
 double alike_chunks(const Geometry& g) {
   const int pixel = g.in_pitch * g.el, chunk = g.e_chunk * g.el;
+  constexpr int kShifts = kLine / kPiece;
   double alike = 0;
   for (int at = 0; at < pixel; at += chunk) {
-    for (int p = 0; p < kLine / kPiece; ++p) alike += (p * (pixel - chunk) + at) % kLine == 0 ? std::min(chunk, pixel - at) : 0;
+    for (int p = 0; p < kShifts; ++p) alike += (p * (pixel - chunk) + at) % kLine == 0 ? std::min(chunk, pixel - at) : 0;
   }
-  return alike / static_cast<double>(pixel * kLine / kPiece);
+  return alike / static_cast<double>(pixel * kShifts);
 }
 
 /// The same of the tiles that an expansion reads, of `as_they_lie` where pixels follow each other as in global memory. Matrix instructions
