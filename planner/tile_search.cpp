@@ -30,7 +30,8 @@ constexpr double kLeastCorrection = 0.49;      // trees say no less (fcm/tile_tr
 constexpr double kNeighbourCorrection = 0.65;  // nor less than this times what they say of the tile beside
 constexpr int kWidePixel = 256;                // bytes of an input pixel from which on an expansion may stream its depth
 constexpr int kMostStreamed = 256;             // pixels that a block then keeps the sums of
-constexpr int kRelayedChannels = 64;           // input channels from which on a team may expand beside the depthwise stage
+constexpr int kRelayedChannels = 64;           // input channels from which on a team may expand beside the depthwise stage,
+constexpr int kRelayedPlane = 28 * 28;         // and output pixels up to which it may: larger ones were slower, and rated too well
 
 /// `extent` in equal pieces, rounded up to `granule`, none longer than about `target`.
 int even_cut(int extent, int granule, int target) {
@@ -266,7 +267,7 @@ class Cuts {
   bool may_relay() const {
     const bool ends = base_.expand && !base_.conv && base_.dw && !base_.project && base_.pool == geometry::Pool::none;
     return ends && base_.norm == geometry::Norm::none && has_warpgroups(device_.target) && whole_.geometry.el == 2 &&
-           base_.in_c >= kRelayedChannels;
+           base_.in_c >= kRelayedChannels && base_.out_h * base_.out_w <= kRelayedPlane;
   }
 
   /// Teams of two warpgroups, for 128 or 256 pixels with their halo: whole planes of one image or several, halves of small ones, bands.
