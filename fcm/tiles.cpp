@@ -192,8 +192,7 @@ TileRating rate_relay(const TiledModule& module, int batch, const TileDevice& de
   const double bandwidth =
       std::min(m.bytes_alone, m.relay_bytes * device.multiprocessors / std::min(r.blocks, device.multiprocessors)) / held;
   // A pixel's half slice of 64 bytes that begins in the middle of a sector touches three of them.
-  const double share = static_cast<double>(s.mid_h) * s.mid_w / (g.ay.tiles * g.ax.tiles * std::max(1, g.image_px)) > 1 ? 1.0 : 0.95;
-  const double bytes = share * g.core_px * g.in_pitch * g.el * (g.in_pitch * g.el / 16 % 2 != 0 ? 1.25 : 1.0);
+  const double bytes = static_cast<double>(g.core_px) * g.in_pitch * g.el * (g.in_pitch * g.el / 16 % 2 != 0 ? 1.25 : 1.0);
   const double tiles = static_cast<double>(geometry::streamed_units(s, g)) * s.team * s.expand_n;  // of 64 x 16 sums
   const double steps = tiles * geometry::ceil_div(s.in_c, g.ks) * m.relay_step * held;
   const double waits = g.slices * m.relay_latency / (s.stages + 1);
