@@ -284,6 +284,7 @@ std::string sentence(const Reason& r) {
 /// A pointwise layer by warpgroups (kernels/product.cuh).
 Reason product_refusal(const Shape& s, const TileConfig& t) {
   if (s.gate || s.pool != geometry::Pool::none) return {"gates and pool sums have no place in a streamed pointwise layer"};
+  if (t.team > 0) return {"a pointwise layer has no depthwise stage beside which a team expands"};
   if (!t.warpgroup) return {"a pointwise layer streams its depth by warpgroups"};
   if (t.overlaid || t.expand_m != 1 || t.expand_n != 1) return {"a streamed pointwise layer has no chunk buffer and no expansion"};
   if (t.chunk != geometry::kSliceBytes / 2) return {"a chunk of a streamed pointwise layer is a slice of 64 channels"};
@@ -306,7 +307,7 @@ Reason team_refusal(const Shape& s, const geometry::Geometry& g, const TileConfi
 }
 
 Reason streaming_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
-  if (g.product) return t.team > 0 ? Reason{"a pointwise layer has no depthwise stage beside which a team expands"} : product_refusal(s, t);
+  if (g.product) return product_refusal(s, t);
   if (!s.expand || s.conv) return {"an expansion of pixels as they lie streams its depth"};
   if (s.norm != geometry::Norm::none) return {"the statistics of a normalised input need whole pixels"};
   if (t.team > 0) return team_refusal(s, g, t);

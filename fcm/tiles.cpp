@@ -142,20 +142,31 @@ double wavefronts(const Shape& s, const Geometry& g) {
   return count * g.block_chunks;
 }
 
+/// Blocks that stay and walk over a module's tiles, `columns` of them over the same ones.
+struct Walks {
+  int works = 1, count = 1;     ///< tiles, and groups of blocks that share them
+  double held = 1, active = 1;  ///< blocks of a multiprocessor, and multiprocessors that have any
+};
+Walks walks_of(const TiledModule& module, int columns, int batch, const TileDevice& device, TileRating& r) {
+  Walks w;
+  w.works = geometry::work_items(module.shape, module.geometry, batch);
+  r.concurrent = concurrency(module.tile, module.geometry, device.target);
+  w.count = std::clamp(device.multiprocessors * r.concurrent / columns, 1, w.works);
+  r.blocks = w.count * columns;
+  w.held = std::min<double>(r.concurrent, up(static_cast<double>(r.blocks) / device.multiprocessors));
+  w.active = std::min(r.blocks, device.multiprocessors);
+  return w;
+}
+
 /// A streamed pointwise layer (kernels/product.cuh): blocks walk over their tiles. Copies, matrix steps and the values' way out add up, as
 /// measured: what warpgroups do beside each other is in the constants.
 TileRating rate_product(const TiledModule& module, int batch, const TileDevice& device, const TileModel& m) {
   const Shape& s = module.shape;
   const Geometry& g = module.geometry;
   TileRating r;
-  const int works = geometry::work_items(s, g, batch);
-  r.concurrent = concurrency(module.tile, g, device.target);
-  const int walks = std::clamp(device.multiprocessors * r.concurrent / g.n_blocks, 1, works);
-  r.blocks = walks * g.n_blocks;
+  const auto [works, walks, held, active] = walks_of(module, g.n_blocks, batch, device, r);
   const double tiles = static_cast<double>(works) / walks, most_tiles = up(tiles);  // of a walk
-  const double held = std::min<double>(r.concurrent, up(static_cast<double>(r.blocks) / device.multiprocessors));
-  const double active = std::min(r.blocks, device.multiprocessors), groups = held * g.warps / 4.0;
-  const double bandwidth = std::min(64.0, m.product_bytes * device.multiprocessors / active) / held;
+  const double groups = held * g.warps / 4.0, bandwidth = std::min(64.0, m.product_bytes * device.multiprocessors / active) / held;
   const double input = static_cast<double>(s.tile_w) * s.in_c * g.el, weights = static_cast<double>(g.slices) * g.weight_slice;
   const double maps = s.residual == geometry::Residual::none ? 1 : 2;
   const double output = maps * s.tile_w * s.n_tile * g.el / bandwidth;
@@ -184,13 +195,8 @@ TileRating rate_relay(const TiledModule& module, int batch, const TileDevice& de
   const Shape& s = module.shape;
   const Geometry& g = module.geometry;
   TileRating r;
-  const int works = geometry::work_items(s, g, batch);
-  r.concurrent = concurrency(module.tile, g, device.target);
-  const int walks = std::clamp(device.multiprocessors * r.concurrent / s.split, 1, works);
-  r.blocks = walks * s.split;
-  const double held = std::min<double>(r.concurrent, up(static_cast<double>(r.blocks) / device.multiprocessors));
-  const double bandwidth =
-      std::min(m.bytes_alone, m.relay_bytes * device.multiprocessors / std::min(r.blocks, device.multiprocessors)) / held;
+  const auto [works, walks, held, active] = walks_of(module, s.split, batch, device, r);
+  const double bandwidth = std::min(m.bytes_alone, m.relay_bytes * device.multiprocessors / active) / held;
   // A pixel's half slice of 64 bytes that begins in the middle of a sector touches three of them.
   const double bytes = static_cast<double>(g.core_px) * g.in_pitch * g.el * (g.in_pitch * g.el / 16 % 2 != 0 ? 1.25 : 1.0);
   const double tiles = static_cast<double>(geometry::streamed_units(s, g)) * s.team * s.expand_n;  // of 64 x 16 sums

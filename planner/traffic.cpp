@@ -381,8 +381,6 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   Traffic t;
   const int depth_reads = g.product ? 1 : s.streamed ? g.chunks : s.expand ? s.split : 1;  // of a tile's whole depth
   t.input = n_b * depth_reads * n * input_bytes(*m.spec, s, g, copied, works <= kFewTiles * d.sm_count);
-  if (s.streamed && s.team == 0 && !g.product && d.target.major == 9)
-    t.input *= s.overlaid ? kBegunAnew : 1 - (1 - 1.0 / s.split) / std::pow(g.slices, kDrift);
   if (s.norm != geometry::Norm::none && !s.expand && !g.product)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;
   const bool at_once = works == groups;
@@ -398,8 +396,10 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
       t.input *= at_once ? kTeamsOnce : kTeamsInput;
       t.weights *= at_once ? kTeamsOnce : kTeamsWeights;
     }
-  } else if (s.streamed)
+  } else if (s.streamed) {
+    if (d.target.major == 9) t.input *= s.overlaid ? kBegunAnew : 1 - (1 - 1.0 / s.split) / std::pow(g.slices, kDrift);
     t.weights += n_b * works * g.chunks * g.slices * g.weight_slice * (s.overlaid || d.target.major != 9 ? 1 : kStreamedWeights);
+  }
   if (const double blocks = static_cast<double>(groups) * blocks_a_work;
       d.target.major == 9 && at_once && g.flat && !g.product && !s.conv && blocks > d.sm_count) {
     const double met = std::pow(d.sm_count / blocks, kAlikeCrowd);
