@@ -110,6 +110,12 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
 #pragma unroll
     for (int i = 0; i < 2 * G.warp_m; ++i) gates[i / 2][i % 2] = gate_row<Cfg>(tile, groups[i / 2], i % 2, lane);
   }
+  AFragment<S.math> operands[G.project_by_groups ? 2 : 1][G.warp_m];
+  const auto end_step = [&] {
+    warpgroup_wait();
+#pragma unroll
+    for (auto& row : acc) hold(row);
+  };
   constexpr int groups_k = S.chunk / G.ks, kSteps = geometry::ceil_div(groups_k, S.warps_k),
                 kUnroll = kIs16<S.math> && kSteps <= 4 ? kSteps : 2;
 #pragma unroll kUnroll
@@ -121,24 +127,23 @@ FCM_DEVICE void project_chunk(Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.w
       project_rows<Cfg>(acc, e, groups, gates, k, unit, lane);
       continue;
     }
-    AFragment<S.math> a[G.warp_m];
+    AFragment<S.math>(&a)[G.warp_m] = operands[G.project_by_groups ? step % 2 : 0];
     projection_operands<Cfg, G.warp_m>(a, e, weights, groups, k, lane);
     if constexpr (S.gate) {
 #pragma unroll
       for (int j = 0; j < G.warp_m; ++j) apply_gate<S.math>(a[j], e, gates[j], k * G.ks, lane);
     }
-    if constexpr (G.project_by_groups) {
+    if constexpr (G.project_by_groups) {  // beside the next step's depthwise stage
+      end_step();
       warpgroup_begin();
 #pragma unroll
       for (int j = 0; j < G.warp_m; ++j) wgmma_all<S.math, G.warp_n, 256>(acc[j], a[j].r, core + k * 2 * S.n_tile);
       warpgroup_commit();
-      warpgroup_wait();  // the next step's operands take the same registers
-#pragma unroll
-      for (auto& row : acc) hold(row);
     } else {
       multiply<S.math>(acc, a, unit, lane);
     }
   }
+  if constexpr (G.project_by_groups) end_step();
 }
 
 }  // namespace fcm::kernel
