@@ -297,11 +297,12 @@ Reason product_refusal(const Shape& s, const TileConfig& t) {
 /// A team of warpgroups that expands beside the warps that filter (kernels/relay.cuh).
 Reason team_refusal(const Shape& s, const geometry::Geometry& g, const TileConfig& t) {
   if (!t.warpgroup || t.overlaid) return {"a team that expands is of warpgroups, and keeps its slices while the other warps filter"};
-  if (!s.dw || s.project || s.pool != geometry::Pool::none) return {"a team expands for a depthwise stage that ends its module"};
+  if (!s.dw || s.pool != geometry::Pool::none) return {"a team expands for a depthwise stage, without pool sums"};
   if (t.expand_n * 16 != g.e_chunk) return {"a team's unit is 64 pixels x all channels of a chunk"};
   if (g.x_rows / 64 % t.team != 0) return {"the warpgroups of a team have equal numbers of units"};
   if (g.warps % 4 != 0) return {"a team begins at a whole warpgroup"};
-  if (!t.resident) return {"a team's weights stay"};
+  if (!t.resident && !s.project) return {"a team's weights stay where no projection ends the module"};
+  if (s.project && t.stages != g.slices) return {"all slices of a tile stay in a team's registers where a projection ends the module"};
   if (t.stages > 4) return {"a team has at most four slices under way"};
   return {};
 }
@@ -376,8 +377,9 @@ int needed_registers(const Shape& s, const geometry::Geometry& g, const TileConf
   const int groups = s.project ? 4 * g.warp_m : s.dw ? 8 * length : 0;
   const int rest = g.el == 2 ? 64 : 72, beside_sums = s.streamed && s.warpgroup ? 40 : rest;
   if (t.team > 0) {  // registers change hands: see kernels/relay.cuh
-    const int gained = geometry::gained_registers(register_limit(t)), given = geometry::given_registers(s, g, gained);
-    return std::max(window + groups + rest + given, expansion + units * (t.stages + 1) * 16 + 32 - gained);
+    const int gained = geometry::gained_registers(s, register_limit(t)), given = geometry::given_registers(s, g, gained);
+    const int pixels = units * (t.stages + (s.project ? 0 : 1)) * 16;
+    return std::max(sums + window + groups + rest + given, expansion + pixels + 32 - gained);
   }
   return std::max(sums + window + groups + rest, sums + expansion + beside_sums);
 }

@@ -113,7 +113,9 @@ FCM_CONSTEXPR int tap_of(const Window& w, int input_row, int output_row) {
   return d >= 0 && d % w.dh == 0 && d / w.dh < w.kh ? d / w.dh : -1;
 }
 
-inline constexpr int kUnitBytes = 512;  ///< one packed B unit: k16 x n16 (16-bit) or k8 x n16 (FP32); a lane's fragment is 16 bytes
+inline constexpr int kMostParties = 8;   ///< that may give each other their parts of sums as they are in registers
+inline constexpr int kSumsBytes = 1024;  ///< 16 x 16 sums on their way from warp to warp: a lane's are 16 bytes in either half
+inline constexpr int kUnitBytes = 512;   ///< one packed B unit: k16 x n16 (16-bit) or k8 x n16 (FP32); a lane's fragment is 16 bytes
 inline constexpr int kMaxSharedBytes = 232448;
 inline constexpr int kSliceBytes = 128;  ///< of a pixel, or of a middle channel's weights, in a slice of the depth: a line of the cache
 
@@ -146,15 +148,16 @@ struct Geometry {
   int weight_stages = 1;
   bool counts_weights = false;     ///< a barrier a stage of weights counts what has arrived of them
   bool project_by_groups = false;  ///< the projection by matrix instructions of four warps, its left operand from registers
-  bool direct = false;             ///< sums leave from registers: no other warp or block has a part of them
-  int corner_pitch = 0;            ///< bytes of a pixel in a warp's corner on the way out
-  int corner_slots = 1;            ///< pixel groups that a corner holds behind a depthwise stage, so that they leave together
+  bool direct = false;             ///< sums leave from registers: no other warp or block has a part of them, or gives it away before
+  int parties = 1, own_n = 0;  ///< direct: warps of a cluster that have parts of the same sums, and how many 16 columns each of them keeps
+  int corner_pitch = 0;        ///< bytes of a pixel in a warp's corner on the way out
+  int corner_slots = 1;        ///< pixel groups that a corner holds behind a depthwise stage, so that they leave together
   bool red_aliases_e = false;
   int red_pitch = 0, red_items = 0,
       red_bytes = 0;  ///< partial sums; split > 1: red_items groups of 8 channels from each warp share of each block
   int stat_rows = 0;  ///< pixels of a tile whose mean and deviation are kept (a normalised input)
-  int s_barrier = 0, s_arrivals = 0, s_bias = 0, s_sums = 0, s_stats = 0, s_sites = 0, s_weights = 0, s_x = 0, s_slices = 0, s_e = 0,
-      s_red = 0, s_stage = 0, s_pool = 0, shared_bytes = 0;
+  int s_barrier = 0, s_arrivals = 0, s_biases = 0, s_bias = 0, s_sums = 0, s_stats = 0, s_sites = 0, s_weights = 0, s_x = 0, s_slices = 0,
+      s_e = 0, s_red = 0, s_stage = 0, s_pool = 0, shared_bytes = 0;
   int sites = 0;                ///< entries of the table of pixel places (0: pixels are flattened)
   int warps = 1, threads = 32;  ///< warps: without those of the team that expands
 };
@@ -189,9 +192,9 @@ FCM_CONSTEXPR int team_depth(int k) {
   return k / 32 * 32 + k % 8 / 4 * 16 + k % 4 / 2 * 8 + k % 32 / 8 * 2 + k % 2;
 }
 
-/// Registers a thread that a team's warps gain from the others where `budget` is what all have.
-FCM_CONSTEXPR int gained_registers(int budget) {
-  return budget <= 208 ? 16 : 0;
+/// Registers a thread that a team's warps gain from the others where `budget` is what all have: warps that project need their own.
+FCM_CONSTEXPR int gained_registers(const Shape& s, int budget) {
+  return !s.project && budget <= 208 ? 16 : 0;
 }
 FCM_CONSTEXPR int given_registers(const Shape& s, const Geometry& g, int gained) {
   return round_up(gained * 4 * s.team / g.warps, 8);
@@ -279,21 +282,29 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
 
 /// Slices of weights that lie in shared memory.
 FCM_CONSTEXPR int weight_slices(const Shape& s, const Geometry& g) {
-  if (s.team > 0) return g.block_chunks * g.slices;
+  if (s.team > 0) return g.weight_stages * g.slices;
   return g.product && s.resident ? g.slices : s.stages;
 }
 
 FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.weight_stages = s.resident ? g.block_chunks : min_of(g.block_chunks, g.copied ? s.stages : 2);
   const bool from_x = s.residual_is_input && s.expand && !s.conv && !s.streamed;  // a residual that lies in the input tile
-  g.direct = s.project && s.split == 1 && s.warps_k == 1 && g.el == 2 && (s.dw || s.expand) && s.pool == Pool::none &&
-             (s.residual == Residual::none || (from_x && (s.residual == Residual::before_activation || s.out_act.fn == 0)));
-  g.corner_pitch = g.direct ? min_of(g.warp_n, 2) * 32 : 16 * g.el;
-  const bool publishes = s.project && !g.product && !g.direct;
+  const bool from_rows = s.team > 0;                                              // or that passes through a warp's corner
+  const int parties = s.split * s.warps_k;
+  g.direct = s.project && g.el == 2 && (s.dw || s.expand) && s.pool == Pool::none &&
+             (parties == 1 || (s.dw && parties <= min_of(kMostParties, g.warp_n))) &&
+             (s.residual == Residual::none || ((from_x || from_rows) && (s.residual == Residual::before_activation || s.out_act.fn == 0)));
+  g.parties = g.direct ? parties : 1;
+  g.own_n = ceil_div(g.warp_n, g.parties);
+  g.corner_pitch = g.direct ? min_of(g.own_n, 2) * 32 : 16 * g.el;
+  const bool publishes = s.project && !g.product && (!g.direct || g.parties > 1);
   g.red_pitch = publishes ? bank_pitch(s.n_tile, 4) : 0;
   g.red_items = s.project && s.split > 1 ? 2 * ceil_div(g.m_tiles * 16 * (s.n_tile / 16), s.split) : 0;
-  g.red_bytes = !publishes ? 0 : s.split > 1 ? s.split * s.warps_k * g.red_items * 32 : s.warps_k * g.m_tiles * 16 * g.red_pitch;
-  g.red_aliases_e = s.expand && publishes && s.split == 1;  // other blocks push into red while chunk buffers are in use
+  g.red_bytes = !publishes    ? 0
+                : g.direct    ? (g.parties - 1) * g.warps * g.warp_m * g.own_n * kSumsBytes
+                : s.split > 1 ? s.split * s.warps_k * g.red_items * 32
+                              : s.warps_k * g.m_tiles * 16 * g.red_pitch;
+  g.red_aliases_e = s.expand && publishes && s.split == 1 && s.team == 0;  // other blocks push, teams store, while buffers are in use
   g.sites = g.flat ? 0 : s.expand ? g.x_rows : g.core_px;
   int at = 0;
   if (s.team > 0) {  // first what lies in whole kilobytes
@@ -302,9 +313,12 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   }
   g.s_barrier = at;
   at += s.project && s.split > 1 ? 16 : 0;
-  g.counts_weights = g.record_a + g.record_b > 0 && (g.weight_stages < g.block_chunks || (s.project && s.split > 1));
+  const bool asked = g.weight_stages < g.block_chunks || (s.project && (s.split > 1 || s.team > 0));
+  g.counts_weights = g.record_a + g.record_b > 0 && asked;
   g.s_arrivals = at;
-  at += g.counts_weights ? round_up(g.weight_stages * 8, 16) : 0;
+  at += g.counts_weights ? round_up((s.team > 0 ? 2 : 1) * g.weight_stages * 8, 16) : 0;  // slices have their own
+  g.s_biases = at;
+  at += s.project && s.team > 0 ? g.block_chunks * g.e_chunk * 4 : 0;
   g.s_bias = at;
   at += s.project ? s.n_tile * 4 : 0;
   g.s_sums = at;
@@ -332,7 +346,7 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   // A warp's 16 pixels on their way out: 16 channels, 32 of sums, or 64; all that it has where a residual waits in their place.
   const int kept = s.residual == Residual::none ? 1 : g.warp_m * ceil_div(g.warp_n, 4);
   const int corners = g.warps * 16 * g.corner_pitch;
-  if (s.team > 0) {  // where there is room
+  if (s.team > 0 && !s.project) {  // where there is room
     const int room = (kMaxSharedBytes + 1024) / s.min_blocks - 1024 - at;
     g.corner_slots = run_length(s, g) % 4 == 0 && room >= 4 * corners ? 4 : run_length(s, g) % 2 == 0 && room >= 2 * corners ? 2 : 1;
   }

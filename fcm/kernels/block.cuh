@@ -21,6 +21,7 @@ struct Block {
   static constexpr bool kAsked = kBulkCopies && G.counts_weights;
   /// The input tile is free when the last chunk has been made of it, unless the residual is read from it: then the next tile's follows it
   /// beside the depthwise stage and the stores.
+  static constexpr int kFilterBarrier = 15;          ///< of a block with a team: its other warps
   static constexpr int kSlicesAhead = S.stages - 1;  ///< of a streamed expansion: under way beside the one that is added
   static constexpr bool kEarlyInput = S.expand && !S.conv && !(S.residual != Residual::none && S.residual_is_input);
 
@@ -98,13 +99,13 @@ struct Block {
     }
     constexpr bool cluster = S.project && S.split > 1;
     if (thread == 0 && (kAsked || cluster)) {
-      for (int stage = 0; kAsked && stage < G.weight_stages; ++stage) barrier_init(arrival_of(stage));
+      for (int stage = 0; kAsked && stage < (S.team > 0 ? 2 : 1) * G.weight_stages; ++stage) barrier_init(arrival_of(stage));
       if constexpr (cluster) barrier_init(barrier());
       barriers_are_set_up();
       __syncwarp(1);  // a racecheck takes their first arrivals, of the same thread, for another's
     }
     if constexpr (cluster) cluster_arrive_relaxed();  // waited for before the first push
-    const int ahead = kRing ? (G.copied ? S.stages - 1 : 1) : G.block_chunks;
+    const int ahead = !kRing ? G.block_chunks : S.team > 0 ? G.weight_stages : G.copied ? S.stages - 1 : 1;
     for (int i = 0; i < ahead && i < my_chunks; ++i) fetch_weights(i, i);
     if constexpr (S.streamed && S.team == 0) {
       for (int step = 0; step < kSlicesAhead; ++step) fetch_weight_slice(SliceCursor{work, 0, step, step});
@@ -141,36 +142,77 @@ struct Block {
     }
   }
 
+  /// A barrier of the warps that filter and project: all but a team's.
+  FCM_DEVICE static void sync_warps() {
+    if constexpr (S.team > 0) {
+      named_barrier(kFilterBarrier, G.warps * 32);
+    } else {
+      __syncthreads();
+    }
+  }
+
+  /// Parts of sums are where they are added up: those that other blocks pushed, or other warps wrote.
+  FCM_DEVICE void await_parts() {
+    if constexpr (S.split > 1) {
+      barrier_wait(barrier(), phase);
+      phase ^= 1u;
+    } else {
+      sync_warps();
+    }
+  }
+
+  /// Sums whose warps keep some of the columns each, or all.
+  FCM_DEVICE void finish_directly(Sums& acc, const Tile& tile) {
+    constexpr bool adds_rows = S.residual != Residual::none && S.team > 0;
+    const float* bias = reinterpret_cast<const float*>(shared + G.s_bias);
+    const Exchange<Cfg> exchange(at, rank, lane);
+    const int party = G.parties > 1 ? exchange.party : 0;
+    ResidualRows<Cfg> residual[G.warp_m];
+#pragma unroll
+    for (int j = 0; adds_rows && j < G.warp_m; ++j)
+      residual[j].load(residual_map<Cfg>(args) + tile_offset<Cfg>(tile), {tile, group_place<Cfg>(at.m, j), n_block, at, party, lane});
+    if constexpr (G.parties > 1) {
+      typename Exchange<Cfg>::Own own;
+      exchange.give(own, acc, shared + G.s_red, barrier());
+      await_parts();
+      exchange.take(own, shared + G.s_red);
+      store_sums<Cfg>(args, tile, own, residual, corner(), bias, shared + G.s_x, n_block, at, party, lane);
+    } else {
+      store_sums<Cfg>(args, tile, acc, residual, corner(), bias, shared + G.s_x, n_block, at, party, lane);
+    }
+  }
+
   /// Sums leave the registers; after this the block may start another tile.
   FCM_DEVICE void finish(Sums& acc, const Tile& tile, bool more) {
-    constexpr bool still_read = !G.direct || S.residual != Residual::none || S.overlaid;  // by warps that others would overtake
+    constexpr bool still_read = !G.direct || (G.parties > 1 && S.split == 1) || (S.residual != Residual::none && S.team == 0) ||
+                                S.overlaid;  // by warps that others would overtake
+    if constexpr (S.project && S.split > 1) {
+      if (thread == 0) barrier_expect(barrier(), G.direct ? Exchange<Cfg>::bytes(rank) : pushed_bytes<Cfg>(rank));
+      cluster_wait();  // all blocks have set up their barriers and are done with the sums of the tile before
+    }
+    if constexpr (G.red_aliases_e) sync_warps();  // all warps are done with the chunk buffers
     if constexpr (G.direct) {
-      store_sums<Cfg>(args, tile, acc, corner(), reinterpret_cast<const float*>(shared + G.s_bias), shared + G.s_x, n_block, at, lane);
+      finish_directly(acc, tile);
     } else if constexpr (S.project) {
       unsigned char* red = shared + G.s_red;
       if constexpr (S.split > 1) {
-        if (thread == 0) barrier_expect(barrier(), pushed_bytes<Cfg>(rank));
-        cluster_wait();  // all blocks have set up their barriers and are done with the sums of the tile before
         push<Cfg>(acc, shared_address(red), barrier(), rank, at, lane);
-        barrier_wait(barrier(), phase);
-        phase ^= 1u;
       } else {
-        if constexpr (G.red_aliases_e) __syncthreads();  // all warps are done with the chunk buffers
         publish<Cfg>(acc, red, at, lane);
-        __syncthreads();
       }
+      await_parts();
       finish_tile<Cfg>(args, tile, red, reinterpret_cast<const float*>(shared + G.s_bias), stats(), shared + G.s_x, n_block, rank, thread);
-      if constexpr (S.split > 1) {
-        if (more) cluster_arrive();
-      }
-      if constexpr (G.red_aliases_e && !G.flat && !S.overlaid) {
-        if (more) {
-          __syncthreads();
-          clear_buffers();
-        }
+    }
+    if constexpr (S.project && S.split > 1) {
+      if (more) cluster_arrive();
+    }
+    if constexpr (G.red_aliases_e && !G.flat && !S.overlaid) {
+      if (more) {
+        sync_warps();
+        clear_buffers();
       }
     }
-    if (still_read && more) __syncthreads();
+    if (still_read && more) sync_warps();
   }
 
   FCM_DEVICE void fetch_input(int of_work) {

@@ -53,6 +53,13 @@ FCM_DEVICE GroupPlace group_place(int warp, int j) {
   return {m / G.m_tiles_w, m % G.m_tiles_w};
 }
 
+/// Bytes from a map's first pixel to the tile's first output pixel.
+template <class Cfg>
+FCM_DEVICE long long tile_offset(const Tile& tile) {
+  constexpr Geometry G = Of<Cfg>::G;
+  return (G.flat ? static_cast<long long>(tile.first) : tile.base) * (G.out_pitch * G.el);
+}
+
 /// Bytes from the tile's first output pixel to the row `r` of a pixel group, -1 where there is none. Tiles are small beside 2 GiB.
 template <class Cfg>
 FCM_DEVICE int output_offset(const Tile& tile, GroupPlace at, int r) {
@@ -191,7 +198,7 @@ FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk,
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int kTiles = geometry::run_length(S, G), kSlots = G.corner_slots;
   lane = anew<32>(lane);
-  unsigned char* to = static_cast<unsigned char*>(args.output) + tile.base * (G.out_pitch * G.el);
+  unsigned char* to = static_cast<unsigned char*>(args.output) + tile_offset<Cfg>(tile);
   for (int k = at.k; k < S.chunk / 16; k += S.warps_k) {
     PoolSums sums;
     for (int j = 0; j < G.warp_m; j += kTiles) {
@@ -344,6 +351,12 @@ FCM_DEVICE int input_row(int r) {
   return image * G.image_px + (ty + S.dw_window.top - G.ay.core_at) * G.ax.core + tx + S.dw_window.left - G.ax.core_at;
 }
 
+/// The residual operand in global memory.
+template <class Cfg>
+FCM_DEVICE const unsigned char* residual_map(const ModuleArgs& args) {
+  return static_cast<const unsigned char*>(Of<Cfg>::S.residual_is_input ? args.input : args.residual);
+}
+
 /// The residual operand under an output pixel: from global memory, or from the input tile when the module adds its own input.
 template <class Cfg>
 FCM_DEVICE Vector<Of<Cfg>::S.math> load_residual(const ModuleArgs& args, const Tile& tile, const unsigned char* x, int r, long long p,
@@ -353,9 +366,7 @@ FCM_DEVICE Vector<Of<Cfg>::S.math> load_residual(const ModuleArgs& args, const T
   if constexpr (S.residual_is_input && S.expand && !S.conv && !S.streamed) {
     return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + input_place<Cfg>(input_row<Cfg>(r), channel / G.vec)));
   } else {
-    const void* from = S.residual_is_input ? args.input : args.residual;
-    return Vector<S.math>::from(
-        *reinterpret_cast<const uint4*>(static_cast<const unsigned char*>(from) + (p * G.out_pitch + channel) * G.el));
+    return Vector<S.math>::from(*reinterpret_cast<const uint4*>(residual_map<Cfg>(args) + (p * G.out_pitch + channel) * G.el));
   }
 }
 
@@ -372,19 +383,26 @@ FCM_DEVICE void apply_epilogue(Vector<Of<Cfg>::S.math>& v, const Vector<Of<Cfg>:
   }
 }
 
+/// A lane's part of the 8 x 8 matrix of ones on the diagonal, a right operand.
+template <Math M>
+FCM_DEVICE u32 ones_on_diagonal(int lane) {
+  constexpr u32 one = M == Math::f16 ? 0x3c00u : 0x3f80u;
+  return (lane >> 2) / 2 != (lane & 3) ? 0u : (lane & 4) != 0 ? one << 16 : one;
+}
+
 /// Adds the input tile's pixels under a pixel group to its sums, exactly: their product with ones on a diagonal. Rows without a pixel add
 /// another one's.
 template <class Cfg>
-FCM_DEVICE void add_input(Accumulator (&acc)[Of<Cfg>::G.warp_n], const unsigned char* x, GroupPlace at, int first_channel, int lane) {
+FCM_DEVICE void add_input(Accumulator (&acc)[Of<Cfg>::G.own_n], const unsigned char* x, GroupPlace at, int first_channel, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr u32 one = S.math == Math::f16 ? 0x3c00u : 0x3f80u;
-  constexpr bool whole = G.n_blocks * S.n_tile <= G.k1;  // else the last block's columns go on where the input has ended
-  const u32 diagonal = (lane >> 2) / 2 != (lane & 3) ? 0u : (lane & 4) != 0 ? one << 16 : one;
+  constexpr bool whole =
+      G.n_blocks * S.n_tile <= G.k1 && G.warp_n % G.parties == 0;  // else the last block's columns go on where the input has ended
+  const u32 diagonal = ones_on_diagonal<S.math>(lane);
   const int r = lane & 15, row = geometry::min_of(input_row<Cfg>((at.pair * G.m_tiles_w + at.column) * 16 + r), G.x_rows - 1);
   const u32 from = shared_address(x);
 #pragma unroll
-  for (int n = 0; n < G.warp_n; ++n) {
+  for (int n = 0; n < G.own_n; ++n) {
     if (!whole && first_channel + n * 16 >= G.k1) break;
     u32 a[4];
     ldmatrix(a, from + input_place<Cfg>(row, first_channel / 8 + n * 2 + (lane >> 4)));
@@ -392,6 +410,70 @@ FCM_DEVICE void add_input(Accumulator (&acc)[Of<Cfg>::G.warp_n], const unsigned 
     mma_k8<S.math>(acc[n].hi, a[2], a[3], diagonal);
   }
 }
+
+/// How a lane stores the columns that its warp keeps of a pixel group's sums: by way of the warp's corner, 16 bytes at a time.
+template <class Cfg>
+struct SumsWay {
+  static constexpr Shape S = Of<Cfg>::S;
+  static constexpr Geometry G = Of<Cfg>::G;
+  static constexpr int kWide = geometry::min_of(G.own_n, 2), kTurns = geometry::ceil_div(G.own_n, kWide);  ///< 16 columns at a time
+  static constexpr int pieces = 2 * kWide;                                                                 ///< 16 bytes of them
+  int offset[kWide];            ///< bytes from the tile's first output pixel to the lane's, of those that one turn stores; -1: none
+  int piece, channel, columns;  ///< the lane's first channel; 16 columns that the warp keeps
+
+  FCM_DEVICE SumsWay(const Tile& tile, GroupPlace group, int n_block, WarpPlace at, int party, int lane) {
+    piece = lane % pieces;
+    channel = n_block * S.n_tile + (at.n * G.warp_n + party * G.own_n) * 16 + piece * 8;
+    columns = G.warp_n - party * G.own_n;
+#pragma unroll
+    for (int i = 0; i < kWide; ++i) offset[i] = output_offset<Cfg>(tile, group, (i * 32 + lane) / pieces);
+  }
+  FCM_DEVICE bool stores(int turn, int i) const {
+    constexpr bool whole = G.warp_n % G.parties == 0 && G.own_n % kWide == 0;
+    return offset[i] >= 0 && channel + turn * kWide * 16 < G.out_pitch &&
+           (whole || turn * kWide + piece / 2 < geometry::min_of(columns, G.own_n));
+  }
+  /// The `i`-th 16 bytes of a turn in global memory; `map` is the tile's first output pixel.
+  template <class Byte>
+  FCM_DEVICE Byte* global(Byte* map, int turn, int i) const {
+    return map + offset[i] + (channel + turn * kWide * 16) * G.el;
+  }
+  FCM_DEVICE static unsigned char* place(unsigned char* corner, int i, int lane) {
+    return corner + corner_place<Cfg>((i * 32 + lane) / pieces, lane % pieces);
+  }
+};
+
+/// What global memory holds under a pixel group, in the order in which a lane stores: all of it is asked for before any of it is used.
+template <class Cfg>
+struct ResidualRows {
+  using Way = SumsWay<Cfg>;
+  static constexpr int kWide = Way::kWide;
+  uint4 v[Way::kTurns * kWide];
+
+  FCM_DEVICE void load(const unsigned char* map, const Way& way) {
+#pragma unroll
+    for (int i = 0; i < Way::kTurns * kWide; ++i) {
+      v[i] = uint4{0, 0, 0, 0};
+      if (way.stores(i / kWide, i % kWide)) v[i] = *reinterpret_cast<const uint4*>(way.global(map, i / kWide, i % kWide));
+    }
+  }
+  /// Adds a turn's columns, exactly: their product with ones on a diagonal, by way of the warp's corner.
+  FCM_DEVICE void add(Accumulator (&acc)[Of<Cfg>::G.own_n], int turn, unsigned char* corner, int lane) const {
+    constexpr Math M = Of<Cfg>::S.math;
+    const u32 diagonal = ones_on_diagonal<M>(lane);
+#pragma unroll
+    for (int i = 0; i < kWide; ++i) *reinterpret_cast<uint4*>(Way::place(corner, i, lane)) = v[turn * kWide + i];
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kWide && turn * kWide + i < Of<Cfg>::G.own_n; ++i) {
+      u32 a[4];
+      ldmatrix(a, shared_address(corner) + corner_place<Cfg>(lane & 15, i * 2 + (lane >> 4)));
+      mma_k8<M>(acc[turn * kWide + i].lo, a[0], a[1], diagonal);
+      mma_k8<M>(acc[turn * kWide + i].hi, a[2], a[3], diagonal);
+    }
+    __syncwarp();
+  }
+};
 
 /// 16 pixels x 16 channels from an accumulator to the `n`-th place in the warp's corner: with bias and activation, rounded.
 template <class Cfg>
@@ -417,47 +499,120 @@ FCM_DEVICE void to_corner(unsigned char* corner, int n, const Accumulator& acc, 
   }
 }
 
-/// Sums of a warp to the output where nobody else has a part of them: through the warp's corner, so that stores are 16 bytes.
+/// Sums that a warp keeps, to the output: through its corner, so that stores are 16 bytes. `residual`: see ResidualRows, of each group.
 template <class Cfg>
-FCM_DEVICE void store_sums(const ModuleArgs& args, const Tile& tile, Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.warp_n],
-                           unsigned char* corner, const float* bias, const unsigned char* x, int n_block, WarpPlace at, int lane) {
+FCM_DEVICE void store_sums(const ModuleArgs& args, const Tile& tile, Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.own_n],
+                           const ResidualRows<Cfg> (&residual)[Of<Cfg>::G.warp_m], unsigned char* corner, const float* bias,
+                           const unsigned char* x, int n_block, WarpPlace at, int party, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int kWide = geometry::min_of(G.warp_n, 2), pieces = 2 * kWide;  // accumulators at a time, and 16 bytes of them
-  const long long first_pixel = G.flat ? static_cast<long long>(tile.first) : tile.base;
-  unsigned char* to = static_cast<unsigned char*>(args.output) + first_pixel * (G.out_pitch * G.el);
-  const int first_column = at.n * G.warp_n * 16;
+  using Way = SumsWay<Cfg>;
+  unsigned char* to = static_cast<unsigned char*>(args.output) + tile_offset<Cfg>(tile);
+  const int first_column = (at.n * G.warp_n + party * G.own_n) * 16;
 #pragma unroll
   for (int j = 0; j < G.warp_m; ++j) {
     const GroupPlace group = group_place<Cfg>(at.m, j);
     if (group.pair * G.m_tiles_w + group.column >= G.m_tiles) break;
     lane = anew<32>(lane);
-    const int piece = lane % pieces, channel = n_block * S.n_tile + first_column + piece * 8;
-    if constexpr (S.residual != Residual::none) add_input<Cfg>(acc[j], x, group, n_block * S.n_tile + first_column, lane);
-    int offset[kWide];
+    if constexpr (S.residual != Residual::none && S.team == 0) add_input<Cfg>(acc[j], x, group, n_block * S.n_tile + first_column, lane);
+    const Way way(tile, group, n_block, at, party, lane);
 #pragma unroll
-    for (int i = 0; i < kWide; ++i) offset[i] = output_offset<Cfg>(tile, group, (i * 32 + lane) / pieces);
+    for (int turn = 0; turn < Way::kTurns; ++turn) {
+      if constexpr (S.residual != Residual::none && S.team > 0) residual[j].add(acc[j], turn, corner, lane);
 #pragma unroll
-    for (int n = 0; n < G.warp_n; n += kWide) {
-#pragma unroll
-      for (int i = 0; i < kWide && n + i < G.warp_n; ++i)
+      for (int i = 0, n = turn * Way::kWide; i < Way::kWide && n + i < G.own_n; ++i)
         to_corner<Cfg>(corner, i, acc[j][n + i], bias + first_column + (n + i) * 16, lane);
       __syncwarp();
 #pragma unroll
-      for (int i = 0; i < kWide; ++i) {
-        if (offset[i] < 0 || channel + n * 16 >= G.out_pitch || n + piece / 2 >= G.warp_n) continue;
-        uint4 raw = *reinterpret_cast<const uint4*>(corner + corner_place<Cfg>((i * 32 + lane) / pieces, piece));
+      for (int i = 0; i < Way::kWide; ++i) {
+        if (!way.stores(turn, i)) continue;
+        uint4 raw = *reinterpret_cast<const uint4*>(Way::place(corner, i, lane));
         if constexpr (G.out_channels != G.out_pitch) {
           Vector<S.math> v = Vector<S.math>::from(raw);
-          clear_pad<Cfg>(v, channel + n * 16);
+          clear_pad<Cfg>(v, way.channel + turn * Way::kWide * 16);
           raw = v.raw();
         }
-        *reinterpret_cast<uint4*>(to + offset[i] + (channel + n * 16) * G.el) = raw;
+        *reinterpret_cast<uint4*>(way.global(to, turn, i)) = raw;
       }
       __syncwarp();
     }
   }
 }
+
+/// Sums of which `parties` warps, of a block or of a cluster, have a part each: every one gives away all columns but those that it keeps,
+/// as accumulators hold them, and adds what it is given in order of parties.
+template <class Cfg>
+struct Exchange {
+  static constexpr Shape S = Of<Cfg>::S;
+  static constexpr Geometry G = Of<Cfg>::G;
+  using All = Accumulator[G.warp_m][G.warp_n];
+  using Own = Accumulator[G.warp_m][G.own_n];
+  WarpPlace at;
+  int party, lane;
+
+  FCM_DEVICE Exchange(WarpPlace place, int rank, int of_lane) : at(place), party(rank * S.warps_k + place.k), lane(of_lane) {}
+
+  /// How many 16 columns a party keeps: those from its number times `own_n` on.
+  FCM_DEVICE static constexpr int kept(int of_party) {
+    return geometry::min_of(geometry::max_of(G.warp_n - of_party * G.own_n, 0), G.own_n);
+  }
+  /// Bytes that block `rank` is given for a tile.
+  FCM_DEVICE static u32 bytes(int rank) {
+    int columns = 0;
+    for (int k = 0; k < S.warps_k; ++k) columns += kept(rank * S.warps_k + k);
+    return static_cast<u32>((G.parties - 1) * G.m_tiles * S.warps_n * columns * geometry::kSumsBytes);
+  }
+  /// Byte of what party `from` gives to party `to`: the first 16 columns of the warp's first pixel group; others follow.
+  FCM_DEVICE int place(int from, int to) const {
+    const int turn = (to % S.warps_k) * (G.parties - 1) + (from < to ? from : from - 1);
+    return ((turn * S.warps_n + at.n) * S.warps_m + at.m) * G.warp_m * G.own_n * geometry::kSumsBytes + lane * 16;
+  }
+  FCM_DEVICE bool exists(int j) const { return geometry::group_of(S, G, at.m, j) < G.m_tiles; }
+
+  /// `barrier`: of a cluster's blocks, counts the bytes. Parties are told apart by branches: sums are in registers, which have no index.
+  FCM_DEVICE void give(Own& own, const All& acc, unsigned char* red, u32 barrier) const {
+#pragma unroll
+    for (int to = 0; to < G.parties; ++to) {
+      const u32 rank = static_cast<u32>(to / S.warps_k);
+      const u32 remote = S.split > 1 ? remote_address(shared_address(red), rank) : 0,
+                counts = S.split > 1 ? remote_address(barrier, rank) : 0;
+      const int first = place(party, to);
+#pragma unroll
+      for (int i = 0; i < G.warp_m * kept(to); ++i) {
+        const int j = i / kept(to), n = i % kept(to), byte = first + (j * G.own_n + n) * geometry::kSumsBytes;
+        const Accumulator& v = acc[j][to * G.own_n + n];
+        if (to == party) {
+          own[j][n] = v;
+        } else if (!exists(j)) {
+          continue;
+        } else if constexpr (S.split > 1) {
+          push4(remote + byte, v.lo[0], v.lo[1], v.lo[2], v.lo[3], counts);
+          push4(remote + byte + geometry::kSumsBytes / 2, v.hi[0], v.hi[1], v.hi[2], v.hi[3], counts);
+        } else {
+          *reinterpret_cast<float4*>(red + byte) = float4{v.lo[0], v.lo[1], v.lo[2], v.lo[3]};
+          *reinterpret_cast<float4*>(red + byte + geometry::kSumsBytes / 2) = float4{v.hi[0], v.hi[1], v.hi[2], v.hi[3]};
+        }
+      }
+    }
+  }
+  FCM_DEVICE void take(Own& own, const unsigned char* red) const {
+    const int columns = kept(party);
+#pragma unroll
+    for (int d = 0; d < G.parties - 1; ++d) {
+      const unsigned char* given = red + place(d < party ? d : d + 1, party);
+#pragma unroll
+      for (int i = 0; i < G.warp_m * G.own_n; ++i) {
+        const int j = i / G.own_n, n = i % G.own_n;
+        if (!exists(j) || n >= columns) continue;
+        const float4 lo = *reinterpret_cast<const float4*>(given + i * geometry::kSumsBytes),
+                     hi = *reinterpret_cast<const float4*>(given + i * geometry::kSumsBytes + geometry::kSumsBytes / 2);
+        Accumulator& a = own[j][n];
+        a.lo[0] += lo.x, a.lo[1] += lo.y, a.lo[2] += lo.z, a.lo[3] += lo.w;
+        a.hi[0] += hi.x, a.hi[1] += hi.y, a.hi[2] += hi.z, a.hi[3] += hi.w;
+      }
+    }
+  }
+};
 
 /// Sums over the tile's pixels, one thread a channel, from the finished values that `finish_tile` left in the first plane.
 template <class Cfg>
@@ -481,7 +636,7 @@ FCM_DEVICE void finish_tile(const ModuleArgs& args, const Tile& tile, unsigned c
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int vectors = S.n_tile / G.vec, sub = 16 / G.vec;  // vectors of an item of sixteen channels
-  for (int t = thread;; t += G.threads) {
+  for (int t = thread;; t += G.warps * 32) {                   // a team does something else
     const int i = S.split == 1 ? t : ((t / sub) * S.split + rank) * sub + t % sub;
     if (i >= G.m_tiles * 16 * vectors) break;
     const int r = i / vectors, column = (i % vectors) * G.vec, channel = n_block * S.n_tile + column;

@@ -23,8 +23,9 @@ struct Relay : Block<Cfg> {
   static constexpr int kAhead = S.stages;                               ///< slices under way
   static constexpr int kSlices = geometry::round_up(G.slices, kAhead);  ///< each finds its registers again in the next chunk
   static constexpr int kFull = 1, kEmpty = 3, kFilters = G.warps * 32;
+  static_assert(kEmpty + 2 * S.team <= Base::kFilterBarrier, "barriers of a block with a team");
   /// Registers of a thread that this team gains where they are short, and that the other one gives up.
-  static constexpr int kRegisters = register_budget<Cfg>() / 8 * 8, kGained = geometry::gained_registers(kRegisters),
+  static constexpr int kRegisters = register_budget<Cfg>() / 8 * 8, kGained = geometry::gained_registers(S, kRegisters),
                        kGiven = geometry::given_registers(S, G, kGained);
 
   /// A lane's part of a slice of a warp's 16 rows, as it comes: 16 bytes of the rows lane / 4 and lane / 4 + 8 in either half of the slice.
@@ -97,14 +98,42 @@ struct Relay : Block<Cfg> {
     }
   }
 
-  FCM_DEVICE unsigned char* columns(int i, int slice) const {
-    return shared + G.s_slices + (i * G.slices + slice) * G.weight_slice;
+  static constexpr int kColumnBytes = G.slices * G.weight_slice;  ///< of a chunk
+  FCM_DEVICE unsigned char* columns(int stage) const {
+    return shared + G.s_slices + stage * kColumnBytes;
   }
-  FCM_DEVICE void fetch_columns() const {
-    constexpr int bytes = G.slices * G.weight_slice;
-    const unsigned char* slices = static_cast<const unsigned char*>(args.weights) + G.slices_at;
+  FCM_DEVICE const unsigned char* packed_columns(int i) const {
+    return static_cast<const unsigned char*>(args.weights) + G.slices_at + static_cast<long long>(Base::chunk_of(i)) * kColumnBytes;
+  }
+  FCM_DEVICE u32 columns_arrival(int stage) const {
+    return Base::arrival_of(G.weight_stages + stage);
+  }
+  /// The weights of the expansion of the `step`-th chunk that this block handles (its `i`-th of the tile), by one thread or by all.
+  FCM_DEVICE void fetch_columns(int step, int i) const {
+    const int stage = Base::stage_of(step, i);
+    if constexpr (!Base::kAsked) {
+      copy_linear<G.threads>(columns(stage), packed_columns(i), kColumnBytes, thread);
+    } else if (thread == 0) {
+      barrier_expect(columns_arrival(stage), kColumnBytes);
+      copy_bulk(shared_address(columns(stage)), packed_columns(i), kColumnBytes, columns_arrival(stage));
+    }
+  }
+  FCM_DEVICE void fetch_all_columns() const {
+    for (int i = 0; i < G.weight_stages && i < my_chunks; ++i) fetch_columns(i, i);
+  }
+  FCM_DEVICE const unsigned char* await_columns(int step, int i) const {
+    const int stage = Base::stage_of(step, i);
+    if constexpr (Base::kAsked) copy_barrier_wait(columns_arrival(stage), Base::kRing ? step / G.weight_stages & 1 : 0);
+    return columns(stage);
+  }
+  /// The bias of the expansion of the `i`-th chunk. That of modules with a projection stays when its record has gone.
+  FCM_DEVICE const unsigned char* bias_of(int step, int i) const {
+    return S.project ? shared + G.s_biases + i * G.e_chunk * 4 : Base::weights_of(step, i) + G.expand_bias_at;
+  }
+  FCM_DEVICE void fetch_biases() const {
     for (int i = 0; i < my_chunks; ++i)
-      copy_linear<G.threads>(columns(i, 0), slices + static_cast<long long>(Base::chunk_of(i)) * bytes, bytes, thread);
+      copy_linear<G.threads>(shared + G.s_biases + i * G.e_chunk * 4,
+                             packed_weights<Cfg>(args, Base::chunk_of(i), Base::n_block).a + G.expand_bias_at, G.e_chunk * 4, thread);
   }
 
   using Sums = Accumulator[kUnits][kColumns];
@@ -114,8 +143,8 @@ struct Relay : Block<Cfg> {
   }
 
   /// Begins to add the `k`-th slice.
-  FCM_DEVICE void add_slice(Sums& acc, const Operand& x, int i, int k) const {
-    const u64 b = slice_rows(shared_address(columns(i, k)));
+  FCM_DEVICE void add_slice(Sums& acc, const Operand& x, const unsigned char* weights, int k) const {
+    const u64 b = slice_rows(shared_address(weights + k * G.weight_slice));
     warpgroup_begin();
 #pragma unroll
     for (int step = 0; step < 4; ++step) {
@@ -137,7 +166,17 @@ struct Relay : Block<Cfg> {
     }
   }
 
-  FCM_DEVICE void expand_all() const {
+  /// A chunk's sums are complete: they go to its buffer when that has been read.
+  FCM_DEVICE void hand_over(Sums& acc, const Tile& tile, int step) const {
+    warpgroup_wait();
+    hold_all(acc);
+    if (step >= 2) named_barrier(kEmpty + group() * 2 + step % 2, kFilters + 128);
+    store(tile, Base::buffer_of(step), acc);
+    named_arrive(kFull + step % 2, G.threads);
+  }
+
+  /// The pixels of a tile pass through registers once a chunk.
+  FCM_DEVICE void expand_streaming() const {
     Slice ahead[kAhead] = {};
     Source from;
     locate_source(from, work);
@@ -148,7 +187,7 @@ struct Relay : Block<Cfg> {
       for (int i = 0; i < my_chunks; ++i, ++step) {
         Sums acc;
         Operand x;
-        set_bias<kUnits, kColumns>(acc, Base::weights_of(step, i) + G.expand_bias_at, lane);
+        set_bias<kUnits, kColumns>(acc, bias_of(step, i), lane);
         hold_all(acc);
 #pragma unroll
         for (int k = 0; k < kSlices; ++k) {
@@ -156,15 +195,49 @@ struct Relay : Block<Cfg> {
           x.take(ahead[k % kAhead]);
           if (k + kAhead == kSlices && i + 1 == my_chunks) locate_source(from, of_work + work_step);
           fetch(ahead[k % kAhead], from, (k + kAhead) % kSlices);
-          if (k < G.slices) add_slice(acc, x, i, k);
+          if (k < G.slices) add_slice(acc, x, columns(i), k);
         }
-        warpgroup_wait();
-        hold_all(acc);
-        if (step >= 2) named_barrier(kEmpty + group() * 2 + step % 2, kFilters + 128);
-        store(locate<Cfg>(of_work, args.batch), Base::buffer_of(step), acc);
-        named_arrive(kFull + step % 2, G.threads);
+        hand_over(acc, locate<Cfg>(of_work, args.batch), step);
       }
     }
+  }
+
+  /// They stay there for all chunks: those of modules with a projection are narrow. Their weights come and go.
+  FCM_DEVICE void expand_keeping() const {
+    int step = 0;
+    for (int of_work = work; of_work < works; of_work += work_step) {
+      Operand x[G.slices];
+      {
+        Slice all[G.slices] = {};
+        Source from;
+        locate_source(from, of_work);
+#pragma unroll
+        for (int k = 0; k < G.slices; ++k) fetch(all[k], from, k);
+#pragma unroll
+        for (int k = 0; k < G.slices; ++k) x[k].take(all[k]);
+      }
+      for (int i = 0; i < my_chunks; ++i, ++step) {
+        Sums acc;
+        set_bias<kUnits, kColumns>(acc, bias_of(step, i), lane);
+        const unsigned char* weights = await_columns(step, i);
+        hold_all(acc);
+#pragma unroll
+        for (int k = 0; k < G.slices; ++k) add_slice(acc, x[k], weights, k);
+        hand_over(acc, locate<Cfg>(of_work, args.batch), step);
+      }
+      if constexpr (S.split > 1) {  // all threads of a cluster take part in its barriers
+        cluster_wait();
+        if (of_work + work_step < works) cluster_arrive();
+      }
+    }
+  }
+
+  /// What the chunk that has just been handed over leaves free is asked for: it was the last to need its expansion's weights, and the one
+  /// before it has been filtered.
+  FCM_DEVICE void ask_ahead(int step, int steps, int i) {
+    const auto later = [&](int n) { return (i + n) % my_chunks; };
+    if (step > 0 && step + 1 < steps) Base::fetch_weights(step + 1, later(1));
+    if (step + 2 < steps) fetch_columns(step + 2, later(2));
   }
 
   FCM_DEVICE void filter_all() {
@@ -172,27 +245,37 @@ struct Relay : Block<Cfg> {
     const int steps = work < works ? (works - work + work_step - 1) / work_step * my_chunks : 0;
     for (int of_work = work; of_work < works; of_work += work_step) {
       const Tile tile = locate<Cfg>(of_work, args.batch);
+      typename Base::Sums acc;
+      Base::clear(acc);
       for (int i = 0; i < my_chunks; ++i, ++step) {
         named_barrier(kFull + step % 2, G.threads);
-        store_chunk<Cfg>(args, tile, Base::chunk_of(i), Base::buffer_of(step), Base::weights_of(step, i), Base::corner(), nullptr, Base::at,
-                         lane);
+        if constexpr (Base::kRing) ask_ahead(step, steps, i);
+        Base::await_weights(step, i);
+        Base::consume(acc, tile, Base::chunk_of(i), Base::buffer_of(step), Base::weights_of(step, i));
 #pragma unroll
         for (int group = 0; group < S.team && step + 2 < steps; ++group) named_arrive(kEmpty + group * 2 + step % 2, kFilters + 128);
       }
+      if constexpr (S.project) Base::finish(acc, tile, of_work + work_step < works);
     }
   }
 
   FCM_DEVICE void run() {
     release_next(args.next_waits);
-    fetch_columns();
+    if constexpr (!Base::kAsked) fetch_all_columns();
+    if constexpr (S.project) fetch_biases();
     Base::prologue();
+    if constexpr (Base::kAsked) fetch_all_columns();
     copy_wait<0>();
     publish_to_warpgroups();
-    __syncthreads();  // weights are there
+    __syncthreads();  // weights are there, or asked for
     wait_between_spins<S.jitter>(args.jitter);
     if (warp >= G.warps) {
       if constexpr (kGained > 0) gain_registers<kRegisters + kGained>();
-      expand_all();
+      if constexpr (S.project) {
+        expand_keeping();
+      } else {
+        expand_streaming();
+      }
     } else {
       if constexpr (kGained > 0) give_registers<kRegisters - kGiven>();
       filter_all();

@@ -248,13 +248,20 @@ bool random_wide_tile(Random& random, const ModuleSpec& spec, const jit::Target&
 }
 
 bool random_team_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile) {
-  if (kind_of(spec) != ModuleKind::pwdw || dtype_of(spec) == DType::f32 || !has_warpgroups(target)) return false;
+  const bool projects = kind_of(spec) == ModuleKind::pwdwpw;
+  if ((kind_of(spec) != ModuleKind::pwdw && !projects) || dtype_of(spec) == DType::f32 || !has_warpgroups(target)) return false;
   return first_legal(spec, target, tile, [&] {
     TileConfig t = draw_tile(random, spec, target);
     t.warpgroup = t.streamed = t.resident = true;
     t.tile_h = between(random, 1, 14), t.expand_m = 1, t.expand_n = t.chunk / 16 / spec.stages[1].multiplier;
     t.team = between(random, 1, 3), t.stages = between(random, 1, 3);
     t.warps_m = pick(random, {1, 2, 4, 8}), t.warps_k = pick(random, {1, 2, 4}), t.warps_n = 1;
+    if (projects) {
+      t.stages = geometry::ceil_div(spec.stages[0].in_channels, geometry::kSliceBytes / 2);
+      t.resident = between(random, 0, 1) == 0;
+      t.warps_n = t.n_tile % 32 == 0 ? between(random, 1, 2) : 1;
+      t.chunk = 16 * spec.stages[1].multiplier * between(random, 1, 8), t.expand_n = t.chunk / 16 / spec.stages[1].multiplier;
+    }
     if (between(random, 0, 3) == 0) {
       const Plane out = output_plane(spec);
       t.tile_h = out.height, t.tile_w = out.width, t.images = between(random, 2, 3);
@@ -297,7 +304,8 @@ std::vector<Case> random_cases(uint32_t seed, int count, const jit::Target& targ
     const bool streamed = product || (expands && c.spec.norm == geometry::Norm::none && (!windows || between(aside, 0, 3) > 0));
     if (product && !c.spec.residual_is_input && between(aside, 0, 2) == 0) c.spec.stages[0].in_channels += 8 * between(aside, 1, 60);
     const bool grouped = (expands || kind == ModuleKind::dwpw) && has_warpgroups(target) && dtype_of(c.spec) != DType::f32;
-    if (kind == ModuleKind::pwdw && between(aside, 0, 1) == 0 && random_team_tile(aside, c.spec, target, wide)) {
+    if ((kind == ModuleKind::pwdw || kind == ModuleKind::pwdwpw) && between(aside, 0, 1) == 0 &&
+        random_team_tile(aside, c.spec, target, wide)) {
       c.tile = wide;
     } else if ((streamed || windows) && (product || between(aside, 0, 1) == 0) && random_wide_tile(aside, c.spec, target, streamed, wide)) {
       c.tile = wide;

@@ -36,7 +36,7 @@ ModuleSpec random_spec(Random& random);
 bool random_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile);
 /// The same of a tile that streams its depth or holds several images.
 bool random_wide_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, bool streamed, TileConfig& tile);
-/// A tile of a module that ends with its depthwise stage, for which a team expands (TileConfig::team); false when none is legal.
+/// A tile of a module for whose depthwise stage a team expands (TileConfig::team); false when none is legal.
 bool random_team_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile);
 /// The `count` cases of a seed.
 std::vector<Case> random_cases(uint32_t seed, int count, const jit::Target& target);

@@ -16,6 +16,10 @@ namespace {
 
 using testing::Random;
 
+bool moves_registers(const testing::Case& c) {
+  return c.tile.team > 0 && geometry::gained_registers(shape_of(c.spec, c.tile), register_limit(c.tile)) > 0;
+}
+
 std::vector<testing::Case> one_of_each(const jit::Target& target) {
   std::map<std::string, testing::Case> chosen;
   Random random(11);
@@ -46,8 +50,9 @@ std::vector<testing::Case> one_of_each(const jit::Target& target) {
     testing::Case c;
     c.spec = testing::random_spec(wide);
     if (!refusal(c.spec, target).empty() || !testing::random_team_tile(wide, c.spec, target, c.tile)) continue;
-    const bool moves = geometry::gained_registers(register_limit(c.tile)) > 0;
-    const std::string key = std::string(dtype_name(dtype_of(c.spec))) + (moves ? " team that gains registers" : " team");
+    const bool moves = moves_registers(c);
+    const std::string key =
+        fmt::format("{} {} team{}", kind_name(kind_of(c.spec)), dtype_name(dtype_of(c.spec)), moves ? " that gains registers" : "");
     if (chosen.contains(key)) continue;
     chosen[key] = c;
   }
@@ -76,7 +81,7 @@ TEST_P(Compile, EveryKindAndDtypeWithinItsRegisters) {
     EXPECT_LE(f.spill_store_bytes + f.spill_load_bytes, !roomy ? 0 : head ? 32 : 64) << to_string(cases[i]);
     EXPECT_LE(f.registers * plan.threads, 65536) << to_string(cases[i]);
     // What a team gains, other warps give up: a kernel that began with fewer would wait for registers for ever.
-    if (cases[i].tile.team > 0 && geometry::gained_registers(register_limit(cases[i].tile)) > 0) {
+    if (moves_registers(cases[i])) {
       EXPECT_EQ(f.registers, register_limit(cases[i].tile)) << to_string(cases[i]);
     }
     EXPECT_EQ(f.static_shared_bytes, 0) << to_string(cases[i]);

@@ -132,7 +132,8 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
       }
     };
     add(g.s_barrier, s.project && s.split > 1 ? 16 : 0);
-    add(g.s_arrivals, g.counts_weights ? g.weight_stages * 8 : 0);
+    add(g.s_arrivals, g.counts_weights ? (s.team > 0 ? 2 : 1) * g.weight_stages * 8 : 0);
+    add(g.s_biases, s.project && s.team > 0 ? g.block_chunks * g.e_chunk * 4 : 0);
     add(g.s_bias, s.project ? s.n_tile * 4 : 0);
     add(g.s_sites, g.sites * 8);
     add(g.s_weights, g.weight_stages * (g.record_a + g.record_b));
@@ -171,6 +172,23 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
   }
   EXPECT_GT(products, 10);
   EXPECT_GT(teams, 5);
+}
+
+/// Warps that exchange sums: each 16 columns are kept by one of them, and there is room for what all others give it.
+TEST(Geometry, PartiesShareTheColumns) {
+  int exchanging = 0, uneven = 0;
+  for (const auto& [c, s, g] : random_modules(24, 900)) {
+    if (g.parties == 1) continue;
+    ASSERT_TRUE(g.direct) << to_string(c);
+    EXPECT_EQ(g.parties, s.split * s.warps_k) << to_string(c);
+    EXPECT_GE(g.parties * g.own_n, g.warp_n) << to_string(c);
+    EXPECT_EQ(g.red_bytes, (g.parties - 1) * g.warps * g.warp_m * g.own_n * geometry::kSumsBytes) << to_string(c);
+    EXPECT_LE(g.s_red + g.red_bytes, g.s_stage) << to_string(c);
+    ++exchanging;
+    uneven += g.warp_n % g.parties != 0 ? 1 : 0;
+  }
+  EXPECT_GT(exchanging, 20);
+  EXPECT_GT(uneven, 3);
 }
 
 TEST(Geometry, PitchesAvoidBankConflicts) {

@@ -39,7 +39,7 @@ TEST(Pack, DenseWeightsReadBack) {
 }
 
 TEST(Pack, ExpansionWeightsReadBack) {
-  int checked = 0, streamed = 0, teams = 0;
+  int checked = 0, streamed = 0, teams = 0, projecting = 0;
   for (const Case& c : testing::random_cases(32, 240, jit::Target::parse("90a"))) {
     const geometry::Shape s = c.spec.stages[0].op == StageOp::pool ? geometry::Shape{} : shape_of(c.spec, c.tile);
     if (!s.expand || s.conv || c.spec.tf32) continue;
@@ -55,10 +55,12 @@ TEST(Pack, ExpansionWeightsReadBack) {
     ++checked;
     streamed += s.streamed ? 1 : 0;
     teams += s.team > 0 ? 1 : 0;
+    projecting += s.team > 0 && s.project ? 1 : 0;
   }
   EXPECT_GT(checked, 30);
   EXPECT_GT(streamed, 10);
   EXPECT_GT(teams, 2);
+  EXPECT_GT(projecting, 1);
 }
 
 /// A lane of a team loads 16 bytes of a pixel at a time. In two matrix steps it holds the columns 2q, 2q + 1, 2q + 8 and 2q + 9 of the left
