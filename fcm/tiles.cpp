@@ -189,6 +189,24 @@ TileRating rate_product(const TiledModule& module, int batch, const TileDevice& 
   return r;
 }
 
+/// Sums over warps and a cluster, and the way out.
+double finish_cycles(const Shape& s, const Geometry& g, double held, int blocks, double turns, const TileModel& m) {
+  const double vectors = up(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
+  const double pushes =
+      s.split > 1 ? cluster_cycles(s.split, blocks / s.split, m) + m.push * held * g.warps * g.warp_m * g.warp_n * 2 : 2 * m.barrier;
+  const double activation = m.activation * activation_weight(s.out_act) * turns;
+  return m.finish + vectors * (m.finish_vector + m.finish_part * s.split * s.warps_k + activation) + pushes;
+}
+/// What of that is less where a cluster's warps exchange sums (kernels/finish.cuh), which the trees do not know.
+double exchanged_cycles(const Shape& s, const Geometry& g, double held, const TileModel& m) {
+  return g.parties > 1 && s.split > 1 ? m.exchanged * m.push * held * g.warps * g.warp_m * g.warp_n * 2 : 0.0;
+}
+
+/// Matrix steps of a window, of three columns one each.
+double relayed_window(const Shape& s, const Geometry& g) {
+  return s.dw_window.kw * geometry::ceil_div(g.dw_rows, 4) / 3.0;
+}
+
 /// A team that expands beside warps that filter (kernels/relay.cuh): a chunk takes as long as the slower of the two, the first one's
 /// expansion and the last one's depthwise stage both.
 TileRating rate_relay(const TiledModule& module, int batch, const TileDevice& device, const TileModel& m) {
@@ -206,10 +224,32 @@ TileRating rate_relay(const TiledModule& module, int batch, const TileDevice& de
   r.expand =
       std::max({steps, bytes / bandwidth, waits}) + tiles / s.team * (m.relay_value + m.activation * activation_weight(s.expand_act));
   const double runs = up(static_cast<double>(g.warp_m) / geometry::run_length(s, g)) * up(s.chunk / 16.0 / s.warps_k);
-  const double window = s.dw_window.kw * geometry::ceil_div(g.dw_rows, 4) / 3.0;
-  r.depthwise = runs * (m.relay_run + (m.relay_turn * window + 4 * m.activation * activation_weight(s.dw_act)) * held * g.warps / 4.0);
+  r.depthwise =
+      runs * (m.relay_run + (m.relay_turn * relayed_window(s, g) + 4 * m.activation * activation_weight(s.dw_act)) * held * g.warps / 4.0);
   const double chunks = up(static_cast<double>(works) / walks) * g.block_chunks;
   r.total = r.fetch + chunks * std::max(r.expand, r.depthwise) + std::min(r.expand, r.depthwise);
+  return r;
+}
+
+/// The same with a projection, for which pixels stay in registers and weights may rotate.
+TileRating rate_projecting_relay(const TiledModule& module, int batch, const TileDevice& device, const TileModel& m) {
+  const Shape& s = module.shape;
+  const Geometry& g = module.geometry;
+  TileRating r;
+  const auto [works, walks, held, active] = walks_of(module, s.split * g.n_blocks, batch, device, r);
+  const double bandwidth = std::min(m.bytes_alone, m.passed_bytes * device.multiprocessors / active) / held;
+  const double tiles = static_cast<double>(geometry::streamed_units(s, g)) * s.expand_n;  // of 64 x 16 sums of a warpgroup
+  r.expand = tiles * (geometry::ceil_div(s.in_c, g.ks) * m.passed_step * s.team * held + m.passed_value +
+                      m.activation * activation_weight(s.expand_act));
+  const double group = m.passed_group * relayed_window(s, g) + 4 * m.activation * activation_weight(s.dw_act);
+  r.depthwise = up(s.chunk / 16.0 / s.warps_k) * (m.passed_operand + g.warp_m * group * std::max(1.0, held * g.warps / 8.0));
+  const double given = g.parties > 1 ? m.passed_part * g.warp_m * g.warp_n : 0.0;
+  r.finish = m.passed_finish * g.warp_m * g.own_n + given + (s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) : 0.0);
+  const double tiles_walked = up(static_cast<double>(works) / walks), chunks = tiles_walked * g.block_chunks;
+  const double weights = g.slices * g.weight_slice + g.record_a + g.record_b;
+  r.fetch = m.passed_begin + (s.resident ? g.block_chunks : 1) * weights / bandwidth;
+  const double rotating = s.resident ? 0.0 : weights / bandwidth;
+  r.total = r.fetch + chunks * std::max({r.expand, r.depthwise, rotating}) + std::min(r.expand, r.depthwise) + tiles_walked * r.finish;
   return r;
 }
 
@@ -228,7 +268,7 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   const Shape& s = module.shape;
   const Geometry& g = module.geometry;
   if (g.product) return rate_product(module, batch, device, m);
-  if (s.team > 0) return rate_relay(module, batch, device, m);
+  if (s.team > 0) return s.project ? rate_projecting_relay(module, batch, device, m) : rate_relay(module, batch, device, m);
   TileRating r;
   const double works = geometry::work_items(s, g, batch);
   r.blocks = static_cast<int>(works) * s.split * g.n_blocks;
@@ -273,13 +313,7 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   const double dense = s.project ? g.warp_n * m.dense + dense_step(s.math, g.warp_m, g.warp_n, m) : m.store * g.warp_m;
   r.depthwise = chunks * (groups * ((operand + dense) * turns + m.group_latency) + (s.stages > 1 && s.expand ? 1 : 2) * m.barrier);
   if (s.streamed) r.depthwise *= m.streamed_rest;
-  if (s.project) {
-    const double vectors = up(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
-    const double pushes =
-        s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) + m.push * held * g.warps * g.warp_m * g.warp_n * 2 : 2 * m.barrier;
-    const double activation = m.activation * activation_weight(s.out_act) * turns;
-    r.finish = m.finish + vectors * (m.finish_vector + m.finish_part * s.split * s.warps_k + activation) + pushes;
-  }
+  if (s.project) r.finish = finish_cycles(s, g, held, r.blocks, turns, m);
   const double first_weights = s.resident ? weight_bytes : g.weight_stages * static_cast<double>(g.record_a + g.record_b);
   if (2 * held > r.concurrent)
     r.prologue = m.global_latency + held * first_weights / bandwidth + static_cast<double>(g.e_buffers * g.e_bytes) / 64;
@@ -294,6 +328,7 @@ TileRating rate(const TiledModule& module, int batch, const TileDevice& device, 
   // Starting blocks takes time; clusters that cannot all be resident at once wait for whole groups of multiprocessors.
   const double starting = (held - 1) * (s.project && s.split > 1 ? m.more_clusters : m.more_blocks);
   r.total = waves * std::max({latency, traffic, r.shared}) + starting;
+  r.total -= waves * exchanged_cycles(s, g, held, m);
   if (m.trees) r.total *= tile_correction(module, r, device);
   return r;
 }

@@ -54,7 +54,15 @@ struct TileModel {
   double relay_value = 110;      ///< of 64 x 16 sums that a warpgroup stores
   double relay_run = 1000;       ///< of four pixel groups and 16 channels in the depthwise stage, and for each warp of a quarter
   double relay_turn = 600;
-  double relay_begin = 4000;  ///< of the first slice beside the weights' bytes, and the last chunk's way out
+  double relay_begin = 4000;   ///< of the first slice beside the weights' bytes, and the last chunk's way out
+  double passed_bytes = 22.7;  ///< the same where a projection follows: bytes a cycle, a 64 x 16 step, 64 x 16 sums
+  double passed_step = 39;
+  double passed_value = 96;
+  double passed_operand = 245;  ///< of 16 channels that are projected, and of a pixel group's window in them
+  double passed_group = 7;
+  double passed_part = 45;  ///< of 16 x 16 sums that warps exchange, and of those that leave a warp
+  double passed_finish = 325;
+  double passed_begin = 3360;  ///< of the first operands beside the weights' bytes
   double matrix_latency = 51.6;
   double unit_work = 37.5;       ///< activation and stores of a 16 x 16 tile of the expansion
   double activation = 5.79;      ///< of eight values a lane, times activation_weight
@@ -75,6 +83,7 @@ struct TileModel {
   double finish_vector = 253;  ///< of 16 bytes of output a thread, and of each partial sum in it
   double finish_part = 5.25;
   double push = 105;            ///< a warp's 512 bytes to other blocks of a cluster
+  double exchanged = 0.4;       ///< share of that less where a cluster's warps exchange sums
   double lone_warps = 1.75;     ///< fewer warps a quarter wait for their own results as long as this many would
   double more_blocks = 218;     ///< start of a second, third, ... block on a multiprocessor
   double more_clusters = 28.5;  ///< the same for blocks of clusters

@@ -265,8 +265,8 @@ class Cuts {
 
   /// A team that expands beside the warps of the depthwise stage was measured of these.
   bool may_relay() const {
-    const bool ends = base_.expand && !base_.conv && base_.dw && !base_.project && base_.pool == geometry::Pool::none;
-    return ends && base_.norm == geometry::Norm::none && has_warpgroups(device_.target) && whole_.geometry.el == 2 &&
+    const bool filters = base_.expand && !base_.conv && base_.dw && base_.pool == geometry::Pool::none;
+    return filters && base_.norm == geometry::Norm::none && has_warpgroups(device_.target) && whole_.geometry.el == 2 &&
            base_.in_c >= kRelayedChannels && base_.out_h * base_.out_w <= kRelayedPlane;
   }
 
@@ -274,6 +274,7 @@ class Cuts {
   void sweep_teams() {
     std::vector<int> chunks;
     for (const int target : {64, 96, 128}) add_unique(chunks, even_cut(base_.dw_c, 16 * base_.multiplier, target));
+    if (base_.project) add_unique(chunks, even_cut(base_.dw_c, 16 * base_.multiplier, 48));
     if (base_.dw_c > 128) add_unique(chunks, 128);  // a short last chunk
     TileConfig t;
     t.warpgroup = t.streamed = t.resident = true;
@@ -284,8 +285,12 @@ class Cuts {
       if (units > 4) continue;
       for (const int chunk : chunks) {
         t.chunk = chunk, t.expand_n = chunk / base_.multiplier / 16;
-        t.split = chunks_of(t);
-        consider_team(t);
+        if (base_.project) {
+          consider_projecting_teams(t, units);
+        } else {
+          t.split = chunks_of(t);
+          consider_team(t);
+        }
       }
     }
   }
@@ -306,6 +311,28 @@ class Cuts {
       t.warps_m = m, t.warps_k = k;
       t.stages = 2;
       while (t.stages >= 1 && !keep(t)) --t.stages;
+    }
+  }
+
+  /// One warpgroup expands for four warps that filter and project, or two for eight. Weights rotate, or stay.
+  void consider_projecting_teams(TileConfig t, int units) {
+    t.n_tile = even_cut(base_.out_c, 16, kWidestTile);
+    t.stages = ceil_div(round_up(base_.in_c, 16) * whole_.geometry.el, geometry::kSliceBytes);
+    const double blocks = static_cast<double>(plane_of(t).works) * ceil_div(base_.out_c, t.n_tile);
+    for (const int split : splits(t)) {
+      if (split > 2 && 2 * blocks * split > device_.sm_count) continue;  // larger clusters wait for room
+      t.split = split;
+      for (t.team = units; t.team > 0; t.team = t.team == units ? units / 2 : 0) {
+        if (t.team > 2 || units % t.team != 0) continue;
+        for (const auto& [m, k, n] : {std::tuple{4, 1, 1}, {8, 1, 1}, {4, 2, 1}, {4, 1, 2}, {2, 1, 2}}) {
+          if (t.n_tile % (16 * n) != 0) continue;
+          t.warps_m = m, t.warps_k = k, t.warps_n = n;
+          for (const bool resident : {false, true}) {
+            t.resident = resident;
+            keep(t);
+          }
+        }
+      }
     }
   }
 
