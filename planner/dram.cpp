@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <utility>
 
 #include "planner/cost.h"
@@ -19,12 +20,12 @@ namespace {
 // to be written back, the oldest beyond them is; of its two oldest a clean one goes first. Lines that are hashed onto sets of 32 fill them
 // as unevenly as buffers fill the real one.
 constexpr double kUsable = 0.95;
-constexpr int kWays = 32, kDirtyWays = kWays / 2;
+constexpr uint32_t kWays = 32, kDirtyWays = kWays / 2;
 // The half of the L2 that is not a line's own keeps another where multiprocessors on both sides read it: which ones of a kernel's weights,
 // of what blocks of several columns read, of what windows read. Of what libraries and operators read, all.
 constexpr size_t kCopiedWeights = 2, kCopiedColumns = 4, kCopiedWindows = 3;
 // Lines of the whole: as many as accesses of an inference allow at a millisecond or two.
-constexpr double kLines = 8192, kLeastLines = 128, kMostAccesses = 1e5;
+constexpr double kLines = 8192, kLeastLines = 128, kMostAccesses = 2e5;
 constexpr double kWarm = 4;  // times the L2's size: of the end of the inference before, as much goes through it first
 
 enum class Access : uint8_t {
@@ -39,12 +40,12 @@ class SmallL2 {
 
   void touch(uint64_t address, Access access) {
     const uint64_t hash = hashed(address);
-    Set& set = sets_[static_cast<uint32_t>(hash) % static_cast<uint32_t>(sets_.size())];
-    const auto tag = static_cast<uint32_t>(hash >> 32);
-    const auto line = std::find(set.tags.begin(), set.tags.end(), tag);
-    const bool hit = line != set.tags.end();
+    Set& set = sets_[(hash & 0xffffffffU) * sets_.size() >> 32];
+    const uint32_t tag = static_cast<uint32_t>(hash >> 32) | 1U;
+    const uint32_t place = place_of(set, tag);
+    const bool hit = place < kWays;
     const bool second = set.dirty >> (kWays - 2) == 2;  // the oldest waits, the next one does not
-    const auto at = static_cast<uint32_t>(hit ? line - set.tags.begin() : second ? kWays - 2 : kWays - 1);
+    const uint32_t at = hit ? place : second ? kWays - 2 : kWays - 1;
     const bool was_dirty = (set.dirty >> at & 1) != 0;
     std::copy_backward(set.tags.begin(), set.tags.begin() + at, set.tags.begin() + at + 1);
     set.tags.front() = tag;
@@ -52,7 +53,7 @@ class SmallL2 {
     set.dirty = (set.dirty & ~(younger << 1 | 1U)) | (set.dirty & younger) << 1;
     if (!hit) moved_ += (was_dirty ? 1 : 0) + (access == Access::read ? 1 : 0);  // a line that is written whole is not read before
     if (access == Access::write || (hit && was_dirty)) set.dirty |= 1U;
-    if (access != Access::write || std::popcount(set.dirty) <= kDirtyWays) return;
+    if (access != Access::write || static_cast<uint32_t>(std::popcount(set.dirty)) <= kDirtyWays) return;
     set.dirty &= ~std::bit_floor(set.dirty);  // the oldest stays, clean
     ++moved_;
   }
@@ -61,9 +62,15 @@ class SmallL2 {
 
  private:
   struct Set {
-    std::array<uint32_t, kWays> tags{};  // the line used last first
+    std::array<uint32_t, kWays> tags{};  // the line used last first; 0: none
     uint32_t dirty = 0;                  // bit i: of tags[i], not written back yet
   };
+  /// kWays where the set does not have the line. No two tags are equal, and all are looked at: several at a time.
+  static uint32_t place_of(const Set& set, uint32_t tag) {
+    uint32_t behind = 0;
+    for (uint32_t i = 0; i < kWays; ++i) behind |= set.tags[i] == tag ? kWays - i : 0;
+    return kWays - behind;
+  }
   static uint64_t hashed(uint64_t x) {
     x = (x ^ x >> 33) * 0xff51afd7ed558ccdU;
     x = (x ^ x >> 33) * 0xc4ceb9fe1a85ec53U;
@@ -175,17 +182,17 @@ void run(SmallL2& l2, const std::vector<Stream>& streams, double line_bytes) {
 std::vector<double> dram_bytes(const Graph& graph, const PlanVariant& variant, int64_t batch, const DeviceModel& device) {
   Accesses accesses(graph, variant, batch);
   std::vector<std::vector<Stream>> steps;
-  double touched = 0;
+  std::vector<double> touched;
   for (const PlanStep& step : variant.steps) {
-    for (const Stream& s : steps.emplace_back(accesses.of(step))) touched += s.bytes;
+    double& bytes = touched.emplace_back(0);
+    for (const Stream& s : steps.emplace_back(accesses.of(step))) bytes += s.bytes / static_cast<double>(s.stride);
   }
   const double l2_bytes = device.l2_mib * 1048576;
-  const double line_bytes = std::clamp(touched / kMostAccesses, l2_bytes / kLines, l2_bytes / kLeastLines);
+  const double line_bytes =
+      std::clamp(std::accumulate(touched.begin(), touched.end(), 0.0) / kMostAccesses, l2_bytes / kLines, l2_bytes / kLeastLines);
   SmallL2 l2(kUsable * l2_bytes / line_bytes);
   size_t warm = steps.size();
-  for (double before = 0; warm > 0 && before < kWarm * l2_bytes;) {
-    for (const Stream& stream : steps[--warm]) before += stream.bytes;
-  }
+  for (double before = 0; warm > 0 && before < kWarm * l2_bytes;) before += touched[--warm];
   std::vector<double> bytes;
   for (size_t i = warm; i < 2 * steps.size(); ++i) {
     run(l2, steps[i % steps.size()], line_bytes);
