@@ -147,7 +147,9 @@ class Accesses {
     for (const ValueId v : graph_.nodes[static_cast<size_t>(step.node)].inputs) {
       if (v != kNoValue && graph_.is_constant(v) && graph_.value(v).shape) count += element_count(at_batch(*graph_.value(v).shape, batch_));
     }
-    return static_cast<double>(count) * static_cast<double>(dtype_size(variant_.buffer(step.outputs[0]).layout.dtype));
+    const bool reads = !step.inputs.empty() && step.inputs[0] != kNoBuffer;  // weights are of the type that is read; sums may leave wider
+    const PlanBuffer& like = variant_.buffer(reads ? step.inputs[0] : step.outputs[0]);
+    return static_cast<double>(count) * static_cast<double>(dtype_size(like.layout.dtype));
   }
 
   const Graph& graph_;

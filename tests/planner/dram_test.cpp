@@ -51,6 +51,18 @@ TEST(Dram, LargeMapsGoThroughAndSmallOnesStay) {
   }
 }
 
+TEST(Dram, WeightsAreOfTheTypeThatIsRead) {
+  constexpr int64_t kDepth = 512, kClasses = 2048;
+  test::NetBuilder b;
+  const Graph graph = b.finish({b.gemm("classifier", b.input("x", {Dim(1, true), kDepth}), kClasses)});  // half precision in, single out
+  const double weights = 2.0 * kDepth * kClasses;
+  DeviceModel device = device_model("h200");
+  device.l2_mib = 1;
+  const double total = predicted(graph, 1, device).total();
+  EXPECT_GT(total, 0.9 * weights);
+  EXPECT_LT(total, 1.2 * weights);
+}
+
 TEST(Dram, RepeatsAndWorksOnEveryDevice) {
   const Graph graph = test::efficient_net({0.5, 64, 16});
   for (const std::string& key : known_devices()) {
