@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <string>
 
 #include "planner/fused.h"
 #include "tests/planner/backend.h"
@@ -49,6 +50,32 @@ TEST(Dram, LargeMapsGoThroughAndSmallOnesStay) {
       EXPECT_LT(p.bytes[i], 0.4 * compulsory(i) + 6e6) << p.variant.steps[i].op;
     }
   }
+}
+
+TEST(Dram, WeightsAreThereTwice) {
+  constexpr int64_t kChannels = 256, kLayers = 8;
+  test::NetBuilder b;
+  ValueId x = b.input("x", {Dim(1, true), kChannels, 7, 7});
+  for (int64_t i = 0; i < kLayers; ++i) x = b.layer("layer" + std::to_string(i), x, kChannels, 1, 1, {});
+  const Graph graph = b.finish({x});
+  const double weights = 2.0 * kLayers * kChannels * kChannels;
+  DeviceModel device = device_model("h200");
+  device.l2_mib = 1.75 * weights / 1048576;
+  EXPECT_GT(predicted(graph, 1, device).total(), 0.75 * weights);
+  device.l2_mib = 4 * weights / 1048576;
+  EXPECT_LT(predicted(graph, 1, device).total(), 0.1 * weights);
+}
+
+TEST(Dram, WeightsAreOfTheTypeThatIsRead) {
+  constexpr int64_t kDepth = 512, kClasses = 2048;
+  test::NetBuilder b;
+  const Graph graph = b.finish({b.gemm("classifier", b.input("x", {Dim(1, true), kDepth}), kClasses)});  // half precision in, single out
+  const double weights = 2.0 * kDepth * kClasses;
+  DeviceModel device = device_model("h200");
+  device.l2_mib = 1;
+  const double total = predicted(graph, 1, device).total();
+  EXPECT_GT(total, 0.9 * weights);
+  EXPECT_LT(total, 1.2 * weights);
 }
 
 TEST(Dram, RepeatsAndWorksOnEveryDevice) {
