@@ -242,14 +242,15 @@ TileRating rate_projecting_relay(const TiledModule& module, int batch, const Til
   r.expand = tiles * (geometry::ceil_div(s.in_c, g.ks) * m.passed_step * s.team * held + m.passed_value +
                       m.activation * activation_weight(s.expand_act));
   const double group = m.passed_group * relayed_window(s, g) + 4 * m.activation * activation_weight(s.dw_act);
-  r.depthwise = up(s.chunk / 16.0 / s.warps_k) * (m.passed_operand + g.warp_m * group * std::max(1.0, held * g.warps / 8.0));
+  r.depthwise = up(s.chunk / 16.0 / s.warps_k) * g.warp_m * group * std::max(1.0, held * g.warps / 8.0);
   const double given = g.parties > 1 ? m.passed_part * g.warp_m * g.warp_n : 0.0;
   r.finish = m.passed_finish * g.warp_m * g.own_n + given + (s.split > 1 ? cluster_cycles(s.split, r.blocks / s.split, m) : 0.0);
   const double tiles_walked = up(static_cast<double>(works) / walks), chunks = tiles_walked * g.block_chunks;
   const double weights = g.slices * g.weight_slice + g.record_a + g.record_b;
   r.fetch = m.passed_begin + (s.resident ? g.block_chunks : 1) * weights / bandwidth;
   const double rotating = s.resident ? 0.0 : weights / bandwidth;
-  r.total = r.fetch + chunks * std::max({r.expand, r.depthwise, rotating}) + std::min(r.expand, r.depthwise) + tiles_walked * r.finish;
+  r.total = r.fetch + chunks * (m.passed_chunk + std::max({r.expand, r.depthwise, rotating})) + std::min(r.expand, r.depthwise) +
+            tiles_walked * r.finish;
   return r;
 }
 

@@ -31,7 +31,8 @@ constexpr double kNeighbourCorrection = 0.65;  // nor less than this times what 
 constexpr int kWidePixel = 256;                // bytes of an input pixel from which on an expansion may stream its depth
 constexpr int kMostStreamed = 256;             // pixels that a block then keeps the sums of
 constexpr int kRelayedChannels = 64;           // input channels from which on a team may expand beside the depthwise stage,
-constexpr int kRelayedPlane = 28 * 28;         // and output pixels up to which it may: larger ones were slower, and rated too well
+constexpr int kRelayedPlane = 28 * 28;         // and output pixels up to which it may: larger ones were slower, and rated too well;
+constexpr int kRelayedTaps = 9;                // taps of its window where a projection follows: with more the team waits
 
 /// `extent` in equal pieces, rounded up to `granule`, none longer than about `target`.
 int even_cut(int extent, int granule, int target) {
@@ -266,7 +267,8 @@ class Cuts {
   /// A team that expands beside the warps of the depthwise stage was measured of these.
   bool may_relay() const {
     const bool filters = base_.expand && !base_.conv && base_.dw && base_.pool == geometry::Pool::none;
-    return filters && base_.norm == geometry::Norm::none && has_warpgroups(device_.target) && whole_.geometry.el == 2 &&
+    const bool rated = !base_.project || base_.dw_window.kh * base_.dw_window.kw <= kRelayedTaps;
+    return filters && rated && base_.norm == geometry::Norm::none && has_warpgroups(device_.target) && whole_.geometry.el == 2 &&
            base_.in_c >= kRelayedChannels && base_.out_h * base_.out_w <= kRelayedPlane;
   }
 

@@ -1,10 +1,11 @@
 // A streamed expansion and the depthwise stage of the chunk before it, side by side: the block's warps are two teams.
 //
-// Warpgroups of one team multiply pixels by weights that stay in shared memory. Pixels go from global memory to the registers that matrix
-// instructions read them from, slice by slice of the depth, and the sums stay in registers, each warp's of its own 16 rows: the team has no
-// barriers of its own, and shared memory serves the weights alone. Warps of the other team filter a chunk buffer and store. Sums change
-// hands through two of these: one is filled, while slices of the next chunk are under way, and the other is read. What a block takes is
-// then the longer of the two, not their sum. Registers move to the warps that hold sums.
+// Warpgroups of one team multiply pixels by weights in shared memory. Pixels go from global memory to the registers that matrix
+// instructions read them from, and the sums stay in registers, each warp's of its own 16 rows: the team has no barriers of its own, and
+// shared memory serves the weights alone. Warps of the other team filter a chunk buffer, and store or project. Sums change hands through
+// two of these: one is filled, and the other is read. What a block takes is then the longer of the two, not their sum.
+// Without a projection weights stay, pixels pass slice by slice of the depth, and registers move to the warps that hold sums. With one the
+// input is narrow: a tile's pixels stay in registers, and weights may rotate.
 // Barriers of the block: 0 all, 1 and 2: a chunk buffer is full; then two for each warpgroup of the team: it has been read. Warpgroups do
 // not wait for each other, so that one stores while another multiplies.
 #pragma once

@@ -284,20 +284,25 @@ void grow_trees(const std::vector<Sample>& samples, const std::vector<std::strin
   if (!out) throw Error(ErrorCode::bad_input, fmt::format("'{}' cannot be written", path));
 }
 
-/// The fastest of measured tiles; or, of those that are as fast but for kAsFast, the one that asks the L2 for the fewest bytes, where these
-/// are a good part of the fastest one's time and at least a third of them are saved. Bytes are energy, and a card at its power limit slows.
+/// The fastest of measured tiles; or, of those that are as fast but for kAsFast, the fastest that asks the L2 for about the fewest bytes,
+/// where these are a good part of the fastest one's time and at least a third of them are saved. Bytes are energy, and a card at its power
+/// limit slows.
 const Row* frugal(const std::vector<const Row*>& tiles, const DeviceModel& device) {
-  constexpr double kAsFast = 1.03, kSaved = 1.0 / 3, kGoodPart = 0.25;
+  constexpr double kAsFast = 1.03, kSaved = 1.0 / 3, kGoodPart = 0.25, kAsFew = 1.1;
   const auto bytes = [&](const Row* r) { return module_traffic(r->spec, r->tile, r->batch, device).total(); };
   const Row* fastest = *std::min_element(tiles.begin(), tiles.end(), [](const Row* a, const Row* b) { return a->us < b->us; });
-  double least = (1 - kSaved) * bytes(fastest);
-  const Row* chosen = fastest;
   if (bytes(fastest) < kGoodPart * fastest->us * device.l2_at(device.sm_count) * 1e3) return fastest;
+  std::vector<std::pair<const Row*, double>> few;  // tiles that save enough
+  double least = (1 - kSaved) * bytes(fastest);
   for (const Row* r : tiles) {
     if (r->us > kAsFast * fastest->us) continue;
-    if (const double b = bytes(r); b < least) least = b, chosen = r;
+    if (const double b = bytes(r); b < (1 - kSaved) * bytes(fastest)) few.emplace_back(r, b), least = std::min(least, b);
   }
-  return chosen;
+  const Row* chosen = nullptr;
+  for (const auto& [r, b] : few) {
+    if (b <= kAsFew * least && (chosen == nullptr || r->us < chosen->us)) chosen = r;
+  }
+  return chosen != nullptr ? chosen : fastest;
 }
 
 /// What a file of known kernels says; nothing where there is none yet.
