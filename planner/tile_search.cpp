@@ -320,9 +320,8 @@ class Cuts {
   void consider_projecting_teams(TileConfig t, int units) {
     t.n_tile = even_cut(base_.out_c, 16, kWidestTile);
     t.stages = ceil_div(round_up(base_.in_c, 16) * whole_.geometry.el, geometry::kSliceBytes);
-    const double blocks = static_cast<double>(plane_of(t).works) * ceil_div(base_.out_c, t.n_tile);
     for (const int split : splits(t)) {
-      if (split > 2 && 2 * blocks * split > device_.sm_count) continue;  // larger clusters wait for room
+      if (split > 2) continue;  // larger clusters wait for room, which the rating does not know
       t.split = split;
       for (t.team = units; t.team > 0; t.team = t.team == units ? units / 2 : 0) {
         if (t.team > 2 || units % t.team != 0) continue;
