@@ -284,11 +284,11 @@ void grow_trees(const std::vector<Sample>& samples, const std::vector<std::strin
   if (!out) throw Error(ErrorCode::bad_input, fmt::format("'{}' cannot be written", path));
 }
 
-/// The fastest of measured tiles; or, of those that are as fast but for kAsFast, the fastest that asks the L2 for about the fewest bytes,
-/// where these are a good part of the fastest one's time and at least a third of them are saved. Bytes are energy, and a card at its power
-/// limit slows.
+/// The fastest of measured tiles; or, where its bytes at the L2 are a good part of its time, one that asks for fewer: of tiles as fast but
+/// for kAsFast, at least a third of whose bytes are saved, the fastest that asks for about the fewest; of tiles that a survey cannot tell
+/// from the fastest (kEqual) the one that asks for the fewest. Bytes are energy, and a card at its power limit slows.
 const Row* frugal(const std::vector<const Row*>& tiles, const DeviceModel& device) {
-  constexpr double kAsFast = 1.03, kSaved = 1.0 / 3, kGoodPart = 0.25, kAsFew = 1.1;
+  constexpr double kAsFast = 1.03, kSaved = 1.0 / 3, kGoodPart = 0.25, kAsFew = 1.1, kEqual = 1.01;
   const auto bytes = [&](const Row* r) { return module_traffic(r->spec, r->tile, r->batch, device).total(); };
   const Row* fastest = *std::min_element(tiles.begin(), tiles.end(), [](const Row* a, const Row* b) { return a->us < b->us; });
   if (bytes(fastest) < kGoodPart * fastest->us * device.l2_at(device.sm_count) * 1e3) return fastest;
@@ -302,7 +302,12 @@ const Row* frugal(const std::vector<const Row*>& tiles, const DeviceModel& devic
   for (const auto& [r, b] : few) {
     if (b <= kAsFew * least && (chosen == nullptr || r->us < chosen->us)) chosen = r;
   }
-  return chosen != nullptr ? chosen : fastest;
+  if (chosen != nullptr) return chosen;
+  chosen = fastest;
+  for (const Row* r : tiles) {
+    if (r->us <= kEqual * fastest->us && bytes(r) < bytes(chosen)) chosen = r;
+  }
+  return chosen;
 }
 
 /// What a file of known kernels says; nothing where there is none yet.
