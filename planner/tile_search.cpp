@@ -11,33 +11,22 @@
 
 #include "fcm/emit.h"
 #include "fcm/head.h"
+#include "planner/streamed_tiles.h"
 
 namespace fcm {
 namespace {
 
 using geometry::ceil_div;
 using geometry::round_up;
-using ModuleShape = geometry::Shape;
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 constexpr size_t kStarts = 4;          // cuts that are climbed from
 constexpr double kLeastGrowth = 0.95;  // of the time for fewer images (measured of 3,266 pairs: 0.97 at least)
 constexpr int kMostClimbs = 12;        // moves from one start
-constexpr int kWidestTile = 320;       // output columns of a block
 constexpr int kLongestChunk = 160;
 constexpr double kMostTaught = 1.6;            // times the best so far: what a correction may make good
 constexpr double kLeastCorrection = 0.49;      // trees say no less (fcm/tile_trees.cpp)
 constexpr double kNeighbourCorrection = 0.65;  // nor less than this times what they say of the tile beside
-constexpr int kWidePixel = 256;                // bytes of an input pixel from which on an expansion may stream its depth
-constexpr int kMostStreamed = 256;             // pixels that a block then keeps the sums of
-constexpr int kRelayedChannels = 64;           // input channels from which on a team may expand beside the depthwise stage,
-constexpr int kRelayedPlane = 28 * 28;         // and output pixels up to which it may: larger ones were slower, and rated too well;
-constexpr int kRelayedTaps = 9;                // taps of its window where a projection follows: with more the team waits
-
-/// `extent` in equal pieces, rounded up to `granule`, none longer than about `target`.
-int even_cut(int extent, int granule, int target) {
-  return round_up(ceil_div(extent, std::max(1, ceil_div(extent, target))), granule);
-}
 
 /// Every even cut of `extent` no longer than `longest`, ascending.
 std::vector<int> even_cuts(int extent, int granule, int longest) {
@@ -47,10 +36,6 @@ std::vector<int> even_cuts(int extent, int granule, int longest) {
     if (piece <= longest && (list.empty() || list.back() != piece)) list.push_back(piece);
   }
   return list;
-}
-
-void add_unique(std::vector<int>& list, int x) {
-  if (std::find(list.begin(), list.end(), x) == list.end()) list.push_back(x);
 }
 
 TileModel without_trees() {
@@ -97,9 +82,9 @@ class Cuts {
         images_(images),
         device_(device),
         costs_(spec, images, device, residency),
-        whole_(tiled(spec, TileConfig{})),
-        base_(whole_.shape),
-        module_(whole_) {
+        facts_(spec, images, device),
+        base_(facts_.base),
+        module_(facts_.whole) {
     const bool whole = base_.conv && !base_.expand;
     all_chunks_ = whole ? std::vector<int>{round_up(base_.dw_c, 16)} : even_cuts(base_.dw_c, 16 * base_.multiplier, kLongestChunk);
     if (base_.project) all_columns_ = even_cuts(base_.out_c, 16, kWidestTile);
@@ -110,9 +95,7 @@ class Cuts {
     sweep_cuts();
     climbing_ = true;
     for (const Found& start : starts_) climb(start);
-    if (may_stream()) sweep_streams();
-    if (may_relay()) sweep_teams();
-    if (may_multiply()) sweep_products();
+    sweep_streamed_tiles(facts_, [this](const TileConfig& t) { return keep(t); });
     std::vector<CostedTile> best;
     for (const size_t k : best_first(most)) {
       CostedTile& chosen = best.emplace_back(CostedTile{found_[k].tile, cost_of(found_[k].tile)});
@@ -129,22 +112,6 @@ class Cuts {
     double us = kNever;
     double correction = 1;  ///< what the trees made of its latency
   };
-  int chunks_of(const TileConfig& t) const { return ceil_div(base_.dw_c, t.chunk); }
-  /// Groups of 16 pixels of a tile.
-  int groups_of(const TileConfig& t) const { return base_.dw ? ceil_div(t.tile_h, 2) * ceil_div(t.tile_w, 8) : t.tile_w / 16; }
-  /// What follows from a tile's extent on the plane alone (of one image): derived once each.
-  struct Plane {
-    int h, w, works, core_px;
-  };
-  const Plane& plane_of(const TileConfig& t) {
-    const auto known = std::find_if(planes_.begin(), planes_.end(), [&](const Plane& p) { return p.h == t.tile_h && p.w == t.tile_w; });
-    if (known != planes_.end()) return *known;
-    ModuleShape s = base_;
-    s.tile_h = t.tile_h, s.tile_w = t.tile_w, s.warps_m = t.warps_m;
-    const geometry::Geometry g = geometry::plane_geometry(s);
-    planes_.push_back({t.tile_h, t.tile_w, geometry::work_items(s, g, static_cast<int>(images_)), g.core_px});
-    return planes_.back();
-  }
   /// Positions of the best `most` tiles.
   std::vector<size_t> best_first(size_t most) const {
     std::vector<size_t> order(found_.size());
@@ -195,7 +162,7 @@ class Cuts {
     if (base_.conv && !base_.expand) return {round_up(base_.dw_c, 16)};
     std::vector<int> list;
     // A wide input in FP32 leaves room for the shortest chunks alone: all of its channels lie beside their weights.
-    const bool wide = base_.expand && !base_.conv && whole_.geometry.el == 4 && base_.in_c > 256;
+    const bool wide = base_.expand && !base_.conv && facts_.element_bytes() == 4 && base_.in_c > 256;
     if (wide) list.push_back(granule);
     for (const int target : {32, 64, 128}) add_unique(list, even_cut(base_.dw_c, granule, std::min(target, kLongestChunk)));
     return list;
@@ -209,20 +176,6 @@ class Cuts {
     return list;
   }
 
-  /// Ways to share the chunks among blocks: none, and as many as fill the device once or twice.
-  const std::vector<int>& splits(const TileConfig& t) {
-    std::vector<int>& list = splits_;
-    list.assign(1, 1);
-    const int chunks = chunks_of(t);
-    const double blocks = static_cast<double>(plane_of(t).works) * (base_.project ? ceil_div(base_.out_c, t.n_tile) : 1);
-    const int most = std::min(chunks, !base_.project ? 64 : device_.target.major < 9 || base_.pool != geometry::Pool::none ? 1 : 16);
-    for (const double fill : {0.5, 1.0, 2.0}) {
-      const int wanted = std::clamp(static_cast<int>(device_.sm_count * fill / blocks), 1, most);
-      add_unique(list, ceil_div(chunks, ceil_div(chunks, wanted)));  // equal shares
-    }
-    return list;
-  }
-
   void sweep_cuts() {
     const std::vector<int> some_chunks = chunks(), some_columns = columns();
     for (const auto& [h, w] : planes()) {
@@ -231,7 +184,7 @@ class Cuts {
         for (const int n_tile : some_columns) {
           TileConfig t;
           t.tile_h = h, t.tile_w = w, t.chunk = chunk, t.n_tile = n_tile;
-          for (const int split : splits(t)) {
+          for (const int split : facts_.splits(t)) {
             t.split = split;
             lay_out(t);
             consider(t, best);
@@ -244,224 +197,20 @@ class Cuts {
     if (starts_.size() > kStarts) starts_.resize(kStarts);
   }
 
-  /// Streamed tiles were measured of wide inputs, without a projection.
-  bool may_stream() const {
-    const bool wide = base_.in_c * whole_.geometry.el >= kWidePixel && base_.math != geometry::Math::tf32;
-    return wide && base_.expand && !base_.conv && !base_.project && base_.norm == geometry::Norm::none;
-  }
-
-  /// Tiles whose expansion streams its depth: as many pixels as a block can keep the sums of.
-  void sweep_streams() {
-    std::vector<int> chunks;
-    for (const int target : {16, 32, 48, 64, 96, 128, 192}) add_unique(chunks, even_cut(base_.dw_c, 16 * base_.multiplier, target));
-    for (TileConfig t : stream_planes()) {
-      t.streamed = true;
-      for (const int chunk : chunks) {
-        t.chunk = chunk;
-        t.split = chunks_of(t);  // each to a block of its own
-        consider_stream(t);
-      }
-    }
-  }
-
-  /// A team that expands beside the warps of the depthwise stage was measured of these.
-  bool may_relay() const {
-    const bool filters = base_.expand && !base_.conv && base_.dw && base_.pool == geometry::Pool::none;
-    const bool rated = !base_.project || base_.dw_window.kh * base_.dw_window.kw <= kRelayedTaps;
-    return filters && rated && base_.norm == geometry::Norm::none && has_warpgroups(device_.target) && whole_.geometry.el == 2 &&
-           base_.in_c >= kRelayedChannels && base_.out_h * base_.out_w <= kRelayedPlane;
-  }
-
-  /// Teams of two warpgroups, for 128 or 256 pixels with their halo: whole planes of one image or several, halves of small ones, bands.
-  void sweep_teams() {
-    std::vector<int> chunks;
-    for (const int target : {64, 96, 128}) add_unique(chunks, even_cut(base_.dw_c, 16 * base_.multiplier, target));
-    if (base_.project) add_unique(chunks, even_cut(base_.dw_c, 16 * base_.multiplier, 48));
-    if (base_.dw_c > 128) add_unique(chunks, 128);  // a short last chunk
-    TileConfig t;
-    t.warpgroup = t.streamed = t.resident = true;
-    for (const auto& [h, w, images] : relayed_planes()) {
-      t.tile_h = h, t.tile_w = w, t.images = images;
-      const int units = ceil_div(images * plane_of(t).core_px, 64);
-      t.team = units % 2 == 0 ? 2 : units;
-      if (units > 4) continue;
-      for (const int chunk : chunks) {
-        t.chunk = chunk, t.expand_n = chunk / base_.multiplier / 16;
-        if (base_.project) {
-          consider_projecting_teams(t, units);
-        } else {
-          t.split = chunks_of(t);
-          consider_team(t);
-        }
-      }
-    }
-  }
-
-  std::vector<std::tuple<int, int, int>> relayed_planes() const {
-    std::vector<std::tuple<int, int, int>> list;
-    for (int images = 1; images <= std::min<int64_t>(images_, 4); ++images) list.emplace_back(base_.out_h, base_.out_w, images);
-    for (const auto& [h, w] : {std::pair{7, 14}, {14, 7}, {4, 7}, {7, 7}, {4, 28}}) {
-      if (h <= base_.out_h && w <= base_.out_w && (h < base_.out_h || w < base_.out_w)) list.emplace_back(h, w, 1);
-    }
-    return list;
-  }
-
-  /// Eight warps filter, or four; two slices are under way, or one.
-  void consider_team(TileConfig t) {
-    for (const auto& [m, k] : {std::pair{2, 4}, {4, 2}, {2, 2}, {4, 1}}) {
-      if (t.chunk / 16 % k != 0) continue;
-      t.warps_m = m, t.warps_k = k;
-      t.stages = 2;
-      while (t.stages >= 1 && !keep(t)) --t.stages;
-    }
-  }
-
-  /// One warpgroup expands for four warps that filter and project, or two for eight. Weights rotate, or stay.
-  void consider_projecting_teams(TileConfig t, int units) {
-    t.n_tile = even_cut(base_.out_c, 16, kWidestTile);
-    t.stages = ceil_div(round_up(base_.in_c, 16) * whole_.geometry.el, geometry::kSliceBytes);
-    for (const int split : splits(t)) {
-      if (split > 2) continue;  // larger clusters wait for room, which the rating does not know
-      t.split = split;
-      for (t.team = units; t.team > 0; t.team = t.team == units ? units / 2 : 0) {
-        if (t.team > 2 || units % t.team != 0) continue;
-        for (const auto& [m, k, n] : {std::tuple{4, 1, 1}, {8, 1, 1}, {4, 2, 1}, {4, 1, 2}, {2, 1, 2}}) {
-          if (t.n_tile % (16 * n) != 0) continue;
-          t.warps_m = m, t.warps_k = k, t.warps_n = n;
-          for (const bool resident : {false, true}) {
-            t.resident = resident;
-            keep(t);
-          }
-        }
-      }
-    }
-  }
-
-  /// Whether the module is a pointwise layer that warpgroups may walk over.
-  bool may_multiply() const {
-    const bool alone = base_.project && !base_.expand && !base_.dw && !base_.conv && !base_.gate && base_.pool == geometry::Pool::none;
-    const bool target = has_warpgroups(device_.target) && whole_.geometry.el == 2;
-    return alone && target;
-  }
-
-  /// Streamed pointwise layers: columns, warpgroups of 64 pixels, weights that stay or rotate, the longest pipelines.
-  void sweep_products() {
-    std::vector<int> columns;
-    for (const int target : {64, 96, 128, 160, 192, 224, 256}) add_unique(columns, even_cut(base_.out_c, 16, target));
-    TileConfig t;
-    t.warpgroup = t.streamed = true;
-    t.chunk = geometry::kSliceBytes / 2;
-    for (const int n : columns) {
-      for (int groups = 1; groups <= 4; ++groups) {
-        t.n_tile = n, t.warps_m = 4 * groups, t.tile_w = 64 * groups;
-        for (t.min_blocks = 1; t.min_blocks * groups <= 4; ++t.min_blocks) {
-          for (const bool resident : {true, false}) keep_product(t, resident);
-        }
-      }
-    }
-  }
-
-  void keep_product(TileConfig t, bool resident) {
-    const int slices = ceil_div(base_.in_c * whole_.geometry.el, geometry::kSliceBytes);
-    t.resident = resident;
-    t.stages = resident ? std::min(8, 2 * slices) : 8;
-    while (t.stages >= 2 && !keep(t)) --t.stages;
-  }
-
-  /// Whole planes of one image or several, and bands of rows.
-  std::vector<TileConfig> stream_planes() const {
-    std::vector<TileConfig> list;
-    const auto add = [&](int h, int w, int images) {
-      TileConfig t;
-      t.tile_h = h, t.tile_w = w, t.images = images;
-      list.push_back(t);
-    };
-    const bool pools = base_.pool != geometry::Pool::none;
-    for (int images = 1; images <= images_ && images * base_.mid_h * base_.mid_w <= kMostStreamed; images *= 2) {
-      if (images == 1 || !pools) add(base_.out_h, base_.out_w, images);
-    }
-    for (const int w : {14, 16, 28, 32}) {
-      if (w > base_.out_w || (base_.out_w <= 32 && w != base_.out_w && 2 * w != base_.out_w)) continue;
-      for (const int h : {4, 7, 8, 14}) {
-        if (h < base_.out_h || w < base_.out_w) add(h, w, 1);
-      }
-    }
-    return list;
-  }
-
-  /// A warpgroup for each 64 pixels, which then keeps the sums of one unit, two at least; fewer where registers are short.
-  void consider_stream(TileConfig t) {
-    const int units = ceil_div(t.images * plane_of(t).core_px, 64);
-    if (units > kMostStreamed / 64) return;
-    t.warpgroup = has_warpgroups(device_.target) && whole_.geometry.el == 2;
-    for (int warps = units > 2 ? 16 : 8; warps >= 4; warps /= 2) {
-      if (lay_out_stream(t, warps) && (whole_.geometry.el == 2 ? choose_stream_unit(t) : choose_f32_stream_unit(t))) return;
-    }
-  }
-
-  /// Warps over pixels so that each filters groups below each other, the others over channels.
-  bool lay_out_stream(TileConfig& t, int warps) const {
-    const int groups = t.images * groups_of(t), channels = t.chunk / 16, columns = ceil_div(t.tile_w, 8);
-    const int least = std::min(columns == 1 && t.images == 1 ? 4 : 2, groups);
-    for (t.warps_m = std::max(columns, least); t.warps_m <= std::min(warps, groups); t.warps_m += columns) {
-      t.warps_k = warps / t.warps_m;
-      if (t.warps_m * t.warps_k == warps && t.warps_k <= channels) return true;
-    }
-    return false;
-  }
-
-  /// The widest unit that makes a legal tile.
-  bool choose_stream_unit(TileConfig& t) {
-    t.expand_m = t.warpgroup ? 1 : 2;
-    for (const int n : {8, 6, 4, 3, 2, 1}) {
-      if (columns_of(t) % n != 0 || (!t.warpgroup && n > 4)) continue;
-      t.expand_n = n;
-      if (keep_stream(t)) return true;
-    }
-    return false;
-  }
-
-  /// In FP32: the unit that loads least.
-  bool choose_f32_stream_unit(TileConfig& t) {
-    std::vector<std::pair<double, TileConfig>> order;
-    const int rows = ceil_div(t.images * plane_of(t).core_px, 16), warps = t.warps_m * t.warps_k;
-    for (t.expand_m = 1; t.expand_m <= 4; ++t.expand_m) {
-      for (t.expand_n = 1; t.expand_n <= 4; ++t.expand_n) {
-        if (columns_of(t) % t.expand_n != 0) continue;
-        order.emplace_back(expansion_cycles(t.expand_m, t.expand_n, rows, columns_of(t), warps), t);
-      }
-    }
-    std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    return std::any_of(order.begin(), order.end(), [&](const auto& unit) { return keep_stream(unit.second); });
-  }
-
-  /// The longest pipelines that fit, with a chunk buffer of its own and without.
-  bool keep_stream(TileConfig t) {
-    const int slices = ceil_div(base_.in_c * whole_.geometry.el, geometry::kSliceBytes);
-    bool kept = false;
-    for (const bool overlaid : {false, true}) {
-      t.overlaid = overlaid;
-      t.stages = std::min(6, slices + 1);
-      while (t.stages >= 2 && !keep(t)) --t.stages;
-      kept = kept || t.stages >= 2;
-    }
-    return kept;
-  }
-
   /// One layout of about eight warps: over pixels first, then columns until the sums fit the registers, then channels.
   void lay_out(TileConfig& t) const {
-    const int groups = groups_of(t), columns = t.n_tile / 16;
+    const int groups = facts_.groups_of(t), columns = t.n_tile / 16;
     t.warps_m = groups >= 8 ? 8 : groups >= 4 ? 4 : groups >= 2 ? 2 : 1;
     if (groups % 7 == 0) t.warps_m = 7;
     t.warps_n = 1;
     while (base_.project && t.warps_n < 4 && columns % (2 * t.warps_n) == 0 && ceil_div(groups, t.warps_m) * (columns / t.warps_n) > 8)
       t.warps_n *= 2;
-    t.warps_k = std::clamp(8 / (t.warps_m * t.warps_n), 1, std::max(1, t.chunk / (base_.project ? whole_.geometry.ks : 16)));
+    t.warps_k = std::clamp(8 / (t.warps_m * t.warps_n), 1, std::max(1, t.chunk / (base_.project ? facts_.whole.geometry.ks : 16)));
   }
 
   /// Splits that give all blocks the same number of chunks, or nearly so.
   const std::vector<int>& splits_that_fill(const TileConfig& t) {
-    const int chunks = chunks_of(t), most = std::min(chunks, base_.project ? 16 : 64);
+    const int chunks = facts_.chunks_of(t), most = std::min(chunks, base_.project ? 16 : 64);
     if (chunks == filled_chunks_) return fills_;
     filled_chunks_ = chunks;
     fills_.clear();
@@ -543,21 +292,18 @@ class Cuts {
     if (base_.expand) {
       choose_warpgroup_expansion(t);
       consider_residency(t, best);
-    } else if (whole_.geometry.el == 2 && geometry::groups_may_project(base_, t.warps_m)) {
+    } else if (facts_.element_bytes() == 2 && geometry::groups_may_project(base_, t.warps_m)) {
       t.warpgroup = true;
       consider_residency(t, best);
     }
   }
-
-  /// Columns of 16 channels that the expansion makes of a chunk.
-  int columns_of(const TileConfig& t) const { return t.chunk / base_.multiplier / 16; }
 
   /// The expansion's unit: as many columns as leave every warp some work, two rows of tiles when there is plenty.
   void choose_expansion(TileConfig& t) {
     t.warpgroup = false;
     t.expand_m = t.expand_n = 1;
     if (!base_.expand) return;
-    const int cols = columns_of(t), rows = ceil_div(plane_of(t).core_px, 16), warps = t.warps_m * t.warps_k * t.warps_n;
+    const int cols = facts_.columns_of(t), rows = ceil_div(facts_.plane_of(t).core_px, 16), warps = t.warps_m * t.warps_k * t.warps_n;
     if (base_.math == geometry::Math::f32) return choose_f32_expansion(t, rows, cols, warps);
     for (const int n : {4, 3, 2}) {
       if (cols % n == 0 && rows * (cols / n) >= warps) {
@@ -568,18 +314,12 @@ class Cuts {
     if (ceil_div(rows, 2) * (cols / t.expand_n) >= 2 * warps) t.expand_m = 2;
   }
 
-  /// FP32 cycles of a warp for `rows` by `cols` tiles of 16 x 16 in units of m x n: the unit decides how often a lane loads what it
-  /// multiplies.
-  double expansion_cycles(int m, int n, int rows, int cols, int warps) const {
-    return ceil_div(ceil_div(rows, m) * (cols / n), warps) * f32_cycles(m, n, untaught_);
-  }
-
   void choose_f32_expansion(TileConfig& t, int rows, int cols, int warps) const {
     double least = kNever;
     for (int m = 1; m <= 4; ++m) {
       for (int n = 1; n <= 4; ++n) {
         if (cols % n != 0) continue;
-        const double cycles = expansion_cycles(m, n, rows, cols, warps);
+        const double cycles = f32_expansion_cycles(m, n, rows, cols, warps);
         if (cycles < least) least = cycles, t.expand_m = m, t.expand_n = n;
       }
     }
@@ -590,7 +330,7 @@ class Cuts {
     t.warpgroup = true;
     t.expand_m = t.expand_n = 1;
     for (const int n : {4, 3, 2}) {
-      if (columns_of(t) % n != 0) continue;
+      if (facts_.columns_of(t) % n != 0) continue;
       t.expand_n = n;
       return;
     }
@@ -651,15 +391,14 @@ class Cuts {
   int64_t images_;
   const DeviceModel& device_;
   TileCosts costs_;
-  const TiledModule whole_;
-  const ModuleShape& base_;
+  CutFacts facts_;
+  const geometry::Shape& base_;
   TiledModule module_;  // the tile that is looked at
   std::vector<int> all_chunks_, all_columns_;
-  std::vector<int> splits_, fills_;  // of the tile that was looked at last
+  std::vector<int> fills_;  // of the tile that was looked at last
   int filled_chunks_ = 0;
   TileModel untaught_ = without_trees();
   double best_us_ = kNever;
-  std::vector<Plane> planes_;
   bool climbing_ = false;  // from tile to neighbour
   KeySet tried_;
   size_t rated_ = 0;
