@@ -189,17 +189,20 @@ TileRating rate_product(const TiledModule& module, int batch, const TileDevice& 
   return r;
 }
 
+/// Parts of sums that a cluster's warps push to other blocks, row by row.
+double pushed_cycles(const Geometry& g, double held, const TileModel& m) {
+  return m.push * held * g.warps * g.warp_m * g.warp_n * 2;
+}
 /// Sums over warps and a cluster, and the way out.
 double finish_cycles(const Shape& s, const Geometry& g, double held, int blocks, double turns, const TileModel& m) {
   const double vectors = up(g.m_tiles * 16.0 * s.n_tile / g.vec / g.threads / s.split);
-  const double pushes =
-      s.split > 1 ? cluster_cycles(s.split, blocks / s.split, m) + m.push * held * g.warps * g.warp_m * g.warp_n * 2 : 2 * m.barrier;
+  const double pushes = s.split > 1 ? cluster_cycles(s.split, blocks / s.split, m) + pushed_cycles(g, held, m) : 2 * m.barrier;
   const double activation = m.activation * activation_weight(s.out_act) * turns;
   return m.finish + vectors * (m.finish_vector + m.finish_part * s.split * s.warps_k + activation) + pushes;
 }
 /// What of that is less where a cluster's warps exchange sums (kernels/finish.cuh), which the trees do not know.
 double exchanged_cycles(const Shape& s, const Geometry& g, double held, const TileModel& m) {
-  return g.parties > 1 && s.split > 1 ? m.exchanged * m.push * held * g.warps * g.warp_m * g.warp_n * 2 : 0.0;
+  return g.parties > 1 && s.split > 1 ? m.exchanged * pushed_cycles(g, held, m) : 0.0;
 }
 
 /// Matrix steps of a window, of three columns one each.

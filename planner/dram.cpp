@@ -154,7 +154,7 @@ class Accesses {
   }
   /// Every how manieth line of a step's inputs both halves of the L2 keep; 0: none.
   size_t copied_of(const PlanStep& step) const {
-    if (step.kind == PlanStep::Kind::convert || op_of<UnaryOp, Binary, Select, Cast, Elementwise, Concat>(step)) return 0;
+    if (step.kind == PlanStep::Kind::convert || op_of<UnaryOp, Binary, Select, Cast, Elementwise>(step)) return 0;
     if (op_of<Pool>(step)) return kCopiedWindows;
     if (!step.module) return 1;
     const std::vector<StageSpec>& stages = step.module->spec.stages;

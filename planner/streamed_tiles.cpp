@@ -107,8 +107,9 @@ class Sweeps {
     for (const int split : facts_.splits(t)) {
       if (split > 2) continue;  // larger clusters wait for room, which the rating does not know
       t.split = split;
-      for (t.team = units; t.team > 0; t.team = t.team == units ? units / 2 : 0) {
-        if (t.team > 2 || units % t.team != 0) continue;
+      for (const int team : {units, units / 2}) {
+        if (team < 1 || team > 2 || units % team != 0) continue;
+        t.team = team;
         for (const auto& [m, k, n] : {std::tuple{4, 1, 1}, {8, 1, 1}, {4, 2, 1}, {4, 1, 2}, {2, 1, 2}}) {
           if (t.n_tile % (16 * n) != 0) continue;
           t.warps_m = m, t.warps_k = k, t.warps_n = n;

@@ -78,20 +78,14 @@ class KeySet {
 class Cuts {
  public:
   Cuts(const ModuleSpec& spec, int64_t images, const DeviceModel& device, const Residency& residency)
-      : spec_(spec),
-        images_(images),
-        device_(device),
-        costs_(spec, images, device, residency),
-        facts_(spec, images, device),
-        base_(facts_.base),
-        module_(facts_.whole) {
+      : spec_(spec), costs_(spec, images, device, residency), facts_(spec, images, device), base_(facts_.base), module_(facts_.whole) {
     const bool whole = base_.conv && !base_.expand;
     all_chunks_ = whole ? std::vector<int>{round_up(base_.dw_c, 16)} : even_cuts(base_.dw_c, 16 * base_.multiplier, kLongestChunk);
     if (base_.project) all_columns_ = even_cuts(base_.out_c, 16, kWidestTile);
   }
 
   std::vector<CostedTile> search(size_t most) {
-    if (!refusal(spec_, device_.target).empty()) return {};
+    if (!refusal(spec_, facts_.device.target).empty()) return {};
     sweep_cuts();
     climbing_ = true;
     for (const Found& start : starts_) climb(start);
@@ -128,7 +122,7 @@ class Cuts {
     TileRating rating;
     const double latency = costs_.latency_us(module_, TileModel{}, rating);
     Cost cost = costs_.cost(module_, rating, latency);
-    cost.elements = module_elements(spec_, images_);
+    cost.elements = module_elements(spec_, facts_.images);
     return cost;
   }
 
@@ -288,7 +282,7 @@ class Cuts {
     if (!tried_.insert(to_key(t))) return;
     choose_expansion(t);
     consider_residency(t, best);
-    if (!has_warpgroups(device_.target)) return;
+    if (!has_warpgroups(facts_.device.target)) return;
     if (base_.expand) {
       choose_warpgroup_expansion(t);
       consider_residency(t, best);
@@ -388,8 +382,6 @@ class Cuts {
   }
 
   const ModuleSpec& spec_;
-  int64_t images_;
-  const DeviceModel& device_;
   TileCosts costs_;
   CutFacts facts_;
   const geometry::Shape& base_;

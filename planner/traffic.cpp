@@ -379,8 +379,8 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
   const int groups = std::min(works, std::max(1, resident / blocks_a_work));
   const double map = stored_bytes(s, g, n * s.out_h * s.out_w);
   Traffic t;
-  const bool keeps = s.team > 0 && s.project;  // a tile's pixels, for all chunks
-  const int depth_reads = g.product ? 1 : keeps ? s.split : s.streamed ? g.chunks : s.expand ? s.split : 1;  // of a tile's whole depth
+  const bool keeps = s.team > 0 && s.project;                                                        // a tile's pixels, for all chunks
+  const int depth_reads = g.product ? 1 : s.streamed && !keeps ? g.chunks : s.expand ? s.split : 1;  // of a tile's whole depth
   t.input = n_b * depth_reads * n * input_bytes(*m.spec, s, g, copied, works <= kFewTiles * d.sm_count);
   if (s.norm != geometry::Norm::none && !s.expand && !g.product)  // every block takes the statistics of whole pixels
     t.input += n_b * s.split * n * s.out_h * s.out_w * g.in_pitch * g.el;

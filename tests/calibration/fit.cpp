@@ -290,24 +290,25 @@ void grow_trees(const std::vector<Sample>& samples, const std::vector<std::strin
 const Row* frugal(const std::vector<const Row*>& tiles, const DeviceModel& device) {
   constexpr double kAsFast = 1.03, kSaved = 1.0 / 3, kGoodPart = 0.25, kAsFew = 1.1, kEqual = 1.01;
   const auto bytes = [&](const Row* r) { return module_traffic(r->spec, r->tile, r->batch, device).total(); };
-  const Row* fastest = *std::min_element(tiles.begin(), tiles.end(), [](const Row* a, const Row* b) { return a->us < b->us; });
-  if (bytes(fastest) < kGoodPart * fastest->us * device.l2_at(device.sm_count) * 1e3) return fastest;
-  std::vector<std::pair<const Row*, double>> few;  // tiles that save enough
-  double least = (1 - kSaved) * bytes(fastest);
+  const auto faster = [](const Row* a, const Row* b) { return a->us < b->us; };
+  const Row* fastest = *std::min_element(tiles.begin(), tiles.end(), faster);
+  const double most = bytes(fastest), enough = (1 - kSaved) * most;
+  if (most < kGoodPart * fastest->us * device.l2_at(device.sm_count) * 1e3) return fastest;
+  std::vector<std::pair<const Row*, double>> near;
+  double least = most;
   for (const Row* r : tiles) {
-    if (r->us > kAsFast * fastest->us) continue;
-    if (const double b = bytes(r); b < (1 - kSaved) * bytes(fastest)) few.emplace_back(r, b), least = std::min(least, b);
+    if (r->us <= kAsFast * fastest->us) near.emplace_back(r, bytes(r)), least = std::min(least, near.back().second);
   }
   const Row* chosen = nullptr;
-  for (const auto& [r, b] : few) {
-    if (b <= kAsFew * least && (chosen == nullptr || r->us < chosen->us)) chosen = r;
+  double fewest = most;
+  for (const auto& [r, b] : near) {
+    if (least < enough) {
+      if (b < enough && b <= kAsFew * least && (chosen == nullptr || faster(r, chosen))) chosen = r;
+    } else if (r->us <= kEqual * fastest->us && b < fewest) {
+      chosen = r, fewest = b;
+    }
   }
-  if (chosen != nullptr) return chosen;
-  chosen = fastest;
-  for (const Row* r : tiles) {
-    if (r->us <= kEqual * fastest->us && bytes(r) < bytes(chosen)) chosen = r;
-  }
-  return chosen;
+  return chosen != nullptr ? chosen : fastest;
 }
 
 /// What a file of known kernels says; nothing where there is none yet.

@@ -51,7 +51,8 @@ int run_cases(const std::vector<Case>& cases, const jit::Target& target) {
 }
 
 /// One case a kernel of a card's known ones. References are of few images, which are repeated up to the number that the kernel serves.
-std::vector<Case> known_cases(const std::string& card, const std::string& kind) {
+std::vector<Case> known_cases(const Options& options) {
+  const std::string card = options.at("known"), kind = option(options, "kind", "");
   const DeviceModel model = device_model(card);
   if (model.kernels == nullptr) throw std::runtime_error("no known kernels of " + card);
   std::map<std::string, Case> cases;  // by text: in an order that repeats
@@ -237,7 +238,7 @@ int run_times(const Options& options, const TileDevice& device) {
 
 /// Compiles what the known kernels of `options` need into the kernel cache, for a card that need not be here.
 int compile_known(const Options& options) {
-  const std::vector<Case> cases = known_cases(options.at("known"), option(options, "kind", ""));
+  const std::vector<Case> cases = known_cases(options);
   const jit::Target target = device_model(options.at("compile-for")).target;
   constexpr size_t kPart = 64;
   for (size_t first = 0; first < cases.size(); first += kPart) {
@@ -258,7 +259,7 @@ int run(const Options& options) {
   const DeviceInfo info = device_info(0);
   const jit::Target target = info.target;
   if (options.contains("case")) return run_cases({parse_case(options.at("case"))}, target);
-  if (options.contains("known")) return run_cases(known_cases(options.at("known"), option(options, "kind", "")), target);
+  if (options.contains("known")) return run_cases(known_cases(options), target);
   if (options.contains("time")) return run_times(options, TileDevice{target, info.sm_count});
   const auto seed = static_cast<uint32_t>(number(options, "seed", 1));
   if (options.contains("replays"))
