@@ -71,6 +71,7 @@ std::string shape_source(const Shape& s) {
   FCM_FIELD(out_c), FCM_FIELD(residual_is_input), FCM_FIELD(gate), FCM_FIELD(tile_h), FCM_FIELD(tile_w), FCM_FIELD(chunk);
   FCM_FIELD(n_tile), FCM_FIELD(split), FCM_FIELD(warps_m), FCM_FIELD(warps_k), FCM_FIELD(warps_n), FCM_FIELD(stages);
   FCM_FIELD(expand_m), FCM_FIELD(expand_n), FCM_FIELD(resident), FCM_FIELD(min_blocks), FCM_FIELD(warpgroup);
+  FCM_FIELD(project_groups);
   FCM_FIELD(streamed), FCM_FIELD(overlaid), FCM_FIELD(team), FCM_FIELD(images), FCM_FIELD(jitter);
 #undef FCM_FIELD
   return text;
@@ -220,7 +221,8 @@ void set_tile(Shape& s, const TileConfig& tile) {
   s.tile_h = tile.tile_h, s.tile_w = tile.tile_w, s.chunk = tile.chunk, s.n_tile = tile.n_tile, s.split = tile.split;
   s.warps_m = tile.warps_m, s.warps_k = tile.warps_k, s.warps_n = tile.warps_n, s.stages = tile.stages;
   s.expand_m = tile.expand_m, s.expand_n = tile.expand_n, s.resident = tile.resident, s.min_blocks = tile.min_blocks;
-  s.warpgroup = tile.warpgroup, s.streamed = tile.streamed, s.overlaid = tile.overlaid, s.team = tile.team, s.images = tile.images;
+  s.warpgroup = tile.warpgroup, s.project_groups = tile.project_groups, s.streamed = tile.streamed, s.overlaid = tile.overlaid,
+  s.team = tile.team, s.images = tile.images;
 }
 
 bool has_warpgroups(const jit::Target& target) {
@@ -351,6 +353,12 @@ Reason partition_refusal(const Shape& s, const TileConfig& t, const jit::Target&
     if (s.expand && s.norm != geometry::Norm::none) return {"warps expand a normalised input"};
     if (warps % 4 != 0 || t.expand_m != 1) return {"a warpgroup is four warps, its unit 64 rows"};
   }
+  if (t.project_groups) {
+    if (!has_warpgroups(target)) return {"warpgroup matrix instructions need sm_90a"};
+    const bool may = s.expand && !t.warpgroup && !t.streamed && geometry::groups_may_project(s, t.warps_m);
+    if (!may || (s.math != geometry::Math::f16 && s.math != geometry::Math::bf16))
+      return {"warpgroups alone project, in 16 bits, what warps expand, four of them over pixels"};
+  }
   if (t.split > 1) {
     const int arch = target.major * 10 + target.minor;
     const int most = !s.project ? 4096 : arch < 90 ? 1 : arch < 120 ? 16 : 8;
@@ -373,7 +381,10 @@ int needed_registers(const Shape& s, const geometry::Geometry& g, const TileConf
   const int units = s.streamed ? geometry::streamed_units(s, g) : 1;
   const int sums = s.project ? g.warp_m * g.warp_n * 8 : 0, expansion = s.expand ? units * t.expand_m * t.expand_n * 8 : 0;
   const int length = geometry::run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * s.dw_window.sh + g.dw_rows;
-  const int window = s.dw ? (g.el == 2 ? s.dw_window.kw * ((s.dw_window.kh + 1) / 2) + rows : 2 * rows) : 0;
+  const int taps = s.dw_window.kw * ((s.dw_window.kh + 1) / 2);
+  // Rows that are left of a large strided window wait for those of three more columns.
+  const int held = g.runs && length > 1 && taps > 20 && g.dw_rows % 4 == 1 ? 4 * (rows + 4) : rows;
+  const int window = s.dw ? (g.el == 2 ? taps + held : 2 * rows) : 0;
   const int groups = s.project ? 4 * g.warp_m : s.dw ? 8 * length : 0;
   const int rest = g.el == 2 ? 64 : 72, beside_sums = s.streamed && s.warpgroup ? 40 : rest;
   if (t.team > 0) {  // registers change hands: see kernels/relay.cuh

@@ -78,11 +78,12 @@ struct Shape {
   int expand_m = 1, expand_n = 1;  ///< one warp's unit of the expansion, in 16-row and 16-column tiles
   bool resident = false;           ///< all weights of a block stay in shared memory
   int min_blocks = 1;              ///< blocks a multiprocessor should hold (bounds registers)
-  bool warpgroup = false;  ///< the first dense stage (of DWPW the last) by matrix instructions of four warps (wgmma): sm_90a, 16-bit
-  bool streamed = false;   ///< its operands pass through shared memory in slices of their depth, in `stages` buffers
-  bool overlaid = false;   ///< the chunk buffer takes the place of the slices that it was made from
-  int team = 0;            ///< warpgroups that do nothing but expand, beside the warps that filter the chunk before; 0: all warps do both
-  bool jitter = false;     ///< random spins around the programmatic wait (tests)
+  bool warpgroup = false;       ///< the first dense stage (of DWPW the last) by matrix instructions of four warps (wgmma): sm_90a, 16-bit
+  bool project_groups = false;  ///< only the projection so, of what warps expand
+  bool streamed = false;        ///< its operands pass through shared memory in slices of their depth, in `stages` buffers
+  bool overlaid = false;        ///< the chunk buffer takes the place of the slices that it was made from
+  int team = 0;         ///< warpgroups that do nothing but expand, beside the warps that filter the chunk before; 0: all warps do both
+  bool jitter = false;  ///< random spins around the programmatic wait (tests)
 };
 
 /// One axis of the halo'd region that the depthwise stage reads. `core` is the part that is computed or copied; the rest stays zero.
@@ -149,9 +150,10 @@ struct Geometry {
   bool counts_weights = false;     ///< a barrier a stage of weights counts what has arrived of them
   bool project_by_groups = false;  ///< the projection by matrix instructions of four warps, its left operand from registers
   bool direct = false;             ///< sums leave from registers: no other warp or block has a part of them, or gives it away before
+  bool wide = false;               ///< direct: 32 columns that a warp keeps leave together where it keeps both 16 of them
   int parties = 1, own_n = 0;  ///< direct: warps of a cluster that have parts of the same sums, and how many 16 columns each of them keeps
   int corner_pitch = 0;        ///< bytes of a pixel in a warp's corner on the way out
-  int corner_slots = 1;        ///< pixel groups that a corner holds behind a depthwise stage, so that they leave together
+  bool paired = false;         ///< a chunk's channels lie in the order of paired_place
   bool red_aliases_e = false;
   int red_pitch = 0, red_items = 0,
       red_bytes = 0;  ///< partial sums; split > 1: red_items groups of 8 channels from each warp share of each block
@@ -190,6 +192,22 @@ FCM_CONSTEXPR int slice_piece(int el, int row, int piece) {
 /// of either half of two steps.
 FCM_CONSTEXPR int team_depth(int k) {
   return k / 32 * 32 + k % 8 / 4 * 16 + k % 4 / 2 * 8 + k % 32 / 8 * 2 + k % 2;
+}
+
+/// Where the `channel`-th is computed of those that leave from registers: a lane's two of either eight (by place) of sixteen are four
+/// neighbours. So an expansion orders a chunk that is filtered and stored, and a projection its columns whose sums are stored directly.
+FCM_CONSTEXPR int paired_place(int channel) {
+  return channel / 16 * 16 + channel / 2 % 2 * 8 + channel % 16 / 4 * 2 + channel % 2;
+}
+
+/// Where the `column`-th of a block's output channels is computed: in its order, or as paired_place has it of 16 or of 32 columns that
+/// leave together.
+FCM_CONSTEXPR int column_place(const Geometry& g, int column) {
+  if (!g.direct) return column;
+  const int tile = column / 16, own = tile % g.warp_n / g.own_n * g.own_n, n = tile % g.warp_n - own;  // of its warp's; of a party's
+  if (!g.wide || (n ^ 1) >= min_of(g.own_n, g.warp_n - own)) return paired_place(column);
+  const int c = column - (tile - n % 2) * 16;  // of 32
+  return (tile - n % 2) * 16 + c / 4 % 2 * 16 + c / 2 % 2 * 8 + c / 8 * 2 + c % 2;
 }
 
 /// Registers a thread that a team's warps gain from the others where `budget` is what all have: warps that project need their own.
@@ -266,10 +284,11 @@ FCM_CONSTEXPR void derive_weights(const Shape& s, Geometry& g) {
   g.dw_at = g.expand_sums_at + (s.expand ? normalised * g.e_chunk * 4 : 0);
   if (s.dw) {
     const Window& w = s.dw_window;
-    g.dw_channel_bytes = g.el == 2 ? round_up(w.kw * w.kh * 4, 16) : w.kw * w.kh * 4;  // 16-bit: a word a tap
+    // 16-bit: a word a tap, and the bias in the last, for which an odd number of taps leaves room.
+    g.dw_channel_bytes = g.el == 2 ? round_up((w.kw * w.kh + 1) * 4, 16) : w.kw * w.kh * 4;
   }
   g.dw_bias_at = g.dw_at + g.dw_channel_bytes * s.chunk;
-  g.record_a = g.dw_bias_at + (s.dw ? s.chunk * 4 : 0);
+  g.record_a = g.dw_bias_at + (s.dw && g.el == 4 ? s.chunk * 4 : 0);
   g.record_b = s.project && !g.product ? (s.chunk / g.ks) * (s.n_tile / 16) * kUnitBytes : 0;
   g.bias_at = 0;
   g.sums_at = g.bias_at + (s.project ? g.n_blocks * s.n_tile * 4 : 0);
@@ -296,7 +315,8 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
              (s.residual == Residual::none || ((from_x || from_rows) && (s.residual == Residual::before_activation || s.out_act.fn == 0)));
   g.parties = g.direct ? parties : 1;
   g.own_n = ceil_div(g.warp_n, g.parties);
-  g.corner_pitch = g.direct ? min_of(g.own_n, 2) * 32 : 16 * g.el;
+  g.wide = g.direct && (s.residual == Residual::none || from_rows);  // an input tile's pixels are added to 16 columns at a time
+  g.corner_pitch = 16 * g.el;
   const bool publishes = s.project && !g.product && (!g.direct || g.parties > 1);
   g.red_pitch = publishes ? bank_pitch(s.n_tile, 4) : 0;
   g.red_items = s.project && s.split > 1 ? 2 * ceil_div(g.m_tiles * 16 * (s.n_tile / 16), s.split) : 0;
@@ -343,14 +363,10 @@ FCM_CONSTEXPR void derive_shared(const Shape& s, Geometry& g) {
   g.s_red = g.red_aliases_e ? g.s_e : at;
   at += g.red_aliases_e ? 0 : g.red_bytes;
   g.s_stage = at;
-  // A warp's 16 pixels on their way out: 16 channels, 32 of sums, or 64; all that it has where a residual waits in their place.
+  // A warp's 16 pixels on their way out where registers do not hold what is stored together: 16 channels, or 64 of a pointwise layer; all
+  // that it has where a residual waits in their place.
   const int kept = s.residual == Residual::none ? 1 : g.warp_m * ceil_div(g.warp_n, 4);
-  const int corners = g.warps * 16 * g.corner_pitch;
-  if (s.team > 0 && !s.project) {  // where there is room
-    const int room = (kMaxSharedBytes + 1024) / s.min_blocks - 1024 - at;
-    g.corner_slots = run_length(s, g) % 4 == 0 && room >= 4 * corners ? 4 : run_length(s, g) % 2 == 0 && room >= 2 * corners ? 2 : 1;
-  }
-  at += g.product ? g.warps * kept * 16 * kSliceBytes : s.project && !g.direct ? 0 : g.corner_slots * corners;
+  at += g.product ? g.warps * kept * 16 * kSliceBytes : g.paired || s.project ? 0 : g.warps * 16 * g.corner_pitch;
   g.s_pool = at;
   at += s.pool != Pool::none && !s.project ? s.warps_m * s.chunk * 4 : 0;
   // Matrix instructions read whole units of 64 rows: behind the last rows of a slice whatever lies there, for sums that are not stored.
@@ -426,7 +442,8 @@ FCM_CONSTEXPR void derive_block(const Shape& s, Geometry& g) {
   if (s.gate) g.gate_rows = s.pool != Pool::none ? 1 : ceil_div(s.tile_w - 1, s.out_h * s.out_w) + 1;
   g.e_bytes = g.product ? 0 : round_up(g.gate_at + g.gate_rows * g.e_chunk * g.el, g.e_width > 0 ? kSliceBytes : 16);
   g.n_blocks = s.project ? ceil_div(s.out_c, s.n_tile) : 1;
-  g.project_by_groups = s.warpgroup && groups_may_project(s, s.warps_m);
+  g.paired = s.expand && s.dw && !s.project && g.el == 2 && s.multiplier == 1;
+  g.project_by_groups = (s.warpgroup || s.project_groups) && groups_may_project(s, s.warps_m);
   g.warp_n = s.project ? s.n_tile / 16 / s.warps_n : 0;
   derive_weights(s, g);
   derive_shared(s, g);

@@ -64,6 +64,7 @@ HeadShape head_shape_of(const ModuleSpec& spec, const TileConfig& tile) {
 std::string head_refusal(const ModuleSpec& spec, const TileConfig& tile, const jit::Target& target) {
   if (!spec.stages[0].activation.is_identity()) return "a pool stage has no activation";
   if (tile.warps_m > 32 || tile.warps_k != 1 || tile.warps_n != 1) return "a head has up to 32 warps along m";
+  if (tile.warpgroup || tile.project_groups) return "warps alone compute a head";
   if (tile.tile_w < 1 || tile.tile_w > geometry::kHeadImages)
     return fmt::format("{} images at a time (1 to {})", tile.tile_w, geometry::kHeadImages);
   const int arch = target.major * 10 + target.minor;

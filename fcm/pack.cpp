@@ -63,7 +63,7 @@ class Packer {
 
   /// Expansion weight from depth k to middle channel `c`.
   size_t expand_at(int c, int k) const {
-    const int chunk = c / g_.e_chunk, local = c % g_.e_chunk;
+    const int chunk = c / g_.e_chunk, local = place(c % g_.e_chunk);
     if (shape_.streamed)
       return slice(chunk, k / g_.slice) + at(in_slice(local, shape_.team > 0 ? geometry::team_depth(k % g_.slice) : k % g_.slice));
     if (shape_.warpgroup) return record_a(chunk) + at((k / 8) * g_.e_chunk * 16 + local * 16 + (k % 8) * 2);  // core matrices of 8 x 8
@@ -72,29 +72,37 @@ class Packer {
   }
   /// Projection weight from channel `c` to output channel `f`.
   size_t project_at(int f, int c) const {
-    const int chunk = c / shape_.chunk, local = c % shape_.chunk, block = f / shape_.n_tile, column = f % shape_.n_tile;
+    const int chunk = c / shape_.chunk, local = c % shape_.chunk, block = f / shape_.n_tile, column = column_of(f);
     if (g_.product) return slice(block, chunk) + at(in_slice(column, local));
     const size_t record = at(g_.b_at) + at(chunk * g_.n_blocks + block) * at(g_.record_b);
     if (g_.project_by_groups) return record + at(local / 8 * shape_.n_tile * 16 + column * 16 + local % 8 * 2);  // core matrices
     const int unit = (local / g_.ks) * (shape_.n_tile / 16) + column / 16;
     return record + at(unit * geometry::kUnitBytes + unit_offset(local % g_.ks, column % 16, shape_.math));
   }
-  size_t expand_bias_at(int c) const { return record_a(c / g_.e_chunk) + at(g_.expand_bias_at + (c % g_.e_chunk) * 4); }
+  size_t expand_bias_at(int c) const { return record_a(c / g_.e_chunk) + at(g_.expand_bias_at + place(c % g_.e_chunk) * 4); }
   size_t dw_at(int c, int ky, int kx) const {
-    const int local = c % shape_.chunk;
+    const int local = place(c % shape_.chunk);
     const geometry::Window& w = shape_.dw_window;
     const int tap = kx * w.kh + ky, half = local / shape_.multiplier % 4 == 3 ? 2 : 0;  // of its word: see DiagonalPlace
     const int offset = g_.el == 2 ? local * g_.dw_channel_bytes + tap * 4 + half : (tap * shape_.chunk + local) * 4;
     return record_a(c / shape_.chunk) + at(g_.dw_at + offset);
   }
-  size_t dw_bias_at(int c) const { return record_a(c / shape_.chunk) + at(g_.dw_bias_at + (c % shape_.chunk) * 4); }
-  size_t bias_at(int f) const { return at(g_.bias_at + f * 4); }
+  size_t dw_bias_at(int c) const {
+    const int local = place(c % shape_.chunk);
+    const int offset = g_.el == 2 ? g_.dw_at + (local + 1) * g_.dw_channel_bytes - 4 : g_.dw_bias_at + local * 4;
+    return record_a(c / shape_.chunk) + at(offset);
+  }
+  size_t bias_at(int f) const { return at(g_.bias_at + (f / shape_.n_tile * shape_.n_tile + column_of(f)) * 4); }
   /// The sum over the depth of the weights to channel `f` of the stage that reads a normalised input.
   size_t sum_at(int f) const {
-    return shape_.expand ? record_a(f / g_.e_chunk) + at(g_.expand_sums_at + (f % g_.e_chunk) * 4) : at(g_.sums_at + f * 4);
+    return shape_.expand ? record_a(f / g_.e_chunk) + at(g_.expand_sums_at + place(f % g_.e_chunk) * 4) : at(g_.sums_at + f * 4);
   }
 
  private:
+  /// Of a middle channel in its chunk.
+  int place(int channel) const { return g_.paired ? geometry::paired_place(channel) : channel; }
+  /// Of an output channel among its block's.
+  int column_of(int f) const { return geometry::column_place(g_, f % shape_.n_tile); }
   static size_t at(int offset) { return static_cast<size_t>(offset); }
   size_t record_a(int chunk) const { return at(g_.a_at) + at(chunk) * at(g_.record_a); }
   /// The `k`-th slice of a chunk of middle channels (or of a block's output channels).

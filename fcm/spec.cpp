@@ -329,7 +329,10 @@ std::string to_string(const ModuleSpec& spec) {
 std::string to_string(const TileConfig& t) {
   const std::string team = t.team > 0 ? fmt::format("_team{}", t.team) : "", images = t.images > 1 ? fmt::format("_i{}", t.images) : "";
   return fmt::format("t{}x{}_c{}_n{}_x{}_w{}.{}.{}_s{}_e{}.{}_r{}_b{}{}{}{}{}{}", t.tile_h, t.tile_w, t.chunk, t.n_tile, t.split, t.warps_m,
-                     t.warps_k, t.warps_n, t.stages, t.expand_m, t.expand_n, t.resident ? 1 : 0, t.min_blocks, t.warpgroup ? "_wg" : "",
+                     t.warps_k, t.warps_n, t.stages, t.expand_m, t.expand_n, t.resident ? 1 : 0, t.min_blocks,
+                     t.warpgroup        ? "_wg"
+                     : t.project_groups ? "_pg"
+                                        : "",
                      !t.streamed  ? ""
                      : t.overlaid ? "_so"
                                   : "_st",
@@ -373,6 +376,7 @@ TileConfig parse_tile(std::string_view text) {
   t.resident = field("_r", 0) != 0;
   t.min_blocks = field("_b", 1);
   t.warpgroup = c.take("_wg");
+  t.project_groups = !t.warpgroup && c.take("_pg");
   t.overlaid = c.take("_so");
   t.streamed = t.overlaid || c.take("_st");
   if (c.take("_team")) t.team = c.number(1);

@@ -80,7 +80,8 @@ struct TileConfig {
   bool resident = false;
   int min_blocks = 1;
   bool warpgroup = false;  ///< by wgmma: the expansion, whose unit is 64 expand_m rows; a DWPW's projection; or a streamed pointwise layer
-  bool streamed = false;   ///< its operands pass through shared memory in slices of the depth, `stages` of them at a time
+  bool project_groups = false;  ///< by wgmma only the projection of a module that warps expand
+  bool streamed = false;        ///< its operands pass through shared memory in slices of the depth, `stages` of them at a time
 
   bool overlaid = false;  ///< the chunk buffer takes the place of the slices: more of them, none under way beside the depthwise stage
   int team = 0;           ///< further warpgroups that do nothing but expand, streamed, beside the warps that filter the chunk before

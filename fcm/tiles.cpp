@@ -138,7 +138,8 @@ double wavefronts(const Shape& s, const Geometry& g) {
   } else if (s.project) {
     count += s.warps_n * depth * g.m_tiles * rows;  // rows of E are the operand
   }
-  if (s.project) count += depth * (s.n_tile / 16.0) * columns * (g.project_by_groups && g.copied ? s.warps_m / 4.0 : s.warps_m);
+  if (s.project)
+    count += depth * (s.n_tile / 16.0) * columns * (g.project_by_groups && (g.copied || s.project_groups) ? s.warps_m / 4.0 : s.warps_m);
   return count * g.block_chunks;
 }
 

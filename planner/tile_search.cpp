@@ -283,10 +283,16 @@ class Cuts {
     choose_expansion(t);
     consider_residency(t, best);
     if (!has_warpgroups(facts_.device.target)) return;
+    const bool projects = facts_.element_bytes() == 2 && geometry::groups_may_project(base_, t.warps_m);
     if (base_.expand) {
+      if (projects) {
+        t.project_groups = true;
+        consider_residency(t, best);
+        t.project_groups = false;
+      }
       choose_warpgroup_expansion(t);
       consider_residency(t, best);
-    } else if (facts_.element_bytes() == 2 && geometry::groups_may_project(base_, t.warps_m)) {
+    } else if (projects) {
       t.warpgroup = true;
       consider_residency(t, best);
     }
@@ -294,7 +300,7 @@ class Cuts {
 
   /// The expansion's unit: as many columns as leave every warp some work, two rows of tiles when there is plenty.
   void choose_expansion(TileConfig& t) {
-    t.warpgroup = false;
+    t.warpgroup = t.project_groups = false;
     t.expand_m = t.expand_n = 1;
     if (!base_.expand) return;
     const int cols = facts_.columns_of(t), rows = ceil_div(facts_.plane_of(t).core_px, 16), warps = t.warps_m * t.warps_k * t.warps_n;

@@ -47,6 +47,8 @@ constexpr double kMergedApart = 0.523;  // the least for blocks that have drifte
 constexpr double kDrift = 0.636, kStreamedWeights = 0.374, kBegunAnew = 0.87;
 /// The same where a team expands: of what blocks ask for that all have one tile each, or walk over several.
 constexpr double kTeamsOnce = 0.87, kTeamsInput = 0.82, kTeamsWeights = 0.5;
+/// Weights that rotate where a team expands and the block projects alone: blocks ask for the same ones when a chunk changes hands, in step.
+constexpr double kTeamsRing = 0.61;
 // Input that several blocks read: what does not come again of an expansion's lines that stand alike on both sides of the copy, and of
 // copied chunks, of which more meets than lines stand alike: an exponent. Blocks of a cluster read different channels.
 constexpr double kAlikeTiles = 0.654, kAlikeChunks = 0.588, kAlikeParts = 0.36;
@@ -408,6 +410,7 @@ Traffic module_traffic(const TiledModule& m, int64_t images, const DeviceModel& 
     t.weights *= met;
   }
   if (s.project) t.weights += static_cast<double>(groups) * blocks_a_work * s.n_tile * 4 * merged_apart(g.n_blocks, groups, d);
+  if (d.target.major == 9 && s.team > 0 && s.project && !s.resident && s.split == 1) t.weights *= kTeamsRing;
   if (s.pool != geometry::Pool::only) t.output = map;
   if (s.residual != geometry::Residual::none && !(s.residual_is_input && s.expand && !s.streamed))
     t.residual = residual_bytes(s, g, n * s.out_h * s.out_w);

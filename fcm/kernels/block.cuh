@@ -19,6 +19,7 @@ struct Block {
   static constexpr bool kRing = G.weight_stages < G.block_chunks;
   /// Weights that rotate, or are a cluster's, are copied by the copy engine. Few bytes that stay are here sooner by all threads.
   static constexpr bool kAsked = kBulkCopies && G.counts_weights;
+  static constexpr bool kGroups = S.warpgroup || G.project_by_groups;  ///< matrix instructions of warpgroups read what threads copied
   /// The input tile is free when the last chunk has been made of it, unless the residual is read from it: then the next tile's follows it
   /// beside the depthwise stage and the stores.
   static constexpr int kFilterBarrier = 15;          ///< of a block with a team: its other warps
@@ -37,11 +38,12 @@ struct Block {
   int my_chunks = (G.chunks - rank + S.split - 1) / S.split;
   WarpPlace at = place_of<Cfg>(warp);
 
-  u32 phase = 0;  // of the barrier that counts pushed sums
+  u32 phase = 0;          // of the barrier that counts pushed sums
+  bool bordered = false;  // some pixels of the table are marked as outside the plane
 
   FCM_DEVICE RowStat* stats() const { return reinterpret_cast<RowStat*>(shared + G.s_stats); }
   FCM_DEVICE Place* places() const { return reinterpret_cast<Place*>(shared + G.s_sites); }
-  FCM_DEVICE unsigned char* corner() const { return shared + G.s_stage + warp * G.corner_slots * 16 * G.corner_pitch; }
+  FCM_DEVICE unsigned char* corner() const { return shared + G.s_stage + warp * 16 * G.corner_pitch; }
   FCM_DEVICE u32 barrier() const { return shared_address(shared + G.s_barrier); }
   FCM_DEVICE int chunk_of(int i) const { return rank + i * S.split; }
   FCM_DEVICE unsigned char* weights_of(int step, int i) const {
@@ -120,11 +122,25 @@ struct Block {
   }
 
   using Sums = Accumulator[G.warp_m][S.project ? G.warp_n : 1];
-  FCM_DEVICE static void clear(Sums& acc) {
+  /// Sums of a tile begin with the bias where they leave from registers (one of their parts does), else with zero.
+  FCM_DEVICE void begin_sums(Sums& acc) const {
+    if constexpr (G.direct) {
+      set_bias<G.warp_m, G.warp_n>(acc, shared + G.s_bias + at.n * G.warp_n * 64, lane);
+    } else {
 #pragma unroll
-    for (auto& row : acc) {
+      for (int i = 0; i < G.warp_m; ++i) {
 #pragma unroll
-      for (Accumulator& a : row) a = Accumulator{};
+        for (Accumulator& a : acc[i]) a = Accumulator{};
+      }
+    }
+    if constexpr (G.parties > 1) {
+      const bool first = rank == 0 && at.k == 0;
+#pragma unroll
+      for (int i = 0; i < G.warp_m * G.warp_n * 4; ++i) {
+        Accumulator& a = acc[i / 4 / G.warp_n][i / 4 % G.warp_n];
+        a.lo[i % 4] = first ? a.lo[i % 4] : 0.0f;
+        a.hi[i % 4] = first ? a.hi[i % 4] : 0.0f;
+      }
     }
   }
 
@@ -164,21 +180,21 @@ struct Block {
   /// Sums whose warps keep some of the columns each, or all.
   FCM_DEVICE void finish_directly(Sums& acc, const Tile& tile) {
     constexpr bool adds_rows = S.residual != Residual::none && S.team > 0;
-    const float* bias = reinterpret_cast<const float*>(shared + G.s_bias);
     const Exchange<Cfg> exchange(at, rank, lane);
     const int party = G.parties > 1 ? exchange.party : 0;
     ResidualRows<Cfg> residual[G.warp_m];
 #pragma unroll
     for (int j = 0; adds_rows && j < G.warp_m; ++j)
-      residual[j].load(residual_map<Cfg>(args) + tile_offset<Cfg>(tile), {tile, group_place<Cfg>(at.m, j), n_block, at, party, lane});
+      residual[j].load(residual_map<Cfg>(args) + tile_offset<Cfg>(tile), {tile, group_place<Cfg>(at.m, j), lane},
+                       {n_block, at, party, lane});
     if constexpr (G.parties > 1) {
       typename Exchange<Cfg>::Own own;
       exchange.give(own, acc, shared + G.s_red, barrier());
       await_parts();
       exchange.take(own, shared + G.s_red);
-      store_sums<Cfg>(args, tile, own, residual, corner(), bias, shared + G.s_x, n_block, at, party, lane);
+      store_sums<Cfg>(args, tile, own, residual, shared + G.s_x, n_block, at, party, lane);
     } else {
-      store_sums<Cfg>(args, tile, acc, residual, corner(), bias, shared + G.s_x, n_block, at, party, lane);
+      store_sums<Cfg>(args, tile, acc, residual, shared + G.s_x, n_block, at, party, lane);
     }
   }
 
@@ -215,6 +231,15 @@ struct Block {
     if (still_read && more) sync_warps();
   }
 
+  /// The table's marks become those of a tile. Nobody reads them between a chunk's barrier and the next tile's first.
+  FCM_DEVICE void mark_border(const Tile& tile) {
+    if constexpr (crosses_border<Cfg>()) {
+      const bool border = touches_border<Cfg>(tile);
+      if (border || bordered) mark_inside<Cfg>(tile, places(), thread);
+      bordered = border;
+    }
+  }
+
   FCM_DEVICE void fetch_input(int of_work) {
     load_input_tile<Cfg>(args, locate<Cfg>(of_work, args.batch), places(), shared + G.s_x, thread);
     copy_commit();
@@ -228,15 +253,16 @@ struct Block {
       const Tile tile = locate<Cfg>(work, args.batch);
       const bool more = work + work_step < works;
       if (!kEarlyInput) fetch_input(work);
+      mark_border(tile);
       copy_wait<0>();
-      if constexpr (S.warpgroup) publish_to_warpgroups();
+      if constexpr (kGroups) publish_to_warpgroups();
       __syncthreads();
       if constexpr (S.norm != Norm::none) {
         tile_stats<Cfg>(shared + G.s_x, stats(), warp, lane);
         __syncthreads();
       }
       Sums acc;
-      clear(acc);
+      begin_sums(acc);
       for (int i = 0; i < my_chunks; ++i, ++step) {
         if constexpr (kRing) {  // the other stage was last read before the barrier that ended the step before
           const int next = i + 1 < my_chunks ? i + 1 : 0;
@@ -245,15 +271,15 @@ struct Block {
         }
         await_weights(step, i);
         if constexpr (S.warpgroup) {
-          expand_by_warpgroups<Cfg>(tile, places(), shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
+          expand_by_warpgroups<Cfg>(places(), shared + G.s_x, weights_of(step, i), buffer_of(step), warp, lane);
         } else {
-          expand_chunk<Cfg>(tile, places(), shared + G.s_x, stats(), weights_of(step, i), buffer_of(step), warp, lane);
+          expand_chunk<Cfg>(places(), shared + G.s_x, stats(), weights_of(step, i), buffer_of(step), warp, lane);
         }
         __syncthreads();  // the chunk is whole
         if (kEarlyInput && more && i + 1 == my_chunks) fetch_input(work + work_step);
         consume(acc, tile, chunk_of(i), buffer_of(step), weights_of(step, i));
         if constexpr (kRing && !kAsked) copy_wait<0>();
-        if constexpr (kRing && !kAsked && S.warpgroup) publish_to_warpgroups();
+        if constexpr (kRing && !kAsked && kGroups) publish_to_warpgroups();
         if constexpr (kRing || S.stages == 1) __syncthreads();  // the chunk buffer may be overwritten, the next weights are here
       }
       finish(acc, tile, more);
@@ -290,7 +316,6 @@ struct Block {
       const Tile tile = locate<Cfg>(now.work, args.batch);
       if constexpr (S.norm != Norm::none) input_stats<Cfg>(args, tile, stats(), warp, lane);  // beside the copies; read by `finish`
       Sums acc;
-      clear(acc);
       for (int i = 0; i < my_chunks; ++i) {
         fetch(ahead, true);
         copy_commit();
@@ -299,6 +324,7 @@ struct Block {
         if constexpr (S.warpgroup) publish_to_warpgroups();
         __syncthreads();  // the chunk is whole
         await_weights(now.step, i);
+        if (i == 0) begin_sums(acc);
         consume(acc, tile, chunk_of(i), buffer_of(now.step), weights_of(now.step, i));
         __syncthreads();  // its buffer may be overwritten
         advance(now);
@@ -343,7 +369,7 @@ struct Block {
 
   /// A chunk of middle channels while slices of the depth come and go, into the chunk buffer. One barrier a slice: what it brings is
   /// there, and the buffer that is filled next has been read.
-  FCM_DEVICE void stream_chunk(const Tile& tile, SliceCursor& ahead, int step, int i, bool more) {
+  FCM_DEVICE void stream_chunk(SliceCursor& ahead, int step, int i, bool more) {
     StreamedExpansion<Cfg> sums(warp);
     for (int slice = 0; slice < G.slices; ++slice) {
       const int now = step * G.slices + slice;
@@ -372,7 +398,7 @@ struct Block {
       clear_padding();
     }
     await_weights(step, i);
-    sums.store(tile, places(), weights_of(step, i), buffer_of(step), warp, lane);
+    sums.store(places(), weights_of(step, i), buffer_of(step), warp, lane);
   }
 
   /// Modules whose expansion streams its depth: a pipeline of `stages` slices that runs on across chunks and tiles, or (overlaid) begins
@@ -384,12 +410,13 @@ struct Block {
     for (; work < works; work += work_step) {
       const Tile tile = locate<Cfg>(work, args.batch);
       const bool more = work + work_step < works;
+      mark_border(tile);
       Sums acc;
-      clear(acc);
       for (int i = 0; i < my_chunks; ++i, ++step) {
         if (S.overlaid && step > 0) begin_slices(ahead, true);
-        stream_chunk(tile, ahead, step, i, more);
+        stream_chunk(ahead, step, i, more);
         __syncthreads();  // the chunk is whole
+        if (i == 0) begin_sums(acc);
         consume(acc, tile, chunk_of(i), buffer_of(step), weights_of(step, i));
         if (S.overlaid && i + 1 < my_chunks) __syncthreads();  // its place may be overwritten
       }

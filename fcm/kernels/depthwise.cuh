@@ -109,6 +109,98 @@ struct RunRows {
   }
 };
 
+/// A channel's taps as the tensor cores' operand wants them, and its bias, in registers: loaded four words at a time, when a
+/// column begins that needs them, the last with the bias first of all.
+template <class Cfg>
+struct Taps {
+  static constexpr Window w = Of<Cfg>::S.dw_window;
+  using Steps = WindowSteps<Cfg>;
+  static constexpr int kWords = Of<Cfg>::G.dw_channel_bytes / 4;
+  const uint4* packed;
+  u32 word[kWords];
+  float bias[4];  // as sums begin
+
+  FCM_DEVICE explicit Taps(const unsigned char* from) : packed(reinterpret_cast<const uint4*>(from)) {
+    load_four(kWords - 4);
+#pragma unroll
+    for (float& b : bias) b = __uint_as_float(word[kWords - 1]);
+  }
+
+  FCM_DEVICE void load(int column, int end) {
+#pragma unroll
+    for (int i = geometry::round_up(column * w.kh, 4); i < end * w.kh && i < kWords - 4; i += 4) load_four(i);
+  }
+  /// The left operand of a step of four items.
+  FCM_DEVICE Diagonals diagonals(const WindowItem (&items)[4], const DiagonalPlace& place) const {
+    u32 up[4], low[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      up[i] = of(Steps::tap(items[i], 0));
+      low[i] = of(Steps::tap(items[i], 1));
+    }
+    return Diagonals(up, low, place);
+  }
+
+ private:
+  FCM_DEVICE void load_four(int i) {
+    const uint4 v = packed[i / 4];
+    word[i] = v.x;
+    word[i + 1] = v.y;
+    word[i + 2] = v.z;
+    word[i + 3] = v.w;
+  }
+  FCM_DEVICE u32 of(int tap) const {
+    return tap < 0 ? 0u : word[tap];
+  }
+};
+
+/// Steps of pixel groups below each other at stride one. Two rows of two neighbouring columns are a step: what the upper rows of a group
+/// are multiplied from is, as it was loaded, what the lower rows of the group above are. Only a last column without a neighbour is read by
+/// fours of its rows, which every other group finds in two registers' different places. `base`: of the lane's row of eight pixels.
+template <class Cfg, int kTiles>
+FCM_DEVICE void multiply_pairs(float (&acc)[kTiles][4], Taps<Cfg>& taps, const DiagonalPlace& place, u32 base, int lane) {
+  constexpr Window w = Of<Cfg>::S.dw_window;
+  constexpr Geometry G = Of<Cfg>::G;
+  constexpr Math M = Of<Cfg>::S.math;
+  using Steps = WindowSteps<Cfg>;
+  constexpr int pairs = G.dw_rows / 2;  // of rows that a group needs
+#pragma unroll
+  for (int kx = 0; kx + 1 < w.kw; kx += 2) {
+    taps.load(kx, kx + 2);
+    const int first = Steps::offset({0, kx}), apart = Steps::offset({0, kx + 1}) - first;
+    const u32 from = base + (lane >> 3 & 1) * G.e_line + (lane >> 4) * apart + first;
+    u32 m[kTiles - 1 + pairs][4];
+#pragma unroll
+    for (int i = 0; i < kTiles - 1 + pairs; ++i) ldmatrix(m[i], from + i * 2 * G.e_line);
+#pragma unroll
+    for (int pair = 0; pair < pairs; ++pair) {
+      const int row = 2 * pair;
+      const WindowItem items[4] = {{row, kx}, {row + 1, kx}, {row, kx + 1}, {row + 1, kx + 1}};
+      const Diagonals diagonals = taps.diagonals(items, place);
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) multiply_diagonals<M>(acc[t], kx + pair == 0 ? taps.bias : acc[t], diagonals, m[t + pair]);
+    }
+  }
+  if constexpr (w.kw % 2 == 1) {
+    constexpr int kx = w.kw - 1;
+    taps.load(kx, kx + 1);
+    RunRows<Cfg, kTiles> rows;
+    rows.load(base + (lane >> 3) * G.e_line + Steps::offset({0, kx}));
+#pragma unroll
+    for (int row = 0; row < G.dw_rows; row += 4) {
+      const WindowItem items[4] = {{row, kx}, {row + 1, kx}, {row + 2, kx}, {row + 3, kx}};
+      const Diagonals diagonals = taps.diagonals(items, place);
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+        u32 m[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) m[i] = rows.m[2 * t + (row + i < G.dw_rows ? row + i : row)];  // finite if any are
+        multiply_diagonals<M>(acc[t], kx + row == 0 ? taps.bias : acc[t], diagonals, m);
+      }
+    }
+  }
+}
+
 /// Eight channels of kTiles pixel groups with tensor cores, transposed: diag(weights of the taps) x pixels. The sums of a group are a 16 x
 /// 8 matrix, eight channels of the upper output row above those of the lower one, by eight columns of pixels. A step multiplies it by four
 /// input rows at once, each an 8 x 8 matrix of eight pixels, as it was loaded; the left operand, 16 x 32, is the diagonals of the taps
@@ -126,56 +218,42 @@ FCM_DEVICE void depthwise_mma(float (&acc)[kTiles][4], const unsigned char* e, c
   constexpr bool kShare = G.runs && kTiles > 1;
   const int n = lane >> 2, k = ((group * 8 + n) / S.multiplier) & 7;
   const DiagonalPlace place = DiagonalPlace::of(k, lane);
-  const uint4* packed = reinterpret_cast<const uint4*>(weights + G.dw_at + (group * 8 + n) * G.dw_channel_bytes);
+  Taps<Cfg> taps(weights + G.dw_at + (group * 8 + n) * G.dw_channel_bytes);
   const int channel = (group * 8 / S.multiplier) & ~7;
   const u32 base = shared_address(e) + (lane & 7) * G.e_pitch + channel * 2;
-  u32 taps[geometry::round_up(w.kw * w.kh, 4)];
+  if constexpr (kShare && w.sh == 1 && G.dw_rows % 2 == 0)
+    return multiply_pairs<Cfg, kTiles>(acc, taps, place, base + group_offset<Cfg>(tile[0]), lane);
   Rows rows[kShare ? w.kw : 1];
+  bool first = true;
 #pragma unroll
   for (int kx = 0; kx < w.kw; ++kx) {
-#pragma unroll
-    for (int i = geometry::round_up(kx * w.kh, 4); i < (kx + 1) * w.kh; i += 4) {
-      const uint4 v = packed[i / 4];
-      taps[i] = v.x;
-      taps[i + 1] = v.y;
-      taps[i + 2] = v.z;
-      taps[i + 3] = v.w;
-    }
-    const auto tap = [&](WindowItem at, int output_row) {
-      const int t = Steps::tap(at, output_row);
-      return t < 0 ? 0u : taps[t];
-    };
+    taps.load(kx, kx + 1);
     if constexpr (kShare) rows[kx].load(base + (lane >> 3) * Rows::pitch + Steps::offset({0, kx}) + group_offset<Cfg>(tile[0]));
 #pragma unroll
     for (int step = 0; step < Steps::steps(kx); ++step) {
-      u32 up[4], low[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        up[i] = tap(Steps::item(kx, step, i), 0);
-        low[i] = tap(Steps::item(kx, step, i), 1);
-      }
-      const Diagonals diagonals(up, low, place);
+      const WindowItem items[4] = {Steps::item(kx, step, 0), Steps::item(kx, step, 1), Steps::item(kx, step, 2), Steps::item(kx, step, 3)};
+      const Diagonals diagonals = taps.diagonals(items, place);
       if constexpr (kShare) {
 #pragma unroll
         for (int t = 0; t < kTiles; ++t) {
           u32 m[4];
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
-            WindowItem at = Steps::item(kx, step, i);
-            if (!Steps::exists(at)) at = Steps::item(kx, step, 0);  // finite if any are
+            const WindowItem at = Steps::exists(items[i]) ? items[i] : items[0];  // finite if any are
             m[i] = rows[at.column].m[at.row + t * Rows::apart];
           }
-          multiply_diagonals<S.math>(acc[t], diagonals, m);
+          multiply_diagonals<S.math>(acc[t], first ? taps.bias : acc[t], diagonals, m);
         }
       } else {
-        const u32 from = base + Steps::lane_offset(kx, step, lane) + Steps::offset(Steps::item(kx, step, 0));
+        const u32 from = base + Steps::lane_offset(kx, step, lane) + Steps::offset(items[0]);
 #pragma unroll
         for (int t = 0; t < kTiles; ++t) {
           u32 m[4];
           ldmatrix(m, from + group_offset<Cfg>(tile[t]));
-          multiply_diagonals<S.math>(acc[t], diagonals, m);
+          multiply_diagonals<S.math>(acc[t], first ? taps.bias : acc[t], diagonals, m);
         }
       }
+      first = false;
     }
   }
 }
@@ -238,17 +316,13 @@ template <class Cfg, int kTiles>
 FCM_DEVICE void depthwise(Eight<Of<Cfg>::S.math> (&out)[kTiles], const unsigned char* e, const unsigned char* weights,
                           const int (&tile)[kTiles], int group, int lane) {
   constexpr Shape S = Of<Cfg>::S;
-  const float* bias = reinterpret_cast<const float*>(weights + Of<Cfg>::G.dw_bias_at) + group * 8;
   float acc[kTiles][4];
   if constexpr (kIs16<S.math>) {
-    const float b = bias[lane >> 2];
-#pragma unroll
-    for (int i = 0; i < kTiles * 4; ++i) acc[i / 4][i % 4] = b;
     depthwise_mma<Cfg, kTiles>(acc, e, weights, tile, group, lane);
 #pragma unroll
     for (int i = 0; i < kTiles * 2; ++i) out[i / 2].r[i % 2] = activate_pair<Cfg, false>(acc[i / 2][i % 2 * 2], acc[i / 2][i % 2 * 2 + 1]);
   } else {
-    const float2 b = *reinterpret_cast<const float2*>(bias + 2 * (lane & 3));
+    const float2 b = *reinterpret_cast<const float2*>(weights + Of<Cfg>::G.dw_bias_at + (group * 8 + 2 * (lane & 3)) * 4);
 #pragma unroll
     for (int i = 0; i < kTiles * 4; ++i) acc[i / 4][i % 4] = i % 2 == 0 ? b.x : b.y;
     depthwise_fma<Cfg, kTiles>(acc, e, weights, tile, group, lane);

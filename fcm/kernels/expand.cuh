@@ -42,7 +42,41 @@ template <class Cfg>
 FCM_DEVICE int row_offset(const Place* table, int px) {
   constexpr Geometry G = Of<Cfg>::G;
   if constexpr (G.flat) return px * G.e_pitch;
-  return static_cast<int>(table[px].offset);
+  return table[px].offset();
+}
+
+/// Masks of the rows lane / 4 and lane / 4 + 8 of 16 pixels: all bits where the pixel lies in the plane.
+struct RowMasks {
+  u32 row[2] = {~0u, ~0u};
+};
+/// Those of the `m`-th 16 pixels, of a tile at the plane's border.
+FCM_DEVICE RowMasks row_masks(const Place* table, int m, int lane) {
+  RowMasks masks;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const u32 place = reinterpret_cast<const u32&>(table[m * 16 + half * 8 + (lane >> 2)]);
+    masks.row[half] = __byte_perm(place, 0, 0x3232);
+  }
+  return masks;
+}
+
+/// ReLU-n of 16-bit values: its upper bound and the mask are one operand of a minimum.
+template <class Cfg>
+FCM_CONSTEXPR bool bounds_are_masks() {
+  constexpr Activation f = Of<Cfg>::S.expand_act;
+  return kArch >= 800 && kIs16<Of<Cfg>::S.math> && f.fn == 2 && f.a == 0.0f && is_exact_bound<Of<Cfg>::S.math>(f.b);
+}
+/// Two neighbouring middle channels of a pixel, activated and packed, zero outside the plane.
+template <class Cfg>
+FCM_DEVICE u32 activate_masked(float lo, float hi, u32 mask) {
+  constexpr Shape S = Of<Cfg>::S;
+  if constexpr (!crosses_border<Cfg>()) {
+    return activate_pair<Cfg, true>(lo, hi);
+  } else if constexpr (bounds_are_masks<Cfg>()) {
+    return min2_nan<S.math>(pack2_relu<S.math>(lo, hi), mask & pack2<S.math>(S.expand_act.b, S.expand_act.b));
+  } else {
+    return activate_pair<Cfg, true>(lo, hi) & mask;
+  }
 }
 
 /// Whether all 16 pixels of the `m`-th tile of the expansion belong to the core region. Always so where the region fills its tiles.
@@ -56,21 +90,17 @@ FCM_DEVICE bool is_whole(int m) {
 /// 16 pixels x 16 kCols channels of 16-bit results: matrix stores, or plain ones of the rows that exist, since every lane's row takes
 /// part in a matrix store.
 template <class Cfg, int kCols>
-FCM_DEVICE void store_matrices(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0, const u32 (&keep)[2],
-                               bool border, int lane) {
+FCM_DEVICE void store_matrices(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0, const RowMasks& inside,
+                               int lane) {
   const int px = m * 16 + (lane >> 4) * 8 + (lane & 7);
   const u32 to = shared_address(e) + row_offset<Cfg>(table, px) + (n0 * 16 + ((lane >> 3) & 1) * 8) * 2;
   u32 v[kCols][4];
 #pragma unroll
   for (int n = 0; n < kCols; ++n) {
-    v[n][0] = activate_pair<Cfg, true>(acc[n].lo[0], acc[n].lo[1]);
-    v[n][1] = activate_pair<Cfg, true>(acc[n].hi[0], acc[n].hi[1]);
-    v[n][2] = activate_pair<Cfg, true>(acc[n].lo[2], acc[n].lo[3]);
-    v[n][3] = activate_pair<Cfg, true>(acc[n].hi[2], acc[n].hi[3]);
-  }
-  if (border) {
-#pragma unroll
-    for (int i = 0; i < 4 * kCols; ++i) v[i / 4][i % 4] &= keep[i % 4 / 2];
+    v[n][0] = activate_masked<Cfg>(acc[n].lo[0], acc[n].lo[1], inside.row[0]);
+    v[n][1] = activate_masked<Cfg>(acc[n].hi[0], acc[n].hi[1], inside.row[0]);
+    v[n][2] = activate_masked<Cfg>(acc[n].lo[2], acc[n].lo[3], inside.row[1]);
+    v[n][3] = activate_masked<Cfg>(acc[n].hi[2], acc[n].hi[3], inside.row[1]);
   }
   if (is_whole<Cfg>(m)) {
 #pragma unroll
@@ -88,7 +118,7 @@ FCM_DEVICE void store_matrices(const Place* table, unsigned char* e, const Accum
 
 /// The same with plain stores: any target, FP32 too.
 template <class Cfg, int kCols>
-FCM_DEVICE void store_pairs(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0, const u32 (&keep)[2],
+FCM_DEVICE void store_pairs(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0, const RowMasks& inside,
                             int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr int el = Of<Cfg>::G.el;
@@ -102,11 +132,10 @@ FCM_DEVICE void store_pairs(const Place* table, unsigned char* e, const Accumula
     for (int i = 0; i < 2 * kCols; ++i) {
       const float* v = (i % 2 == 0 ? acc[i / 2].lo : acc[i / 2].hi) + 2 * half;
       if constexpr (kIs16<S.math>) {
-        const u32 packed = activate_pair<Cfg, true>(v[0], v[1]);
-        *reinterpret_cast<u32*>(to + i * 8 * el) = packed & keep[half];
+        *reinterpret_cast<u32*>(to + i * 8 * el) = activate_masked<Cfg>(v[0], v[1], inside.row[half]);
       } else {
         const float2 pair{activation<f.fn>(v[0], f.a, f.b), activation<f.fn>(v[1], f.a, f.b)};
-        *reinterpret_cast<float2*>(to + i * 8 * el) = keep[half] != 0 ? pair : float2{0.0f, 0.0f};
+        *reinterpret_cast<float2*>(to + i * 8 * el) = inside.row[half] != 0 ? pair : float2{0.0f, 0.0f};
       }
     }
   }
@@ -126,30 +155,31 @@ FCM_DEVICE void set_bias(Accumulator (&acc)[kRows][kCols], const unsigned char* 
 
 /// Activation and store of the `m`-th 16 pixels. Pixels outside the plane become zero: they are the padding of the depthwise stage.
 template <class Cfg, int kCols>
-FCM_DEVICE void store_expanded(const Tile& tile, const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0,
-                               bool border, int lane) {
-  u32 keep[2] = {~0u, ~0u};
-  if (border) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) keep[half] = site_of<Cfg>(tile, table, m * 16 + half * 8 + (lane >> 2)).inside ? ~0u : 0u;
-  }
+FCM_DEVICE void store_expanded(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0, const RowMasks& inside,
+                               int lane) {
   if constexpr (kIs16<Of<Cfg>::S.math> && kArch >= 900) {
-    store_matrices<Cfg>(table, e, acc, m, n0, keep, border, lane);
+    store_matrices<Cfg>(table, e, acc, m, n0, inside, lane);
   } else {
-    store_pairs<Cfg>(table, e, acc, m, n0, keep, lane);
+    store_pairs<Cfg>(table, e, acc, m, n0, inside, lane);
   }
+}
+/// The same with the marks of the table.
+template <class Cfg, int kCols>
+FCM_DEVICE void store_expanded(const Place* table, unsigned char* e, const Accumulator (&acc)[kCols], int m, int n0, int lane) {
+  RowMasks inside;
+  if constexpr (crosses_border<Cfg>()) inside = row_masks(table, m, lane);
+  store_expanded<Cfg>(table, e, acc, m, n0, inside, lane);
 }
 
 /// The expansion by warpgroups: both operands come from shared memory without passing a warp, which leaves its ports to the depthwise
 /// stage. Warpgroups share units of 64 pixels x expand_n tiles.
 template <class Cfg>
-FCM_DEVICE void expand_by_warpgroups(const Tile& tile, const Place* table, const unsigned char* x, const unsigned char* weights,
-                                     unsigned char* e, int warp, int lane) {
+FCM_DEVICE void expand_by_warpgroups(const Place* table, const unsigned char* x, const unsigned char* weights, unsigned char* e, int warp,
+                                     int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int kCols = S.expand_n, kDepth = G.k1 / G.ks;
   constexpr int m_units = G.x_rows / 64, n_units = G.e_chunk / (16 * kCols);
-  const bool border = touches_border<Cfg>(tile);
   constexpr int width = G.x_width;
   const u64 a = traded_rows(shared_address(x), width), b = core_matrices(shared_address(weights), G.e_chunk * 16);
   using Walk = Deal<m_units, G.warps / 4>;
@@ -165,7 +195,7 @@ FCM_DEVICE void expand_by_warpgroups(const Tile& tile, const Place* table, const
     warpgroup_end();
     hold(acc[0]);
     const int m = m0 * 4 + warp % 4;
-    if (m * 16 < G.core_px) store_expanded<Cfg, kCols>(tile, table, e, acc[0], m, n0, border, lane);
+    if (m * 16 < G.core_px) store_expanded<Cfg>(table, e, acc[0], m, n0, lane);
   }
 }
 
@@ -238,8 +268,7 @@ struct StreamedExpansion {
   }
 
   /// Bias, activation, and the way into the chunk buffer.
-  FCM_DEVICE void store(const Tile& tile, const Place* table, const unsigned char* weights, unsigned char* e, int warp, int lane) {
-    const bool border = touches_border<Cfg>(tile);
+  FCM_DEVICE void store(const Place* table, const unsigned char* weights, unsigned char* e, int warp, int lane) {
 #pragma unroll
     for (int i = 0; i < kUnits; ++i) {
       if (!exists(i)) break;
@@ -254,7 +283,7 @@ struct StreamedExpansion {
           acc[i][m][n / 4].hi[n % 4] += bias[0][n / 4].hi[n % 4];
         }
         const int m_tile = S.warpgroup ? rows_of(i) * 4 + warp % 4 : rows_of(i) + m;
-        if (m_tile * 16 < G.core_px) store_expanded<Cfg, kCols>(tile, table, e, acc[i][m], m_tile, n0, border, lane);
+        if (m_tile * 16 < G.core_px) store_expanded<Cfg>(table, e, acc[i][m], m_tile, n0, lane);
       }
     }
   }
@@ -287,12 +316,12 @@ FCM_CONSTEXPR int register_budget() {
   return geometry::min_of(255, 65536 / (Of<Cfg>::G.threads * Of<Cfg>::S.min_blocks));
 }
 
-/// Two floats, once for each row of an accumulator. They are loaded twice, not to be told that they are equal: copies would be made anew
-/// for every matrix product that begins with them.
+/// Two floats, once for each row of an accumulator. The compiler is not told that they are equal (a grid has no third dimension): copies
+/// would be made anew for every matrix product that begins with them.
 FCM_DEVICE void load_twice(float (&v)[4], u32 address) {
+  asm volatile("ld.volatile.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v[0]), "=f"(v[1]) : "r"(address) : "memory");
 #pragma unroll
-  for (int row = 0; row < 2; ++row)
-    asm volatile("ld.volatile.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v[2 * row]), "=f"(v[2 * row + 1]) : "r"(address) : "memory");
+  for (int i = 0; i < 2; ++i) v[2 + i] = __uint_as_float(__float_as_uint(v[i]) | blockIdx.z);
 }
 
 /// What the units of the same middle channels share, in registers: a small depth's weights, and the bias as accumulators hold it.
@@ -389,17 +418,16 @@ FCM_DEVICE void expand_unit(Accumulator (&acc)[Of<Cfg>::S.expand_m][Of<Cfg>::S.e
 /// Expansion of the whole core region to the chunk's channels. Warps share units of expand_m x expand_n tiles, round robin, those of the
 /// same channels behind each other.
 template <class Cfg>
-FCM_DEVICE void expand_chunk(const Tile& tile, const Place* table, const unsigned char* x, const RowStat* stats,
-                             const unsigned char* weights, unsigned char* e, int warp, int lane) {
+FCM_DEVICE void expand_chunk(const Place* table, const unsigned char* x, const RowStat* stats, const unsigned char* weights,
+                             unsigned char* e, int warp, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr int kRows = S.expand_m, kCols = S.expand_n;
   constexpr int m_units = G.x_rows / (16 * kRows), n_units = G.e_chunk / (16 * kCols);
-  const bool border = touches_border<Cfg>(tile);
   Accumulator acc[kRows][kCols];
   const auto store = [&](int m0, int n0) {
 #pragma unroll
-    for (int m = 0; m < kRows; ++m) store_expanded<Cfg, kCols>(tile, table, e, acc[m], m0 + m, n0, border, lane);
+    for (int m = 0; m < kRows; ++m) store_expanded<Cfg>(table, e, acc[m], m0 + m, n0, lane);
   };
   if constexpr (ExpansionColumns<Cfg>::kKeep) {
     const u32 rows = shared_address(x) + (lane & 15) * G.x_pitch, piece = first_piece<G.x_width>(lane);

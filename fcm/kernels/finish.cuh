@@ -77,6 +77,49 @@ FCM_DEVICE int output_offset(const Tile& tile, GroupPlace at, int r) {
   }
 }
 
+/// The two pixels of a group that a lane's registers hold: in column (of a run of pixels: place) lane / 4, of the upper row and the lower.
+template <class Cfg>
+struct LanePixels {
+  static constexpr Shape S = Of<Cfg>::S;
+  static constexpr Geometry G = Of<Cfg>::G;
+  static constexpr int pixel_bytes = G.out_pitch * G.el, kRow = (G.flat ? 8 : S.out_w) * pixel_bytes;  ///< from the upper to the lower one
+  static constexpr bool kBelow = G.runs && !G.flat && S.images == 1;  ///< a warp's groups lie below each other in one image
+  int offset;   ///< bytes from the tile's first output pixel to the upper one, whether it exists or not
+  int y, rows;  ///< the upper one's row (place) in the tile, and how many of these exist
+  bool column;  ///< it exists
+
+  FCM_DEVICE LanePixels(const Tile& tile, GroupPlace at, int lane) {
+    const int image = S.images > 1 ? at.pair / G.image_pairs : 0, x = at.column * 8 + (lane >> 2);
+    if constexpr (G.flat) {
+      y = at.pair * 16 + x;
+      offset = y * pixel_bytes;
+      rows = tile.end - tile.first;
+      column = true;
+    } else {
+      y = (at.pair - image * G.image_pairs) * 2;
+      offset = ((image * S.out_h + y) * S.out_w + x) * pixel_bytes;
+      rows = tile.rows;
+      column = x < tile.columns && (S.images == 1 || image < tile.images);
+    }
+  }
+  FCM_DEVICE bool exists(int row) const { return column && y + row * (G.flat ? 8 : 1) < rows; }
+  /// Those of the `n`-th group below. Their addresses differ by constants.
+  FCM_DEVICE LanePixels below(int n) const {
+    LanePixels p = *this;
+    p.offset += n * 2 * kRow;
+    p.y += n * 2;
+    return p;
+  }
+};
+
+/// Two neighbouring channels from `c` on, zero where they are beyond the module's.
+template <class Cfg>
+FCM_DEVICE u32 clear_pad2(u32 pair, int c) {
+  constexpr Geometry G = Of<Cfg>::G;
+  if constexpr (G.out_channels == G.out_pitch) return pair;
+  return pair & (c + 1 < G.out_channels ? ~0u : c < G.out_channels ? 0xffffu : 0u);
+}
+
 /// Byte, in the warp's corner, of the `piece`-th 16 bytes of row `r`: those of 16-bit values trade places, so that neither way meets a bank
 /// twice.
 template <class Cfg>
@@ -172,12 +215,13 @@ FCM_DEVICE void add_to_pool(PoolSums& sums, const Tile& tile, const Eight<Of<Cfg
 }
 
 /// Adds up what the lanes hold and writes the sixteen channels' sums.
-template <Math M>
+template <class Cfg>
 FCM_DEVICE void store_pool_sums(PoolSums& sums, float* to, int lane) {
-  if constexpr (kIs16<M>) {
+  if constexpr (kIs16<Of<Cfg>::S.math>) {
     if ((lane & 3) != 0) return;
-    to[lane >> 2] = sums.v[0];
-    to[8 + (lane >> 2)] = sums.v[2];
+    const int row = lane >> 2, first = Of<Cfg>::G.paired ? row / 2 * 4 + row % 2 : row;
+    to[first] = sums.v[0];
+    to[first + (Of<Cfg>::G.paired ? 2 : 8)] = sums.v[2];
   } else {
 #pragma unroll
     for (float& sum : sums.v) {
@@ -190,16 +234,35 @@ FCM_DEVICE void store_pool_sums(PoolSums& sums, float* to, int lane) {
   }
 }
 
+/// 16 channels of a pixel group from registers to the output: eight bytes a lane, a sector a pixel.
+template <class Cfg>
+FCM_DEVICE void store_eights(unsigned char* to, const LanePixels<Cfg>& at, int first_channel, const Eight<Of<Cfg>::S.math>& low,
+                             const Eight<Of<Cfg>::S.math>& high, int lane) {
+  const int channel = first_channel + (lane & 3) * 4;
+  unsigned char* p = to + at.offset + channel * 2;
+#pragma unroll
+  for (int row = 0; row < 2; ++row) {
+    const u32 a = transposed(low.r[row]), b = transposed(high.r[row]);
+    if (at.exists(row) && channel < Of<Cfg>::G.out_pitch)
+      *reinterpret_cast<uint2*>(p + row * at.kRow) = uint2{clear_pad2<Cfg>(a, channel), clear_pad2<Cfg>(b, channel + 2)};
+  }
+}
+
 /// Depthwise stage of a chunk, stored; a warp takes some pixel groups at a time so that they share the taps.
 template <class Cfg>
 FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk, const unsigned char* e, const unsigned char* weights,
                             unsigned char* corner, float* pool, WarpPlace at, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  constexpr int kTiles = geometry::run_length(S, G), kSlots = G.corner_slots;
+  constexpr int kTiles = geometry::run_length(S, G);
   lane = anew<32>(lane);
   unsigned char* to = static_cast<unsigned char*>(args.output) + tile_offset<Cfg>(tile);
-  for (int k = at.k; k < S.chunk / 16; k += S.warps_k) {
+  constexpr int kTurns = geometry::ceil_div(S.chunk / 16, S.warps_k), kTogether = S.team > 0 ? 2 : 1;
+#pragma unroll kTogether
+  for (int turn = 0; turn < kTurns; ++turn) {
+    const int k = at.k + turn * S.warps_k;
+    if (S.chunk / 16 % S.warps_k != 0 && k >= S.chunk / 16) break;
+    const int channel = chunk * S.chunk + k * 16;
     PoolSums sums;
     for (int j = 0; j < G.warp_m; j += kTiles) {
       int groups[kTiles];
@@ -208,28 +271,24 @@ FCM_DEVICE void store_chunk(const ModuleArgs& args, const Tile& tile, int chunk,
       Eight<S.math> v[2][kTiles];
 #pragma unroll
       for (int half = 0; half < 2; ++half) depthwise<Cfg, kTiles>(v[half], e, weights, groups, k * 2 + half, lane);
-      const auto exists = [&](int t) { return j + t < G.warp_m && geometry::group_of(S, G, at.m, j + t) < G.m_tiles; };
+      const LanePixels<Cfg> first(tile, group_place<Cfg>(at.m, j), lane);
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
-        if (!exists(t)) continue;
+        if (j + t >= G.warp_m || geometry::group_of(S, G, at.m, j + t) >= G.m_tiles) continue;
         if constexpr (S.pool != Pool::none) add_to_pool<Cfg>(sums, tile, v[0][t], v[1][t], groups[t], lane);
-      }
-#pragma unroll
-      for (int first = 0; first < kTiles && S.pool != Pool::only; first += kSlots) {
-#pragma unroll
-        for (int t = first; t < first + kSlots; ++t)
-          if (exists(t)) to_corner<Cfg>(corner + (t - first) * 16 * G.corner_pitch, v[0][t], v[1][t], lane);
-        __syncwarp();
-#pragma unroll
-        for (int t = first; t < first + kSlots; ++t) {
-          if (!exists(t)) continue;
-          store_corner<Cfg>(to, tile, corner + (t - first) * 16 * G.corner_pitch, group_place<Cfg>(at.m, j + t), chunk * S.chunk + k * 16,
-                            lane);
+        if constexpr (S.pool == Pool::only) continue;
+        if constexpr (G.paired) {
+          store_eights<Cfg>(to, first.kBelow ? first.below(t) : LanePixels<Cfg>(tile, group_place<Cfg>(at.m, j + t), lane), channel,
+                            v[0][t], v[1][t], lane);
+        } else {
+          to_corner<Cfg>(corner, v[0][t], v[1][t], lane);
+          __syncwarp();
+          store_corner<Cfg>(to, tile, corner, group_place<Cfg>(at.m, j + t), channel, lane);
+          __syncwarp();
         }
-        __syncwarp();
       }
     }
-    if constexpr (S.pool != Pool::none) store_pool_sums<S.math>(sums, pool + at.m * S.chunk + k * 16, lane);
+    if constexpr (S.pool != Pool::none) store_pool_sums<Cfg>(sums, pool + at.m * S.chunk + k * 16, lane);
   }
 }
 
@@ -340,14 +399,14 @@ FCM_DEVICE Vector<Of<Cfg>::S.math> sum_partials(const unsigned char* red, const 
   return sum;
 }
 
-/// Row of the input tile under row `r` of the output tile's pixel groups.
+/// Row of the input tile under row `r` of a pixel group.
 template <class Cfg>
-FCM_DEVICE int input_row(int r) {
+FCM_DEVICE int input_row(GroupPlace at, int r) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  if constexpr (G.flat) return r;
-  const int m = r / 16, pair = m / G.m_tiles_w, image = S.images > 1 ? pair / G.image_pairs : 0;
-  const int ty = (pair - image * G.image_pairs) * 2 + (r % 16) / 8, tx = (m % G.m_tiles_w) * 8 + r % 8;
+  if constexpr (G.flat) return at.pair * 16 + r;
+  const int image = S.images > 1 ? at.pair / G.image_pairs : 0;
+  const int ty = (at.pair - image * G.image_pairs) * 2 + r / 8, tx = at.column * 8 + r % 8;
   return image * G.image_px + (ty + S.dw_window.top - G.ay.core_at) * G.ax.core + tx + S.dw_window.left - G.ax.core_at;
 }
 
@@ -364,7 +423,8 @@ FCM_DEVICE Vector<Of<Cfg>::S.math> load_residual(const ModuleArgs& args, const T
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
   if constexpr (S.residual_is_input && S.expand && !S.conv && !S.streamed) {
-    return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + input_place<Cfg>(input_row<Cfg>(r), channel / G.vec)));
+    const int group = r / 16, row = input_row<Cfg>({group / G.m_tiles_w, group % G.m_tiles_w}, r % 16);
+    return Vector<S.math>::from(*reinterpret_cast<const uint4*>(x + input_place<Cfg>(row, channel / G.vec)));
   } else {
     return Vector<S.math>::from(*reinterpret_cast<const uint4*>(residual_map<Cfg>(args) + (p * G.out_pitch + channel) * G.el));
   }
@@ -383,158 +443,131 @@ FCM_DEVICE void apply_epilogue(Vector<Of<Cfg>::S.math>& v, const Vector<Of<Cfg>:
   }
 }
 
-/// A lane's part of the 8 x 8 matrix of ones on the diagonal, a right operand.
-template <Math M>
-FCM_DEVICE u32 ones_on_diagonal(int lane) {
-  constexpr u32 one = M == Math::f16 ? 0x3c00u : 0x3f80u;
-  return (lane >> 2) / 2 != (lane & 3) ? 0u : (lane & 4) != 0 ? one << 16 : one;
-}
+/// A lane's part of a right operand, 16 x 8, of ones: channels to the places that they have in the first (or second) eight columns of sums
+/// that leave 16 columns at a time (geometry::paired_place).
+struct Ones {
+  u32 b[2];
 
-/// Adds the input tile's pixels under a pixel group to its sums, exactly: their product with ones on a diagonal. Rows without a pixel add
-/// another one's.
+  template <Math M>
+  FCM_DEVICE static Ones of(int half, int lane) {
+    constexpr u32 one = M == Math::f16 ? 0x3c00u : 0x3f80u;
+    const int column = lane >> 2, pair = column / 2 * 2 + half;  // of channels that the column's lies in
+    const u32 value = column % 2 != 0 ? one << 16 : one;
+    return {{pair == (lane & 3) ? value : 0u, pair == (lane & 3) + 4 ? value : 0u}};
+  }
+};
+
+/// Adds the input tile's pixels under a pixel group to its sums, exactly: their product with ones. Rows without a pixel add another one's.
 template <class Cfg>
 FCM_DEVICE void add_input(Accumulator (&acc)[Of<Cfg>::G.own_n], const unsigned char* x, GroupPlace at, int first_channel, int lane) {
-  constexpr Shape S = Of<Cfg>::S;
+  constexpr Math M = Of<Cfg>::S.math;
   constexpr Geometry G = Of<Cfg>::G;
   constexpr bool whole =
-      G.n_blocks * S.n_tile <= G.k1 && G.warp_n % G.parties == 0;  // else the last block's columns go on where the input has ended
-  const u32 diagonal = ones_on_diagonal<S.math>(lane);
-  const int r = lane & 15, row = geometry::min_of(input_row<Cfg>((at.pair * G.m_tiles_w + at.column) * 16 + r), G.x_rows - 1);
+      G.n_blocks * Of<Cfg>::S.n_tile <= G.k1 && G.warp_n % G.parties == 0;  // else the last block's columns go on where the input has ended
+  const Ones first = Ones::of<M>(0, lane), second = Ones::of<M>(1, lane);
+  const int row = geometry::min_of(input_row<Cfg>(at, lane & 15), G.x_rows - 1);
   const u32 from = shared_address(x);
 #pragma unroll
   for (int n = 0; n < G.own_n; ++n) {
     if (!whole && first_channel + n * 16 >= G.k1) break;
     u32 a[4];
     ldmatrix(a, from + input_place<Cfg>(row, first_channel / 8 + n * 2 + (lane >> 4)));
-    mma_k8<S.math>(acc[n].lo, a[0], a[1], diagonal);
-    mma_k8<S.math>(acc[n].hi, a[2], a[3], diagonal);
+    mma_k16<M>(acc[n].lo, acc[n].lo, a, first.b[0], first.b[1]);
+    mma_k16<M>(acc[n].hi, acc[n].hi, a, second.b[0], second.b[1]);
   }
 }
 
-/// How a lane stores the columns that its warp keeps of a pixel group's sums: by way of the warp's corner, 16 bytes at a time.
+/// What a lane stores of the columns that its warp keeps of a pixel group: eight neighbouring channels of 32 columns, or four of 16.
 template <class Cfg>
 struct SumsWay {
   static constexpr Shape S = Of<Cfg>::S;
   static constexpr Geometry G = Of<Cfg>::G;
-  static constexpr int kWide = geometry::min_of(G.own_n, 2), kTurns = geometry::ceil_div(G.own_n, kWide);  ///< 16 columns at a time
-  static constexpr int pieces = 2 * kWide;                                                                 ///< 16 bytes of them
-  int offset[kWide];            ///< bytes from the tile's first output pixel to the lane's, of those that one turn stores; -1: none
-  int piece, channel, columns;  ///< the lane's first channel; 16 columns that the warp keeps
+  int first, columns;  ///< channel of the first column; 16 columns that the warp keeps
+  int q;
 
-  FCM_DEVICE SumsWay(const Tile& tile, GroupPlace group, int n_block, WarpPlace at, int party, int lane) {
-    piece = lane % pieces;
-    channel = n_block * S.n_tile + (at.n * G.warp_n + party * G.own_n) * 16 + piece * 8;
-    columns = G.warp_n - party * G.own_n;
-#pragma unroll
-    for (int i = 0; i < kWide; ++i) offset[i] = output_offset<Cfg>(tile, group, (i * 32 + lane) / pieces);
-  }
-  FCM_DEVICE bool stores(int turn, int i) const {
-    constexpr bool whole = G.warp_n % G.parties == 0 && G.own_n % kWide == 0;
-    return offset[i] >= 0 && channel + turn * kWide * 16 < G.out_pitch &&
-           (whole || turn * kWide + piece / 2 < geometry::min_of(columns, G.own_n));
-  }
-  /// The `i`-th 16 bytes of a turn in global memory; `map` is the tile's first output pixel.
-  template <class Byte>
-  FCM_DEVICE Byte* global(Byte* map, int turn, int i) const {
-    return map + offset[i] + (channel + turn * kWide * 16) * G.el;
-  }
-  FCM_DEVICE static unsigned char* place(unsigned char* corner, int i, int lane) {
-    return corner + corner_place<Cfg>((i * 32 + lane) / pieces, lane % pieces);
-  }
+  FCM_DEVICE SumsWay(int n_block, WarpPlace at, int party, int lane)
+      : first(n_block * S.n_tile + (at.n * G.warp_n + party * G.own_n) * 16), columns(G.warp_n - party * G.own_n), q(lane & 3) {}
+  FCM_DEVICE bool keeps(int n) const { return n < G.own_n && (G.warp_n % G.parties == 0 || n < columns); }
+  /// Whether the `n`-th 16 columns, and the next, are 32 that are stored together.
+  FCM_DEVICE bool wide(int n) const { return G.wide && n % 2 == 0 && keeps(n + 1); }
+  FCM_DEVICE int channel(int n, bool is_wide) const { return first + n * 16 + q * (is_wide ? 8 : 4); }
 };
 
-/// What global memory holds under a pixel group, in the order in which a lane stores: all of it is asked for before any of it is used.
+/// What global memory holds under the sums of a pixel group that a lane stores: all of it is asked for before any of it is used.
 template <class Cfg>
 struct ResidualRows {
-  using Way = SumsWay<Cfg>;
-  static constexpr int kWide = Way::kWide;
-  uint4 v[Way::kTurns * kWide];
+  static constexpr Geometry G = Of<Cfg>::G;
+  uint2 v[G.own_n][2];
 
-  FCM_DEVICE void load(const unsigned char* map, const Way& way) {
+  FCM_DEVICE void load(const unsigned char* map, const LanePixels<Cfg>& at, const SumsWay<Cfg>& way) {
 #pragma unroll
-    for (int i = 0; i < Way::kTurns * kWide; ++i) {
-      v[i] = uint4{0, 0, 0, 0};
-      if (way.stores(i / kWide, i % kWide)) v[i] = *reinterpret_cast<const uint4*>(way.global(map, i / kWide, i % kWide));
+    for (int i = 0; i < 2 * G.own_n; ++i) {
+      const int n = i / 2, row = i % 2;
+      const bool wide = way.wide(n / 2 * 2);
+      const int channel = wide ? way.channel(n / 2 * 2, true) + n % 2 * 4 : way.channel(n, false);
+      v[n][row] = uint2{0, 0};
+      if (way.keeps(n) && at.exists(row) && channel < G.out_pitch)
+        v[n][row] = *reinterpret_cast<const uint2*>(map + at.offset + row * at.kRow + channel * 2);
     }
   }
-  /// Adds a turn's columns, exactly: their product with ones on a diagonal, by way of the warp's corner.
-  FCM_DEVICE void add(Accumulator (&acc)[Of<Cfg>::G.own_n], int turn, unsigned char* corner, int lane) const {
+  FCM_DEVICE void add(Accumulator (&acc)[G.own_n]) const {
     constexpr Math M = Of<Cfg>::S.math;
-    const u32 diagonal = ones_on_diagonal<M>(lane);
 #pragma unroll
-    for (int i = 0; i < kWide; ++i) *reinterpret_cast<uint4*>(Way::place(corner, i, lane)) = v[turn * kWide + i];
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < kWide && turn * kWide + i < Of<Cfg>::G.own_n; ++i) {
-      u32 a[4];
-      ldmatrix(a, shared_address(corner) + corner_place<Cfg>(lane & 15, i * 2 + (lane >> 4)));
-      mma_k8<M>(acc[turn * kWide + i].lo, a[0], a[1], diagonal);
-      mma_k8<M>(acc[turn * kWide + i].hi, a[2], a[3], diagonal);
+    for (int i = 0; i < 2 * G.own_n; ++i) {
+      const int n = i / 2, row = i % 2;
+      const float2 low = unpack2<M>(v[n][row].x), high = unpack2<M>(v[n][row].y);
+      acc[n].lo[2 * row] += low.x, acc[n].lo[2 * row + 1] += low.y;
+      acc[n].hi[2 * row] += high.x, acc[n].hi[2 * row + 1] += high.y;
     }
-    __syncwarp();
   }
 };
 
-/// 16 pixels x 16 channels from an accumulator to the `n`-th place in the warp's corner: with bias and activation, rounded.
+/// A row's four columns of 16 as they are stored: activated, rounded.
 template <class Cfg>
-FCM_DEVICE void to_corner(unsigned char* corner, int n, const Accumulator& acc, const float* bias, int lane) {
-  constexpr Shape S = Of<Cfg>::S;
-  constexpr Geometry G = Of<Cfg>::G;
-  constexpr Activation f = S.out_act;
-  constexpr bool exact = is_exact_bound<S.math>(f.b);
-  const float2 lo = *reinterpret_cast<const float2*>(bias + 2 * (lane & 3)),
-               hi = *reinterpret_cast<const float2*>(bias + 8 + 2 * (lane & 3));
-  u32 v[4];
-#pragma unroll
-  for (int row = 0; row < 2; ++row) {
-    v[2 * row] = activate_pack2<S.math, f.fn>(acc.lo[2 * row] + lo.x, acc.lo[2 * row + 1] + lo.y, f.a, f.b, exact);
-    v[2 * row + 1] = activate_pack2<S.math, f.fn>(acc.hi[2 * row] + hi.x, acc.hi[2 * row + 1] + hi.y, f.a, f.b, exact);
-  }
-  const u32 to = shared_address(corner);
-  if constexpr (kArch >= 900) {
-    stmatrix(to + corner_place<Cfg>((lane >> 4) * 8 + (lane & 7), n * 2 + ((lane >> 3) & 1)), v);
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) store_word(to + corner_place<Cfg>((lane >> 2) + i / 2 * 8, n * 2 + i % 2) + (lane & 3) * 4, v[i]);
-  }
+FCM_DEVICE uint2 rounded_four(const Accumulator& acc, int row, int channel) {
+  constexpr Math M = Of<Cfg>::S.math;
+  constexpr Activation f = Of<Cfg>::S.out_act;
+  constexpr bool exact = is_exact_bound<M>(f.b);
+  return {clear_pad2<Cfg>(activate_pack2<M, f.fn>(acc.lo[2 * row], acc.lo[2 * row + 1], f.a, f.b, exact), channel),
+          clear_pad2<Cfg>(activate_pack2<M, f.fn>(acc.hi[2 * row], acc.hi[2 * row + 1], f.a, f.b, exact), channel + 2)};
 }
 
-/// Sums that a warp keeps, to the output: through its corner, so that stores are 16 bytes. `residual`: see ResidualRows, of each group.
+/// Sums that a warp keeps, to the output. `residual`: see ResidualRows, of each group.
 template <class Cfg>
 FCM_DEVICE void store_sums(const ModuleArgs& args, const Tile& tile, Accumulator (&acc)[Of<Cfg>::G.warp_m][Of<Cfg>::G.own_n],
-                           const ResidualRows<Cfg> (&residual)[Of<Cfg>::G.warp_m], unsigned char* corner, const float* bias,
-                           const unsigned char* x, int n_block, WarpPlace at, int party, int lane) {
+                           const ResidualRows<Cfg> (&residual)[Of<Cfg>::G.warp_m], const unsigned char* x, int n_block, WarpPlace at,
+                           int party, int lane) {
   constexpr Shape S = Of<Cfg>::S;
   constexpr Geometry G = Of<Cfg>::G;
-  using Way = SumsWay<Cfg>;
+  lane = anew<32>(lane);
   unsigned char* to = static_cast<unsigned char*>(args.output) + tile_offset<Cfg>(tile);
-  const int first_column = (at.n * G.warp_n + party * G.own_n) * 16;
+  const LanePixels<Cfg> first(tile, group_place<Cfg>(at.m, 0), lane);
+  const SumsWay<Cfg> way(n_block, at, party, lane);
 #pragma unroll
   for (int j = 0; j < G.warp_m; ++j) {
     const GroupPlace group = group_place<Cfg>(at.m, j);
     if (group.pair * G.m_tiles_w + group.column >= G.m_tiles) break;
-    lane = anew<32>(lane);
-    if constexpr (S.residual != Residual::none && S.team == 0) add_input<Cfg>(acc[j], x, group, n_block * S.n_tile + first_column, lane);
-    const Way way(tile, group, n_block, at, party, lane);
+    if constexpr (S.residual != Residual::none && S.team > 0) residual[j].add(acc[j]);
+    if constexpr (S.residual != Residual::none && S.team == 0) add_input<Cfg>(acc[j], x, group, way.first, lane);
+    const LanePixels<Cfg> pixels = first.kBelow ? first.below(j) : LanePixels<Cfg>(tile, group, lane);
 #pragma unroll
-    for (int turn = 0; turn < Way::kTurns; ++turn) {
-      if constexpr (S.residual != Residual::none && S.team > 0) residual[j].add(acc[j], turn, corner, lane);
+    for (int row = 0; row < 2; ++row) {
+      unsigned char* p = to + pixels.offset + row * pixels.kRow;
+      const bool exists = pixels.exists(row);
 #pragma unroll
-      for (int i = 0, n = turn * Way::kWide; i < Way::kWide && n + i < G.own_n; ++i)
-        to_corner<Cfg>(corner, i, acc[j][n + i], bias + first_column + (n + i) * 16, lane);
-      __syncwarp();
-#pragma unroll
-      for (int i = 0; i < Way::kWide; ++i) {
-        if (!way.stores(turn, i)) continue;
-        uint4 raw = *reinterpret_cast<const uint4*>(Way::place(corner, i, lane));
-        if constexpr (G.out_channels != G.out_pitch) {
-          Vector<S.math> v = Vector<S.math>::from(raw);
-          clear_pad<Cfg>(v, way.channel + turn * Way::kWide * 16);
-          raw = v.raw();
+      for (int n = 0; n < G.own_n; ++n) {
+        if (!way.keeps(n)) break;
+        if (n % 2 == 1 && way.wide(n - 1)) continue;
+        const bool wide = way.wide(n);
+        const int channel = way.channel(n, wide);
+        const uint2 low = rounded_four<Cfg>(acc[j][n], row, channel);
+        if (wide) {
+          const uint2 high = rounded_four<Cfg>(acc[j][n + 1 < G.own_n ? n + 1 : n], row, channel + 4);
+          if (exists && channel < G.out_pitch) *reinterpret_cast<uint4*>(p + channel * 2) = uint4{low.x, low.y, high.x, high.y};
+        } else {
+          if (exists && channel < G.out_pitch) *reinterpret_cast<uint2*>(p + channel * 2) = low;
         }
-        *reinterpret_cast<uint4*>(way.global(to, turn, i)) = raw;
       }
-      __syncwarp();
     }
   }
 }

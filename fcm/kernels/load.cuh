@@ -60,12 +60,15 @@ FCM_DEVICE Tile locate(int work, int batch) {
   return t;
 }
 
-/// A pixel of the core region, relative to the tile: the byte where its row lies in a chunk buffer, and its row and column in the halo'd
-/// region. The same for every tile, so a block computes the table once. Entries beyond the core region are zero:
-/// their rows are computed but never stored.
+/// A pixel of the core region, relative to the tile: where its row lies in a chunk buffer, and its row and column in the halo'd region.
+/// The same for every tile, so a block computes the table once. Entries beyond the core region are zero: their rows are computed but
+/// never stored. Whether the pixel lies in the plane is marked anew for tiles at its border.
 struct Place {
-  u32 offset;
-  u32 yx;  // row << 16 | column
+  u16 line;    // of 16 bytes
+  u16 inside;  // all bits or none
+  u32 yx;      // row << 16 | column
+
+  FCM_DEVICE int offset() const { return line * 16; }
 };
 
 template <class Cfg>
@@ -79,7 +82,7 @@ FCM_DEVICE void make_places(Place* table, int thread) {
       const int offset = (image * G.image_pairs * 2 * w.sh + ey) * G.e_line + (ex % w.sw) * G.e_column + ex / w.sw * G.e_pitch;
       const bool core = px < G.core_px;
       const int y = ey + image * Of<Cfg>::S.mid_h;  // images lie below each other in memory too
-      table[px] = Place{static_cast<u32>(core ? offset : 0), core ? static_cast<u32>(y << 16 | ex) : 0u};
+      table[px] = Place{static_cast<u16>(core ? offset / 16 : 0), 0xffff, core ? static_cast<u32>(y << 16 | ex) : 0u};
     }
   }
 }
@@ -107,12 +110,12 @@ FCM_DEVICE Site site_of(const Tile& tile, const Place* table, int px) {
     s.offset = px * G.e_pitch;
   } else {
     constexpr Window w = S.dw_window;
-    const Place at = table[px];
+    const Place& at = table[px];
     s.image = tile.image;
     s.y = tile.oy * w.sh - w.top + static_cast<int>(at.yx >> 16);
     s.x = tile.ox * w.sw - w.left + static_cast<int>(at.yx & 0xffffu);
     s.inside = static_cast<u32>(s.y) < static_cast<u32>(S.mid_h) && static_cast<u32>(s.x) < static_cast<u32>(S.mid_w);
-    s.offset = static_cast<int>(at.offset);
+    s.offset = at.offset();
   }
   return s;
 }
@@ -126,6 +129,25 @@ FCM_DEVICE bool touches_border(const Tile& tile) {
   if constexpr (G.flat || G.tiles == 1) return false;
   const int y = tile.oy * w.sh - w.top + G.ay.core_at, x = tile.ox * w.sw - w.left + G.ax.core_at;
   return y < 0 || x < 0 || y + G.ay.core > S.mid_h || x + G.ax.core > S.mid_w;
+}
+
+/// Whether some tiles' regions reach beyond the plane where they are computed: what lies there is the padding of the depthwise stage.
+template <class Cfg>
+FCM_CONSTEXPR bool crosses_border() {
+  return Of<Cfg>::S.expand && !Of<Cfg>::G.flat && Of<Cfg>::G.tiles > 1;
+}
+
+/// Marks the pixels of a tile's core region that lie in the plane.
+template <class Cfg>
+FCM_DEVICE void mark_inside(const Tile& tile, Place* table, int thread) {
+  constexpr Shape S = Of<Cfg>::S;
+  constexpr Window w = S.dw_window;
+  const int y0 = tile.oy * w.sh - w.top, x0 = tile.ox * w.sw - w.left;
+  for (int px = thread; px < Of<Cfg>::G.core_px; px += Of<Cfg>::G.threads) {
+    const u32 yx = table[px].yx;
+    const u32 y = static_cast<u32>(y0 + static_cast<int>(yx >> 16)), x = static_cast<u32>(x0 + static_cast<int>(yx & 0xffffu));
+    table[px].inside = y < static_cast<u32>(S.mid_h) && x < static_cast<u32>(S.mid_w) ? 0xffff : 0;
+  }
 }
 
 /// Copies kPieces x 16 bytes of every pixel of the core region (flat: of the run) from the NHWC input, from its channel `first` on; zeros
@@ -147,30 +169,35 @@ FCM_DEVICE void copy_region(const ModuleArgs& args, const Tile& tile, const Plac
   Walk walk = Walk::from(anew<1024>(thread));
   for (int step = 0; step < steps; step += kTogether) {
     Walk at[kTogether];
-    Place where[kTogether];
+    u32 yx[kTogether] = {};
+    int offset[kTogether] = {};
 #pragma unroll
     for (int i = 0; i < kTogether; ++i) {
       at[i] = walk;
       walk.advance();
-      if constexpr (!G.flat) where[i] = table[exact ? at[i].row : geometry::min_of(at[i].row, G.core_px - 1)];
+      if constexpr (G.flat) {
+        offset[i] = at[i].row * G.e_pitch;
+      } else {
+        const Place& where = table[exact ? at[i].row : geometry::min_of(at[i].row, G.core_px - 1)];
+        yx[i] = where.yx;
+        if constexpr (G.copied) offset[i] = where.offset();
+      }
     }
 #pragma unroll
     for (int i = 0; i < kTogether; ++i) {
       if (!exact && at[i].row >= G.core_px) break;
       bool valid = first + at[i].piece * G.vec < G.in_pitch;
-      int offset = 0, source = at[i].row * pixel_bytes;
+      int source = at[i].row * pixel_bytes;
       if constexpr (G.flat) {
-        offset = at[i].row * G.e_pitch;
         valid = valid && tile.first + at[i].row < tile.end;
       } else {
-        const int y = static_cast<int>(where[i].yx >> 16), x = static_cast<int>(where[i].yx & 0xffffu);
-        offset = static_cast<int>(where[i].offset);
+        const int y = static_cast<int>(yx[i] >> 16), x = static_cast<int>(yx[i] & 0xffffu);
         source = (y * S.mid_w + x) * pixel_bytes;
         if constexpr (S.images > 1) valid = valid && y0 + y < tile.images * S.mid_h;
         if (border)
           valid = valid && static_cast<u32>(y0 + y) < static_cast<u32>(S.mid_h) && static_cast<u32>(x0 + x) < static_cast<u32>(S.mid_w);
       }
-      copy16(to(at[i].row, offset, at[i].piece), origin + source + at[i].piece * 16, valid);
+      copy16(to(at[i].row, offset[i], at[i].piece), origin + source + at[i].piece * 16, valid);
     }
   }
 }

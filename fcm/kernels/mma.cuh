@@ -85,19 +85,21 @@ FCM_DEVICE void mma_k16(float (&c)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u
   mma_k16<M>(c, c, a, b0, b1);
 }
 
-/// c[16 x 8] += a[16 x 32] b[32 x 8], where of four neighbours in a row of a two are there, in places that `places` tells, ascending.
+/// d[16 x 8] = c + a[16 x 32] b[32 x 8], where of four neighbours in a row of a two are there, in places that `places` tells, ascending.
 template <Math M>
-FCM_DEVICE void mma_sparse(float (&c)[4], const u32 (&a)[4], const u32 (&b)[4], u32 places) {
+FCM_DEVICE void mma_sparse(float (&d)[4], const float (&c)[4], const u32 (&a)[4], const u32 (&b)[4], u32 places) {
   if constexpr (M == Math::f16) {
     asm("mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9,%10,%11}, "
-        "{%0,%1,%2,%3}, %12, 0x0;"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places));
+        "{%13,%14,%15,%16}, %12, 0x0;"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places), "f"(c[0]), "f"(c[1]),
+          "f"(c[2]), "f"(c[3]));
   } else {
     asm("mma.sp::ordered_metadata.sync.aligned.m16n8k32.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9,%10,%11}, "
-        "{%0,%1,%2,%3}, %12, 0x0;"
-        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places));
+        "{%13,%14,%15,%16}, %12, 0x0;"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(places), "f"(c[0]), "f"(c[1]),
+          "f"(c[2]), "f"(c[3]));
   }
 }
 
@@ -135,14 +137,16 @@ struct Diagonals {
     }
   }
 };
-/// c[16 x 8] += diagonals x b, where b is four 8 x 8 matrices below each other.
+/// sum[16 x 8] = from + diagonals x b, where b is four 8 x 8 matrices below each other.
 template <Math M>
-FCM_DEVICE void multiply_diagonals(float (&c)[4], const Diagonals& d, const u32 (&b)[4]) {
+FCM_DEVICE void multiply_diagonals(float (&sum)[4], const float (&from)[4], const Diagonals& d, const u32 (&b)[4]) {
   if constexpr (kArch < 800) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) mma_k8<M>(c, d.a[2 * i], d.a[2 * i + 1], b[i]);
+    for (int i = 0; i < 4; ++i) sum[i] = from[i];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) mma_k8<M>(sum, d.a[2 * i], d.a[2 * i + 1], b[i]);
   } else {
-    mma_sparse<M>(c, {d.a[0], d.a[1], d.a[2], d.a[3]}, b, d.places);
+    mma_sparse<M>(sum, from, {d.a[0], d.a[1], d.a[2], d.a[3]}, b, d.places);
   }
 }
 

@@ -158,21 +158,26 @@ struct Relay : Block<Cfg> {
     warpgroup_commit();
   }
 
-  FCM_DEVICE void store(const Tile& tile, unsigned char* e, const Sums& acc) const {
-    const bool border = touches_border<Cfg>(tile);
+  /// `inside`: of the tile's source.
+  FCM_DEVICE void store(u32 inside, unsigned char* e, const Sums& acc) const {
 #pragma unroll
     for (int unit = 0; unit < kUnits; ++unit) {
       const int m = first_row(unit) / 16;
-      if (m * 16 < G.core_px) store_expanded<Cfg, kColumns>(tile, Base::places(), e, acc[unit], m, 0, border, lane);
+      RowMasks masks;
+      if constexpr (crosses_border<Cfg>()) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) masks.row[half] = (inside >> (2 * unit + half) & 1u) != 0 ? ~0u : 0u;
+      }
+      if (m * 16 < G.core_px) store_expanded<Cfg>(Base::places(), e, acc[unit], m, 0, masks, lane);
     }
   }
 
   /// A chunk's sums are complete: they go to its buffer when that has been read.
-  FCM_DEVICE void hand_over(Sums& acc, const Tile& tile, int step) const {
+  FCM_DEVICE void hand_over(Sums& acc, u32 inside, int step) const {
     warpgroup_wait();
     hold_all(acc);
     if (step >= 2) named_barrier(kEmpty + group() * 2 + step % 2, kFilters + 128);
-    store(tile, Base::buffer_of(step), acc);
+    store(inside, Base::buffer_of(step), acc);
     named_arrive(kFull + step % 2, G.threads);
   }
 
@@ -188,6 +193,7 @@ struct Relay : Block<Cfg> {
       for (int i = 0; i < my_chunks; ++i, ++step) {
         Sums acc;
         Operand x;
+        const u32 inside = from.inside;
         set_bias<kUnits, kColumns>(acc, bias_of(step, i), lane);
         hold_all(acc);
 #pragma unroll
@@ -198,25 +204,29 @@ struct Relay : Block<Cfg> {
           fetch(ahead[k % kAhead], from, (k + kAhead) % kSlices);
           if (k < G.slices) add_slice(acc, x, columns(i), k);
         }
-        hand_over(acc, locate<Cfg>(of_work, args.batch), step);
+        hand_over(acc, inside, step);
       }
     }
   }
 
+  /// All slices of a tile; which of the lane's rows exist.
+  FCM_DEVICE u32 fetch_tile(Slice (&all)[G.slices], int of_work) const {
+    Source from;
+    locate_source(from, of_work);
+#pragma unroll
+    for (int k = 0; k < G.slices; ++k) fetch(all[k], from, k);
+    return from.inside;
+  }
+
   /// They stay there for all chunks: those of modules with a projection are narrow. Their weights come and go.
   FCM_DEVICE void expand_keeping() const {
+    Slice all[G.slices] = {};
+    u32 inside = fetch_tile(all, work);
     int step = 0;
     for (int of_work = work; of_work < works; of_work += work_step) {
       Operand x[G.slices];
-      {
-        Slice all[G.slices] = {};
-        Source from;
-        locate_source(from, of_work);
 #pragma unroll
-        for (int k = 0; k < G.slices; ++k) fetch(all[k], from, k);
-#pragma unroll
-        for (int k = 0; k < G.slices; ++k) x[k].take(all[k]);
-      }
+      for (int k = 0; k < G.slices; ++k) x[k].take(all[k]);
       for (int i = 0; i < my_chunks; ++i, ++step) {
         Sums acc;
         set_bias<kUnits, kColumns>(acc, bias_of(step, i), lane);
@@ -224,8 +234,9 @@ struct Relay : Block<Cfg> {
         hold_all(acc);
 #pragma unroll
         for (int k = 0; k < G.slices; ++k) add_slice(acc, x[k], weights, k);
-        hand_over(acc, locate<Cfg>(of_work, args.batch), step);
+        hand_over(acc, inside, step);
       }
+      inside = fetch_tile(all, of_work + work_step);
       if constexpr (S.split > 1) {  // all threads of a cluster take part in its barriers
         cluster_wait();
         if (of_work + work_step < works) cluster_arrive();
@@ -247,7 +258,7 @@ struct Relay : Block<Cfg> {
     for (int of_work = work; of_work < works; of_work += work_step) {
       const Tile tile = locate<Cfg>(of_work, args.batch);
       typename Base::Sums acc;
-      Base::clear(acc);
+      Base::begin_sums(acc);
       for (int i = 0; i < my_chunks; ++i, ++step) {
         named_barrier(kFull + step % 2, G.threads);
         if constexpr (Base::kRing) ask_ahead(step, steps, i);

@@ -284,16 +284,16 @@ void grow_trees(const std::vector<Sample>& samples, const std::vector<std::strin
   if (!out) throw Error(ErrorCode::bad_input, fmt::format("'{}' cannot be written", path));
 }
 
-/// The fastest of measured tiles; or, where its bytes at the L2 are a good part of its time, one that asks for fewer: of tiles as fast but
-/// for kAsFast, at least a third of whose bytes are saved, the fastest that asks for about the fewest; of tiles that a survey cannot tell
-/// from the fastest (kEqual) the one that asks for the fewest. Bytes are energy, and a card at its power limit slows.
+/// Of tiles that a survey cannot tell from the fastest (kEqual) the one that asks the L2 for the fewest bytes; or, where the fastest one's
+/// are a good part of its time and tiles as fast but for kAsFast save at least a third of them, the fastest that asks for about the fewest.
+/// Bytes are energy, and a card at its power limit slows.
 const Row* frugal(const std::vector<const Row*>& tiles, const DeviceModel& device) {
-  constexpr double kAsFast = 1.03, kSaved = 1.0 / 3, kGoodPart = 0.25, kAsFew = 1.1, kEqual = 1.01;
+  constexpr double kAsFast = 1.06, kSaved = 1.0 / 3, kGoodPart = 0.25, kAsFew = 1.1, kEqual = 1.01;
   const auto bytes = [&](const Row* r) { return module_traffic(r->spec, r->tile, r->batch, device).total(); };
   const auto faster = [](const Row* a, const Row* b) { return a->us < b->us; };
   const Row* fastest = *std::min_element(tiles.begin(), tiles.end(), faster);
   const double most = bytes(fastest), enough = (1 - kSaved) * most;
-  if (most < kGoodPart * fastest->us * device.l2_at(device.sm_count) * 1e3) return fastest;
+  const bool matters = most >= kGoodPart * fastest->us * device.l2_at(device.sm_count) * 1e3;
   std::vector<std::pair<const Row*, double>> near;
   double least = most;
   for (const Row* r : tiles) {
@@ -302,7 +302,7 @@ const Row* frugal(const std::vector<const Row*>& tiles, const DeviceModel& devic
   const Row* chosen = nullptr;
   double fewest = most;
   for (const auto& [r, b] : near) {
-    if (least < enough) {
+    if (matters && least < enough) {
       if (b < enough && b <= kAsFew * least && (chosen == nullptr || faster(r, chosen))) chosen = r;
     } else if (r->us <= kEqual * fastest->us && b < fewest) {
       chosen = r, fewest = b;

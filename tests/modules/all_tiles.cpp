@@ -114,7 +114,13 @@ void consider(const ModuleSpec& spec, TileConfig t, int batch, const TileDevice&
   const Shape s = shape_of(spec, t);
   choose_expansion(s, t);
   keep_legal(spec, t, batch, device, list);
-  if (!has_warpgroups(device.target) || (!s.expand && !geometry::groups_may_project(s, t.warps_m))) return;
+  const bool projects = geometry::groups_may_project(s, t.warps_m);
+  if (!has_warpgroups(device.target) || (!s.expand && !projects)) return;
+  if (s.expand && projects) {
+    t.project_groups = true;
+    keep_legal(spec, t, batch, device, list);
+    t.project_groups = false;
+  }
   if (s.expand)
     choose_warpgroup_expansion(s, t);
   else

@@ -276,8 +276,10 @@ namespace {
 bool random_group_tile(Random& random, const ModuleSpec& spec, const jit::Target& target, TileConfig& tile) {
   return first_legal(spec, target, tile, [&] {
     TileConfig t = draw_tile(random, spec, target);
-    t.warpgroup = true, t.expand_m = 1;
-    if (between(random, 0, 1) == 0) t.warps_m = 4 * between(random, 1, 2);  // which project by warpgroups too
+    t.project_groups = kind_of(spec) == ModuleKind::pwdwpw && between(random, 0, 2) == 0;
+    t.warpgroup = !t.project_groups;
+    if (t.warpgroup) t.expand_m = 1;
+    if (t.project_groups || between(random, 0, 1) == 0) t.warps_m = 4 * between(random, 1, 2);  // which project by warpgroups too
     return t;
   });
 }

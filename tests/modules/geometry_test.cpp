@@ -144,7 +144,7 @@ TEST(Geometry, SharedMemoryRegionsAreDisjointAndAligned) {
     EXPECT_LE(g.s_e + g.e_buffers * g.e_bytes, g.red_aliases_e || s.project ? g.shared_bytes : g.s_stage) << to_string(c);
     if (!g.red_aliases_e) add(g.s_red, g.red_bytes);
     const int kept = s.residual == geometry::Residual::none ? 1 : s.tile_w / (16 * s.warps_m) * ((s.n_tile + 63) / 64);
-    add(g.s_stage, g.product ? g.warps * kept * 2048 : s.project && !g.direct ? 0 : g.warps * g.corner_slots * 16 * g.corner_pitch);
+    add(g.s_stage, g.product ? g.warps * kept * 2048 : g.paired || s.project ? 0 : g.warps * 16 * g.corner_pitch);
     int end = 0;
     for (const auto& [begin, stop] : regions) {
       EXPECT_GE(begin, end) << to_string(c);

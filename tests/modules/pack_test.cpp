@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <set>
 
 #include "fcm/emit.h"
 #include "fcm/reference.h"
@@ -97,12 +98,63 @@ TEST(Pack, ASliceIsWhatWarpgroupsRead) {
   ASSERT_EQ(static_cast<int>(blob.size()), g.slices_at + 2 * 32 * 128);
   for (int f = 0; f < 32; ++f) {
     for (int k = 0; k < 128; ++k) {
-      const int plain = f * 128 + k % 64 * 2, address = plain ^ ((plain >> 7 & 7) << 4);
+      const int plain = geometry::paired_place(f) * 128 + k % 64 * 2, address = plain ^ ((plain >> 7 & 7) << 4);
       uint16_t bits = 0;
       std::memcpy(&bits, &blob[static_cast<size_t>(g.slices_at + k / 64 * g.weight_slice + address)], 2);
       EXPECT_EQ(f16_to_f32(bits), k < 100 ? static_cast<float>((f * 100 + k) % 2000) : 0.0f) << f << " " << k;
     }
   }
+}
+
+/// What leaves from registers: a lane's two columns of either eight (2q and 2q + 1, q = lane % 4) are four neighbouring channels. Where 32
+/// columns leave together its two of each of four eights are eight.
+TEST(Pack, ALaneHoldsNeighbouringChannels) {
+  std::set<int> places;
+  for (int q = 0; q < 4; ++q) {
+    for (int i = 0; i < 4; ++i) {
+      const int place = geometry::paired_place(16 + 4 * q + i);
+      EXPECT_EQ(place, 16 + i / 2 * 8 + 2 * q + i % 2);
+      places.insert(place);
+    }
+  }
+  EXPECT_EQ(places.size(), 16u);
+
+  const ModuleSpec spec = parse_spec("nhwc 8x8 dw3x3s1x1p1.1.1.1/64-64/f16/identity pw/64-96/f16/identity");
+  const auto derived = [&](const char* tile) { return geometry::derive(shape_of(spec, parse_tile(tile))); };
+  const geometry::Geometry two = derived("t8x8_c32_n96_x1_w2.1.2_s2_e1.1_r1_b1");  // two warps of 48 columns: 32, and 16 that are left
+  ASSERT_TRUE(two.direct && two.wide);
+  for (int q = 0; q < 4; ++q) {
+    for (int i = 0; i < 8; ++i) EXPECT_EQ(geometry::column_place(two, 48 + 8 * q + i), 48 + i / 2 * 8 + 2 * q + i % 2);
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(geometry::column_place(two, 80 + 4 * q + i), 80 + i / 2 * 8 + 2 * q + i % 2);
+  }
+  const geometry::Geometry shared = derived("t8x8_c32_n96_x1_w2.2.1_s2_e1.1_r1_b1");  // two warps keep 48 of the same sums each
+  ASSERT_EQ(shared.parties, 2);
+  for (int column = 0; column < 96; ++column) EXPECT_EQ(geometry::column_place(shared, column), geometry::column_place(two, column));
+}
+
+/// Of all tiles: places are a permutation of a block's columns, and what a warp or party keeps stays its own.
+TEST(Pack, PlacesOfColumnsArePermutations) {
+  int direct = 0, wide = 0, shared = 0;
+  for (const Case& c : testing::random_cases(33, 900, jit::Target::parse("90a"))) {
+    if (c.spec.stages[0].op == StageOp::pool) continue;
+    const geometry::Shape s = shape_of(c.spec, c.tile);
+    const geometry::Geometry g = geometry::derive(s);
+    if (!g.direct) continue;
+    std::set<int> places;
+    for (int column = 0; column < s.n_tile; ++column) {
+      const int place = geometry::column_place(g, column), warp = 16 * g.warp_n;
+      EXPECT_EQ(place / warp, column / warp) << to_string(c);
+      EXPECT_EQ(place % warp / (16 * g.own_n), column % warp / (16 * g.own_n)) << to_string(c);
+      places.insert(place);
+    }
+    EXPECT_EQ(static_cast<int>(places.size()), s.n_tile) << to_string(c);
+    ++direct;
+    wide += g.wide ? 1 : 0;
+    shared += g.parties > 1 ? 1 : 0;
+  }
+  EXPECT_GT(direct, 60);
+  EXPECT_GT(wide, 20);
+  EXPECT_GT(shared, 5);
 }
 
 /// A 16 x 16 projection of 16 channels in one unit: lane l must find B of mma.m16n8k16 in its 16 bytes: registers b0 (k 2q, 2q + 1) and

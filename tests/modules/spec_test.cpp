@@ -149,6 +149,21 @@ TEST(Legality, StreamedPointwiseLayers) {
   EXPECT_NE(why_not(plain, "t1x128_c64_n320_x1_w8.1.1_s3_e1.1_r1_b1_wg_st").find("sums a warp"), std::string::npos);
 }
 
+TEST(Legality, WarpgroupsThatOnlyProject) {
+  const char* const plain = "nhwc 56x56 pw/24-144/f16/relu dw3x3s1x1p1.1.1.1/144-144/f16/relu pw/144-24/f16/identity";
+  const char* const tile = "t14x28_c48_n32_x1_w4.1.1_s1_e2.3_r0_b1_pg";
+  EXPECT_EQ(why_not(plain, tile), "");
+  EXPECT_EQ(to_string(parse_tile(tile)), tile);
+  const geometry::Geometry g = geometry::derive(shape_of(parse_spec(plain), parse_tile(tile)));
+  EXPECT_TRUE(g.project_by_groups);
+  EXPECT_EQ(g.x_band, 0);  // warps read the input tile
+  EXPECT_NE(why_not(plain, tile, "100").find("sm_90a"), std::string::npos);
+  EXPECT_NE(why_not(plain, "t14x28_c48_n32_x1_w7.1.1_s1_e2.3_r0_b1_pg").find("alone project"), std::string::npos);
+  EXPECT_NE(why_not("nhwc 56x56 dw3x3s1x1p1.1.1.1/128-128/f16/relu pw/128-128/f16/relu", "t8x8_c64_n128_x1_w4.1.1_s2_e1.1_r0_b2_pg")
+                .find("alone project"),
+            std::string::npos);
+}
+
 TEST(Legality, ProjectionsOfADepthwiseStageByWarpgroups) {
   const char* const plain = "nhwc 56x56 dw3x3s1x1p1.1.1.1/128-128/f16/relu pw/128-128/f16/relu";
   const char* const tile = "t8x8_c64_n128_x1_w4.1.1_s2_e1.1_r0_b2_wg";
