@@ -382,8 +382,8 @@ int needed_registers(const Shape& s, const geometry::Geometry& g, const TileConf
   const int sums = s.project ? g.warp_m * g.warp_n * 8 : 0, expansion = s.expand ? units * t.expand_m * t.expand_n * 8 : 0;
   const int length = geometry::run_length(s, g), rows = (g.runs ? length - 1 : 0) * 2 * s.dw_window.sh + g.dw_rows;
   const int taps = s.dw_window.kw * ((s.dw_window.kh + 1) / 2);
-  // Rows that are left of a large strided window wait for those of three more columns.
-  const int held = g.runs && length > 1 && taps > 20 && g.dw_rows % 4 == 1 ? 4 * (rows + 4) : rows;
+  // Rows that are left of a large strided window wait for those of three more columns, beside the sums of a projection.
+  const int held = s.project && g.runs && length > 1 && taps > 20 && g.dw_rows % 4 == 1 ? 4 * (rows + 4) : rows;
   const int window = s.dw ? (g.el == 2 ? taps + held : 2 * rows) : 0;
   const int groups = s.project ? 4 * g.warp_m : s.dw ? 8 * length : 0;
   const int rest = g.el == 2 ? 64 : 72, beside_sums = s.streamed && s.warpgroup ? 40 : rest;
