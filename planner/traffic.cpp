@@ -85,13 +85,12 @@ struct ProductShares {
 };
 
 /// The same for a linear copy from `global` to `shared`, of which only the offsets within a line matter: a copy that is shifted by 16 bytes
-/// asks for every sector twice, and lines become one request only where both sides are aligned alike. `queued`: what waiting in a long
-/// queue leaves.
-double copied_share(int global, int shared, double parts, double readers, double queued, const DeviceModel& d) {
+/// asks for every sector twice, and lines become one request only where both sides are aligned alike. `met`: the share of those that do.
+double copied_share(int global, int shared, double met, const DeviceModel& d) {
   const int shift = (shared - global) % kLine;
   if (shift % kSector != 0) return 2;
   if (shift != 0) return 1;
-  return std::min(1.0, merged_apart(parts, readers, d) * queued + (global % kLine != 0 && d.target.major == 9 ? kHalfLines : 0.0));
+  return std::min(1.0, met + (global % kLine != 0 && d.target.major == 9 ? kHalfLines : 0.0));
 }
 
 /// Positions inside the plane that all tiles of an axis read. `from_step`: the next position moves on by an odd number of 16 bytes in
@@ -342,11 +341,22 @@ double weights_bytes(const ModuleShape& s, const Geometry& g, int works, int gro
   const double kib = (g.record_a + g.record_b) / 1024.0 * g.block_chunks * std::min(1.0, blocks / d.sm_count);
   const double queued = stays && hopper ? std::pow(std::max(1.0, kib / kManyKiB), -kManyMeet) : 1.0;
   const double least = stays || at_once ? 0.0 : kMergedApart, asked = asked_share(s, !at_once, g.n_blocks > 1);
-  const auto record = [&](int bytes, int global, int shared, double parts) {
-    return bytes * (g.counts_weights && hopper ? asked : std::max(least, copied_share(global, shared, parts, blocks / parts, queued, d)));
+  const int records = g.record_a + g.record_b;
+  // Of a record of every chunk. `queued`: what waiting in a long queue leaves of equal reads.
+  const auto copied = [&](int bytes, int global, int shared, int step, double parts) {
+    const double met = merged_apart(parts, blocks / parts, d) * queued;
+    double share = 0;
+    for (int chunk = 0; chunk < g.chunks; ++chunk)
+      share += copied_share(global + chunk * step, shared + chunk / s.split % g.weight_stages * records, met, d);
+    return bytes * std::max(least, share / g.chunks);
+  };
+  const auto record = [&](int bytes, int global, int shared, int step, double parts) {
+    if (bytes == 0) return 0.0;
+    return g.counts_weights && hopper ? bytes * asked : copied(bytes, global, shared, step, parts);
   };
   return static_cast<double>(g.n_blocks) * (stays ? groups : works) * g.chunks *
-         (record(g.record_a, g.a_at, g.s_weights, s.split) + record(g.record_b, g.b_at, g.s_weights + g.record_a, columns));
+         (record(g.record_a, g.a_at, g.s_weights, g.record_a, s.split) +
+          record(g.record_b, g.b_at, g.s_weights + g.record_a, g.n_blocks * g.record_b, columns));
 }
 
 }  // namespace

@@ -140,7 +140,7 @@ TEST(Sectors, MatchTheProfilersOnWholeNetworks) {
   const DeviceModel device = device_model("h200");
   std::ifstream file(FCM_TRAFFIC_TABLE);
   ASSERT_TRUE(file);
-  int kernels = 0, held = 0;
+  int kernels = 0, held = 0, plain = 0, plain_held = 0;  // plain: without a depthwise stage
   double predicted = 0, measured = 0;
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with('#')) continue;
@@ -152,10 +152,13 @@ TEST(Sectors, MatchTheProfilersOnWholeNetworks) {
     const double bytes = module_traffic(parse_spec(cells[4]), parse_tile(cells[5]), std::stoi(cells[2]), device).total();
     predicted += bytes, measured += counted;
     ++kernels;
-    held += std::abs(bytes - counted) <= 0.1 * counted ? 1 : 0;
+    const int holds = std::abs(bytes - counted) <= 0.1 * counted ? 1 : 0;
+    held += holds;
+    if (cells[4].find("dw") == std::string::npos) ++plain, plain_held += holds;
   }
   EXPECT_EQ(kernels, 541);
   EXPECT_GE(held, 0.93 * kernels) << held << " of " << kernels;
+  EXPECT_GE(plain_held, 0.95 * plain) << plain_held << " of " << plain;
   EXPECT_NEAR(predicted, measured, 0.02 * measured);
 }
 
@@ -168,6 +171,31 @@ TEST(Cost, WeightsAreReadOnceABlockWhenTheyStay) {
   const double reloads = module_traffic(spec, tile, 64, device).weights;
   EXPECT_GT(reloads / stays, 64.0 * 49 / (device.sm_count * 4));
   EXPECT_LT(reloads / stays, 64.0 * 49 / device.sm_count + 0.5);
+}
+
+/// Blocks that copy equal records at once share the lines that stand alike on both sides, which of two chunks' records one may do, one not.
+TEST(Cost, WeightsMeetByTheAddressesOfEveryRecord) {
+  const ModuleSpec spec = parse_spec("nhwc 14x14 pw/80-200/f16/relu dw3x3s1x1p1.1.1.1/200-200/f16/relu pw/200-80/f16/identity");
+  const TileConfig tile = parse_tile("t2x2_c112_n80_x1_w1.7.1_s1_e1.1_r1_b1");
+  const ModuleShape s = shape_of(spec, tile);
+  const Geometry g = geometry::derive(s);
+  double alike = 0, shifted = 0;
+  int shifted_records = 0;
+  const auto count = [&](int bytes, int global, int shared) {
+    const bool stands_alike = (shared - global) % 128 == 0;
+    (stands_alike ? alike : shifted) += bytes;
+    shifted_records += stands_alike ? 0 : 1;
+  };
+  for (int chunk = 0; chunk < g.chunks; ++chunk) {
+    const int at = g.s_weights + chunk * (g.record_a + g.record_b);
+    count(g.record_a, g.a_at + chunk * g.record_a, at);
+    count(g.record_b, g.b_at + chunk * g.record_b, at + g.record_a);
+  }
+  ASSERT_EQ(shifted_records, 1);  // the first chunk's of the projection
+  const double a_block = module_traffic(spec, tile, 1, device_model("h200")).weights / g.tiles;
+  EXPECT_GT(a_block, shifted + 0.25 * alike);
+  EXPECT_LT(a_block, shifted + 0.5 * alike);
+  EXPECT_EQ(module_traffic(spec, tile, 1, device_model("a100")).weights / g.tiles, shifted + alike + s.n_tile * 4);  // no equal reads meet
 }
 
 TEST(Cost, ResidualFromTheInputIsFreeAndAnotherIsNot) {
